@@ -1,0 +1,113 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Bi-softmax attention (Eq. 7): the plain reference and, beside it, the implementations that must equal it.
+
+All take `query`, `key` and `value` of shape (batch_size, num_heads, seq_len, head_dim), a `scaling` and a boolean `mask`
+of shape (batch_size, seq_len) that is `True` for tokens, and compute, with S = scaling · query keyᵀ,
+
+    y_i = Σ_j (softmax_j(S_ij) + softmax_i(S_ij)) value_j
+
+where both softmaxes run over tokens alone and y is zero at padding.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+
+def bi_softmax_eager(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reference: forms the scores, and returns the sum of both softmaxes beside the output."""
+    scores = scaling * (query @ key.transpose(-1, -2))
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if mask is None:
+        weights = scores.softmax(dim=-1) + scores.softmax(dim=-2)
+    else:
+        # A finite fill: a sample that is all padding stays finite, and its weights become zero below.
+        lowest = torch.finfo(scores.dtype).min
+        over_keys = scores.masked_fill(~mask[:, None, None, :], lowest).softmax(dim=-1)
+        over_queries = scores.masked_fill(~mask[:, None, :, None], lowest).softmax(dim=-2)
+        both = mask[:, None, :, None] & mask[:, None, None, :]
+        weights = (over_keys + over_queries).masked_fill(~both, 0.0)
+    weights = weights.to(value.dtype)
+    return weights @ value, weights
+
+
+def bi_softmax_sdpa(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, None]:
+    """
+    Three calls of `scaled_dot_product_attention`, none of which forms the N × N scores when its kernel does not.
+
+    The softmax over keys is the call itself. The softmax over queries is exp(S_ij − c_j) with the column normalisers
+    c_j = log Σ_i exp(S_ij). SDPA returns normalised sums only, so each of two calls carries one more key, the slot, whose
+    score is known and whose share of the softmax tells the normaliser:
+
+    - keys in the role of queries, the slot scoring b_j = S_jj: its share s is e^b / (e^b + e^c), so c = b + log((1 − s) / s).
+      b ≤ c, so s ≤ ½ and 1 − s loses nothing.
+    - scores S_ij − c_j, the slot scoring 0 with a zero value: the output is y / (1 + Z) and its share is 1 / (1 + Z).
+    """
+    head_dim = query.shape[-1]
+    key_mask = slot_mask = None
+    if mask is not None:
+        # SDPA gives NaN where every key is masked: in a sample that is all padding, let every key through.
+        visible = mask | ~mask.any(dim=-1, keepdim=True)
+        key_mask = visible[:, None, None, :]
+        slot_mask = F.pad(visible, (0, 1), value=True)[:, None, None, :]
+
+    over_keys = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, scale=scaling)
+
+    # Two more channels hold a known score; the rest keeps the width a multiple of eight, as the kernels want it.
+    width = -(-(head_dim + 2) // 8) * 8
+
+    def widen(tensor, *channels):
+        """Append `channels` and zero channels up to `width`."""
+        tensor = torch.cat((tensor, *channels), dim=-1)
+        return F.pad(tensor, (0, width - tensor.shape[-1]))
+
+    def with_slot(tensor, channel):
+        """Append the slot's row: 1 at `channel`, else 0."""
+        slot = F.one_hot(torch.tensor(channel, device=tensor.device), width).to(tensor.dtype)
+        return torch.cat((tensor, slot.expand(*tensor.shape[:-2], 1, width)), dim=-2)
+
+    # Divided by `scaling` and rounded once, so that the score SDPA sees is the one that is added back.
+    slot_score = (query * key).sum(dim=-1, keepdim=True)
+    share = F.scaled_dot_product_attention(
+        widen(key, slot_score),
+        with_slot(widen(query), head_dim),
+        with_slot(widen(torch.zeros_like(value)), 0),
+        attn_mask=slot_mask,
+        scale=scaling,
+    )[..., :1]
+    wide = torch.promote_types(share.dtype, torch.float32)
+    share = share.to(wide)
+    column_normaliser = slot_score.to(wide) + (torch.log1p(-share) - torch.log(share)) / scaling
+
+    # Half precision holds the normaliser to within two channels: what it rounds to, and what rounding left.
+    high = column_normaliser.to(key.dtype)
+    low = (column_normaliser - high.to(wide)).to(key.dtype)
+    ones = torch.ones_like(high)
+    over_queries = F.scaled_dot_product_attention(
+        widen(query, ones, ones),
+        F.pad(widen(key, -high, -low), (0, 0, 0, 1)),
+        with_slot(widen(value), head_dim),
+        attn_mask=slot_mask,
+        scale=scaling,
+    )
+    output = over_keys + over_queries[..., :head_dim] / over_queries[..., head_dim : head_dim + 1]
+    if mask is not None:
+        output = output.masked_fill(~mask[:, None, :, None], 0.0)
+    return output, None
+
+
+# What `attn_implementation` names.
+BI_SOFTMAX_FUNCTIONS: dict[str, Callable] = {"eager": bi_softmax_eager, "sdpa": bi_softmax_sdpa}

@@ -1,0 +1,144 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Checks of what a caller passes. Each raises a `ValueError` that names the argument, what came and what was expected.
+
+Checks that read a tensor's values (ids, labels) wait for the device, so they are made once, before any work is done; they are
+left out of graphs that torch.compile and torch.export trace, where a value cannot be read.
+"""
+
+import torch
+
+from .configuration_hyperset import HyperSETConfig
+
+
+INTEGER_DTYPES = (torch.int64, torch.int32)
+
+
+def can_read_values(tensor: torch.Tensor) -> bool:
+    """Whether the values of `tensor` may be read here: not while tracing, not on the meta device."""
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta) and tensor.numel() > 0
+
+
+def check_num_iterations(num_iterations: int) -> None:
+    """`num_iterations` is an integer of at least 1."""
+    if isinstance(num_iterations, bool) or not isinstance(num_iterations, int) or num_iterations < 1:
+        raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
+
+
+def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:
+    """Exactly one input, of the kind that the config is made for."""
+    given = {"input_ids": input_ids, "pixel_values": pixel_values, "inputs_embeds": inputs_embeds}
+    given = [name for name, tensor in given.items() if tensor is not None]
+    wanted = ("input_ids", "inputs_embeds") if config.takes_token_ids else ("pixel_values",)
+    if len(given) != 1 or given[0] not in wanted:
+        kind = f"vocab_size={config.vocab_size}"
+        raise ValueError(
+            f"Pass exactly one of {' and '.join(f'`{name}`' for name in wanted)} to a model with {kind}, got "
+            f"{' and '.join(f'`{name}`' for name in given) or 'none'}."
+        )
+
+
+def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_size: bool) -> None:
+    """Floating-point images of the config's channels and size; any multiple of the patch if `any_size`."""
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != config.num_channels:
+        raise ValueError(
+            f"`pixel_values` must have shape (batch_size, {config.num_channels}, height, width), got "
+            f"{tuple(pixel_values.shape)}."
+        )
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"`pixel_values` must be floating point, as an image processor returns them, got {pixel_values.dtype}."
+        )
+    size = tuple(pixel_values.shape[-2:])
+    if any_size:
+        if any(side < config.patch_size or side % config.patch_size for side in size):
+            raise ValueError(
+                f"`pixel_values` must have sides that are multiples of patch_size={config.patch_size}, got {size}."
+            )
+    elif size != config.image_height_width:
+        raise ValueError(
+            f"`pixel_values` must be images of {config.image_height_width}, got {size}. Pass "
+            "`interpolate_pos_encoding=True` for another size."
+        )
+
+
+def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
+    """Integers of shape `(batch_size, seq_len)` in [0, vocab_size)."""
+    if input_ids.ndim != 2 or input_ids.shape[1] < 1:
+        raise ValueError(f"`input_ids` must have shape (batch_size, seq_len), got {tuple(input_ids.shape)}.")
+    if input_ids.dtype not in INTEGER_DTYPES:
+        raise ValueError(f"`input_ids` must be integers, got {input_ids.dtype}.")
+    check_range("input_ids", input_ids, vocab_size, "vocab_size")
+
+
+def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ignore: int | None = None) -> None:
+    """Every value of an integer tensor lies in [0, bound), or is `ignore`."""
+    if not can_read_values(tensor):
+        return
+    if ignore is not None:
+        tensor = tensor.masked_fill(tensor == ignore, 0)
+    low, high = (int(value) for value in torch.aminmax(tensor))
+    if low < 0 or high >= bound:
+        raise ValueError(f"`{name}` must lie in [0, {bound_name}={bound}), got values from {low} to {high}.")
+
+
+def check_mask(attention_mask: torch.Tensor, shape: tuple[int, int], pooling: str) -> torch.Tensor:
+    """1 for tokens and 0 for padding, one for each token; returned as booleans. The token that is pooled is no padding."""
+    if attention_mask.shape != shape:
+        raise ValueError(
+            f"`attention_mask` must have shape (batch_size, seq_len) = {tuple(shape)}, got "
+            f"{tuple(attention_mask.shape)}."
+        )
+    # A floating-point mask may be an additive one, where 0 means the opposite.
+    if attention_mask.is_floating_point() and can_read_values(attention_mask):
+        if not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
+            raise ValueError("`attention_mask` must hold 1 for tokens and 0 for padding, got other values.")
+    mask = attention_mask.bool()
+    if pooling == "cls" and can_read_values(mask) and bool((mask.any(dim=-1) & ~mask[:, 0]).any()):
+        raise ValueError(
+            "`attention_mask` must not mask the first token, which pooling='cls' reads: pad on the right."
+        )
+    return mask
+
+
+def check_masked_positions(bool_masked_pos: torch.Tensor, shape: tuple[int, int]) -> None:
+    """One flag for each patch or code, of shape `(batch_size, num_patches)`."""
+    if bool_masked_pos.shape != shape:
+        raise ValueError(
+            f"`bool_masked_pos` must have shape (batch_size, num_patches) = {tuple(shape)}, got "
+            f"{tuple(bool_masked_pos.shape)}."
+        )
+
+
+def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETConfig) -> None:
+    """One label for each sample, of the kind that `problem_type` (or, without it, their dtype) says."""
+    num_labels, problem_type = config.num_labels, config.problem_type
+    if problem_type is None:
+        integers = labels.dtype in INTEGER_DTYPES
+        multi_or_single = "single_label_classification" if integers else "multi_label_classification"
+        problem_type = "regression" if num_labels == 1 else multi_or_single
+    if problem_type == "single_label_classification":
+        shapes = [(batch_size,)]
+    elif problem_type == "regression" and num_labels == 1:
+        shapes = [(batch_size,), (batch_size, 1)]
+    else:
+        shapes = [(batch_size, num_labels)]
+    if tuple(labels.shape) not in shapes:
+        raise ValueError(
+            f"`labels` must have shape {' or '.join(map(str, shapes))} for {problem_type} with "
+            f"num_labels={num_labels}, got {tuple(labels.shape)}."
+        )
+    if problem_type == "single_label_classification":
+        if labels.dtype not in INTEGER_DTYPES:
+            raise ValueError(f"`labels` must be integers for single_label_classification, got {labels.dtype}.")
+        check_range("labels", labels, num_labels, "num_labels")
+    elif not labels.is_floating_point():
+        raise ValueError(f"`labels` must be floating point for {problem_type}, got {labels.dtype}.")
+
+
+def check_token_labels(labels: torch.Tensor, shape: tuple[int, int], num_classes: int, bound_name: str) -> None:
+    """One integer for each token in [0, num_classes), or -100 where there is nothing to predict."""
+    if labels.shape != shape:
+        raise ValueError(f"`labels` must have the shape of the tokens, {tuple(shape)}, got {tuple(labels.shape)}.")
+    if labels.dtype not in INTEGER_DTYPES:
+        raise ValueError(f"`labels` must be integers, got {labels.dtype}.")
+    check_range("labels", labels, num_classes, bound_name, ignore=-100)

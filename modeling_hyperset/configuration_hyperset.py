@@ -1,0 +1,300 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Hyper-SET configuration."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .update_rules_hyperset import UPDATE_RULES
+
+
+@strict
+class HyperSETConfig(PreTrainedConfig):
+    r"""
+    Configuration of a Hyper-SET model. `HyperSETConfig()` is the paper's base image classifier (Table 13: d = 768,
+    H = 12; one layer iterated 12 times; 224-pixel images in 14-pixel patches). Setting `vocab_size` turns it into a
+    model of token ids: text, Sudoku cells or VQ codes.
+
+    Args:
+        vocab_size (`int`, *optional*):
+            Number of token ids. `None`: the model takes images. An `int`: the model takes `input_ids`. For masked image
+            modeling over VQ codes it is the codebook size plus one, and the last id is the mask.
+        image_size (`int` or pair of `int`, defaults to 224):
+            Height and width of the images in pixels (image models only).
+        patch_size (`int`, defaults to 14):
+            Side of the square patches in pixels. (The authors' option `patch` is patches per side: 16 there is 14
+            pixels here.)
+        num_channels (`int`, defaults to 3):
+            Channels of the images.
+        patch_embedding_norm (`bool`, defaults to `True`):
+            LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models; `False` is the Linear alone.
+        max_position_embeddings (`int`, defaults to 512):
+            Longest sequence of token ids. With `"learned"` positions it is the size of the table; with
+            `"sinusoidal_2d"` the tokens are a square grid of that many cells.
+        position_embedding_type (`str`, defaults to `"sinusoidal"`):
+            `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"` (column then row, fixed) or `"learned"`.
+        embedding_dropout (`float`, defaults to 0.0):
+            Dropout on the sum of embeddings and positions.
+        pooling (`str`, defaults to `"cls"`):
+            `"cls"` reads the first token: image models get a learned [CLS] there, token models take the first id.
+            `"mean"` averages the tokens that are not padding; image models then have no [CLS].
+        final_norm (`str`, defaults to `"layernorm"`):
+            Norm between the last iteration and the heads, `"layernorm"` or `"rmsnorm"`.
+        classifier_bias (`bool`, defaults to `True`):
+            Whether the classification heads have a bias.
+        hidden_size (`int`, defaults to 768):
+            Width d of the tokens.
+        num_hidden_layers (`int`, defaults to 1):
+            Number of distinct layers, applied one after the other.
+        num_iterations (`int`, defaults to 12):
+            Iterations of each distinct layer. Any call may ask for another number with `num_iterations=`.
+        num_attention_heads (`int`, defaults to 12):
+            Number of subspaces H; each has width p = d / H.
+        intermediate_size (`int`, *optional*):
+            Number of directions M of the feedforward energy; `hidden_size` if not given.
+        attention_energy (`str`, defaults to `"bi_softmax"`):
+            Name of the attention energy (Table 19).
+        feedforward_energy (`str`, defaults to `"relu"`):
+            Name of the feedforward energy (Table 20).
+        hidden_act (`str`, defaults to `"gelu"`):
+            Activation of the `"relu"` feedforward energy's step. `"relu"` is the gradient of that energy (Eq. 10);
+            `"gelu"` is what the authors' image models apply in its place.
+        shared_qkv_norm (`bool`, defaults to `False`):
+            One RMSNorm gain for queries, keys and values (the authors' Sudoku and masked image models) in place of
+            three (their image classifiers).
+        update_rule (`str`, defaults to `"gradient_descent"`):
+            How descent directions become moves.
+        step_size_type (`str`, defaults to `"learned"`):
+            `"learned"` (Eq. 12) or `"fixed"`.
+        step_size_attention (`float`, defaults to 0.1):
+            α of every iteration when `step_size_type="fixed"`.
+        step_size_feedforward (`float`, defaults to 0.1):
+            γ of every iteration when `step_size_type="fixed"`.
+        step_size_condition (`str`, defaults to `"current"`):
+            Learned step sizes depend on the iteration and on the tokens: on `"current"` X_t or on `"initial"` X_0.
+        step_size_time_dim (`int`, defaults to 512):
+            Width of the sinusoidal code of the iteration index. Must equal `hidden_size` when
+            `step_size_time_network="none"`.
+        step_size_time_network (`str`, defaults to `"normed_mlp"`):
+            What turns the code of t into e_t: `"normed_mlp"` (Linear, RMSNorm, GELU, RMSNorm, Linear, RMSNorm),
+            `"mlp"` (Linear, GELU, Linear) or `"none"` (the code itself).
+        step_size_time_init (`str`, defaults to `"normal"`):
+            How the Linears of that network start: `"normal"`, or `"zeros"` as in the authors' program. With zeros all
+            of them but the last bias stay at zero gradient for ever, so that step sizes cannot come to depend on t. The
+            model starts as the identity on its tokens either way, because the last Linear of the step size starts
+            at zero.
+        step_size_token_norm (`bool`, defaults to `True`):
+            RMSNorm on the conditioning tokens before e_t is added.
+        step_size_sum_norm (`bool`, defaults to `False`):
+            RMSNorm on that sum.
+        step_size_per_layer (`bool`, defaults to `False`):
+            Whether each distinct layer has its own norms and last Linear for its step sizes; e_t is always shared.
+        initializer_range (`float`, defaults to 0.02):
+            Standard deviation of the normal distribution that Linears, Embeddings and learned positions start from.
+        layer_norm_eps (`float`, defaults to 1e-5):
+            Epsilon of the LayerNorms.
+        rms_norm_eps (`float`, *optional*):
+            Epsilon of the RMSNorms; `None` is the machine epsilon of the working dtype.
+        tie_word_embeddings (`bool`, defaults to `True`):
+            Whether the decoder of [`HyperSETForMaskedLM`] shares the token embedding's weight.
+        output_energies (`bool`, defaults to `False`):
+            Whether every forward pass returns the energies after every iteration.
+
+    Raises:
+        `ValueError`: a value outside its range or an unknown option; the message names the field.
+
+    Example:
+
+    ```python
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETModel
+
+    >>> config = HyperSETConfig()  # images
+    >>> config = HyperSETConfig(vocab_size=30522, hidden_size=384, num_attention_heads=6, num_iterations=6)  # text
+    >>> model = HyperSETModel(config)
+    ```"""
+
+    model_type = "hyperset"
+
+    # What goes in
+    vocab_size: int | None = None
+    image_size: int | list[int] | tuple[int, int] = 224
+    patch_size: int = 14
+    num_channels: int = 3
+    patch_embedding_norm: bool = True
+    max_position_embeddings: int = 512
+    position_embedding_type: str = "sinusoidal"
+    embedding_dropout: float | int = 0.0
+
+    # What comes out
+    pooling: str = "cls"
+    final_norm: str = "layernorm"
+    classifier_bias: bool = True
+    tie_word_embeddings: bool = True
+    output_energies: bool = False
+
+    # The layer and its iteration
+    hidden_size: int = 768
+    num_hidden_layers: int = 1
+    num_iterations: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int | None = None
+    attention_energy: str = "bi_softmax"
+    feedforward_energy: str = "relu"
+    hidden_act: str = "gelu"
+    shared_qkv_norm: bool = False
+    update_rule: str = "gradient_descent"
+
+    # Step sizes
+    step_size_type: str = "learned"
+    step_size_attention: float | int = 0.1
+    step_size_feedforward: float | int = 0.1
+    step_size_condition: str = "current"
+    step_size_time_dim: int = 512
+    step_size_time_network: str = "normed_mlp"
+    step_size_time_init: str = "normal"
+    step_size_token_norm: bool = True
+    step_size_sum_norm: bool = False
+    step_size_per_layer: bool = False
+
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    rms_norm_eps: float | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.intermediate_size is None:
+            self.intermediate_size = self.hidden_size
+        super().__post_init__(**kwargs)
+        self.check()
+
+    @property
+    def head_dim(self) -> int:
+        """Width p of each subspace."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def takes_token_ids(self) -> bool:
+        """Whether the model takes `input_ids` (`vocab_size` is given) rather than `pixel_values`."""
+        return self.vocab_size is not None
+
+    @property
+    def has_cls_token(self) -> bool:
+        """Whether a learned [CLS] precedes the patches."""
+        return not self.takes_token_ids and self.pooling == "cls"
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of the patches, or of the square grid of `max_position_embeddings` tokens."""
+        if self.takes_token_ids:
+            side = int(self.max_position_embeddings**0.5)
+            return side, side
+        height, width = self.image_height_width
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def image_height_width(self) -> tuple[int, int]:
+        """`image_size` as (height, width)."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of the position table: `max_position_embeddings` tokens, or the patches and [CLS]."""
+        if self.takes_token_ids:
+            return self.max_position_embeddings
+        rows, columns = self.grid_size
+        return rows * columns + int(self.has_cls_token)
+
+    def check(self) -> None:
+        """Check ranges, options and how the fields fit together. Models call it once more when they are built, because
+        a config may be changed after it was made.
+
+        Raises:
+            `ValueError`: naming the field, what it holds and what is expected.
+        """
+        for name in ("hidden_size", "num_hidden_layers", "num_iterations", "num_attention_heads", "intermediate_size"):
+            self._check_positive(name)
+        for name in ("patch_size", "num_channels", "max_position_embeddings", "step_size_time_dim"):
+            self._check_positive(name)
+        self._check_option("position_embedding_type", ("sinusoidal", "sinusoidal_2d", "learned"))
+        self._check_option("pooling", ("cls", "mean"))
+        self._check_option("final_norm", ("layernorm", "rmsnorm"))
+        self._check_option("attention_energy", ATTENTION_ENERGIES)
+        self._check_option("feedforward_energy", FEEDFORWARD_ENERGIES)
+        self._check_option("hidden_act", ("relu", "gelu"))
+        self._check_option("update_rule", UPDATE_RULES)
+        self._check_option("step_size_type", ("learned", "fixed"))
+        self._check_option("step_size_condition", ("current", "initial"))
+        self._check_option("step_size_time_network", ("normed_mlp", "mlp", "none"))
+        self._check_option("step_size_time_init", ("normal", "zeros"))
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
+                f"and hidden_size={self.hidden_size}."
+            )
+        if not 0.0 <= self.embedding_dropout < 1.0:
+            raise ValueError(f"`embedding_dropout` must lie in [0, 1), got {self.embedding_dropout}.")
+        if self.initializer_range < 0 or self.layer_norm_eps < 0 or (self.rms_norm_eps or 0) < 0:
+            raise ValueError(
+                "`initializer_range`, `layer_norm_eps` and `rms_norm_eps` must not be negative, got "
+                f"{self.initializer_range}, {self.layer_norm_eps} and {self.rms_norm_eps}."
+            )
+        self._check_input()
+        self._check_positions()
+        self._check_time_code()
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1, got {value}.")
+
+    def _check_option(self, name: str, options) -> None:
+        value = getattr(self, name)
+        if value not in options:
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}.")
+
+    def _check_input(self) -> None:
+        if self.takes_token_ids:
+            self._check_positive("vocab_size")
+            return
+        size = self.image_size
+        if not isinstance(size, int) and len(size) != 2:
+            raise ValueError(f"`image_size` must be an integer or (height, width), got {size}.")
+        if any(side < 1 or side % self.patch_size for side in self.image_height_width):
+            raise ValueError(
+                f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
+                f"patch_size={self.patch_size}."
+            )
+
+    def _check_positions(self) -> None:
+        kind = self.position_embedding_type
+        divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
+        if self.hidden_size % divisor:
+            raise ValueError(
+                f"`hidden_size` must be a multiple of {divisor} for position_embedding_type={kind!r}, got "
+                f"{self.hidden_size}."
+            )
+        rows, columns = self.grid_size
+        if kind == "sinusoidal_2d" and self.takes_token_ids and rows * columns != self.max_position_embeddings:
+            raise ValueError(
+                "`max_position_embeddings` must be a square number for position_embedding_type='sinusoidal_2d', got "
+                f"{self.max_position_embeddings}."
+            )
+
+    def _check_time_code(self) -> None:
+        if self.step_size_type == "fixed":
+            return
+        if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
+            raise ValueError(
+                f"`step_size_time_dim` must be an even number of at least 4, got {self.step_size_time_dim}."
+            )
+        if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
+            raise ValueError(
+                "`step_size_time_dim` must equal `hidden_size` when step_size_time_network='none', got "
+                f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
+            )
+
+
+# `save_pretrained` writes the code of a config that is registered so.
+HyperSETConfig.register_for_auto_class("AutoConfig")
+
+__all__ = ["HyperSETConfig"]

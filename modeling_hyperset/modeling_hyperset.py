@@ -1,0 +1,706 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""PyTorch Hyper-SET model: embeddings → iterated layer (attention step, feedforward step) → heads."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    ImageClassifierOutput,
+    MaskedImageModelingOutput,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .attention_hyperset import BI_SOFTMAX_FUNCTIONS
+from .checks_hyperset import (
+    check_ids,
+    check_mask,
+    check_masked_positions,
+    check_num_iterations,
+    check_one_input,
+    check_sample_labels,
+    check_token_labels,
+)
+from .configuration_hyperset import HyperSETConfig
+from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
+from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
+from .update_rules_hyperset import UPDATE_RULES, UpdateState
+
+
+# The outputs of transformers, each with the energies.
+
+
+@dataclass
+class HyperSETModelOutput(BaseModelOutputWithPooling):
+    """
+    Output of [`HyperSETModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
+            The tokens after the last iteration and the final norm.
+        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`):
+            The final norm of the pooled tokens: the first one, or their mean.
+        hidden_states (`tuple` of `torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`, *optional*):
+            With `output_hidden_states=True`: X_0 and the tokens after every iteration, layer after layer, before the final
+            norm.
+        attentions (`tuple` of `torch.Tensor` of shape `(batch_size, num_heads, seq_len, seq_len)`, *optional*):
+            With `output_attentions=True`: the weights of every iteration. Bi-softmax weights are the sum of two softmaxes,
+            so a row does not sum to one. Empty for an attention energy that has no weights.
+        energies (`tuple` of `torch.Tensor` of shape `(batch_size, 2)`, *optional*):
+            With `output_energies=True`: attention and feedforward energy of the tokens after every iteration, measured with
+            the W and D of the layer that made it.
+    """
+
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class HyperSETImageClassifierOutput(ImageClassifierOutput):
+    """`ImageClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class HyperSETSequenceClassifierOutput(SequenceClassifierOutput):
+    """`SequenceClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class HyperSETTokenClassifierOutput(TokenClassifierOutput):
+    """`TokenClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class HyperSETMaskedLMOutput(MaskedLMOutput):
+    """`MaskedLMOutput` and the energies of [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class HyperSETMaskedImageModelingOutput(MaskedImageModelingOutput):
+    """
+    `MaskedImageModelingOutput` and the energies of [`HyperSETModelOutput`]. A model of pixels gives `reconstruction` of shape
+    `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size, num_codes,
+    codebook_size)`.
+    """
+
+    logits: torch.Tensor | None = None
+    energies: tuple[torch.Tensor, ...] | None = None
+
+
+class HyperSETProjection(nn.Linear):
+    """One weight, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features, bias=False)
+
+    def back(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`(…, out_features)` → `(…, in_features)`."""
+        return tensor @ self.weight
+
+
+class HyperSETAttention(nn.Module):
+    """
+    The attention side of the layer: W, the norms, and the direction of descent of the attention energy (Eq. 9).
+
+    `projection.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
+    """
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__()
+        self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
+        self.projection = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
+        # The gains of queries, keys and values, or the one that serves all three.
+        num_norms = 1 if config.shared_qkv_norm else 3
+        self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
+        self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
+
+    def subspaces(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
+        return self.projection(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The direction, shaped like `hidden_states`, and the attention weights if asked for."""
+        tokens = self.subspaces(hidden_states)
+        roles = [norm(tokens) for norm in self.qkv_norms]
+        query, key, value = roles if len(roles) == 3 else roles * 3
+        direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
+        return self.projection.back(direction.transpose(1, 2).flatten(2)), weights
+
+    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
+        tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
+        return self.energy.value(tokens, attention_mask)
+
+
+class HyperSETFeedforward(nn.Module):
+    """
+    The feedforward side of the layer: D, the norm, and the direction of descent of the feedforward energy (Eq. 11).
+
+    `projection.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
+    """
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.projection = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
+        self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The direction, shaped like `hidden_states`."""
+        return self.projection.back(self.energy.direction(self.norm(self.projection(hidden_states))))
+
+    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
+        projections = self.projection(hidden_states)
+        return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
+
+
+class HyperSETLayer(GradientCheckpointingLayer):
+    """One alternating step on E = E_ATTN + E_FF (Eq. 6): attention (Eq. 9), then feedforward (Eq. 11)."""
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__()
+        self.attention = HyperSETAttention(config)
+        self.feedforward = HyperSETFeedforward(config)
+        self.update_rule = UPDATE_RULES[config.update_rule]()
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        initial_states: torch.Tensor,
+        time_embedding: torch.Tensor | None,
+        attention_state: UpdateState,
+        feedforward_state: UpdateState,
+        *,
+        step_size: nn.Module,
+        iteration: int,
+        attention_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        output_energies: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, UpdateState, UpdateState]:
+        """
+        X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
+        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean.
+        """
+        alpha, gamma = step_size(time_embedding, hidden_states, initial_states)
+        direction, _ = self.attention(hidden_states, attention_mask, output_attentions)
+        move, attention_state = self.update_rule.move(direction, attention_state, iteration)
+        hidden_states = hidden_states + alpha * move
+        move, feedforward_state = self.update_rule.move(self.feedforward(hidden_states), feedforward_state, iteration)
+        hidden_states = hidden_states + gamma * move
+        energies = self.energies(hidden_states, attention_mask) if output_energies else None
+        return hidden_states, energies, attention_state, feedforward_state
+
+    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`."""
+        values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
+        return torch.stack(values, dim=-1)
+
+
+class HyperSETPreTrainedModel(PreTrainedModel):
+    config: HyperSETConfig
+    config_class = HyperSETConfig
+    base_model_prefix = "hyperset"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["HyperSETEmbeddings", "HyperSETLayer"]
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": HyperSETLayer,
+        "attentions": HyperSETAttention,
+        "energies": OutputRecorder(HyperSETLayer, index=1),
+    }
+
+    def __init__(self, config: HyperSETConfig, *args, **kwargs):
+        config.check()
+        super().__init__(config, *args, **kwargs)
+        if config.takes_token_ids:
+            self.main_input_name = "input_ids"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        if isinstance(module, HyperSETEmbeddings):
+            if module.cls_token is not None:
+                init.normal_(module.cls_token)
+            if module.mask_token is not None:
+                init.normal_(module.mask_token, std=std)
+            if self.config.position_embedding_type == "learned":
+                init.normal_(module.position_embeddings, std=std)
+            else:
+                init.copy_(module.position_embeddings, module.fixed_positions())
+        elif isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+
+    def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
+        # The default is the reference: it is the faster one but for long sequences without gradients.
+        name = requested_attention or "eager"
+        if name not in BI_SOFTMAX_FUNCTIONS:
+            raise ValueError(f"`attn_implementation` must be one of {', '.join(BI_SOFTMAX_FUNCTIONS)}, got {name!r}.")
+        return name
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return True
+
+    def save_pretrained(self, *args, **kwargs):
+        """As in transformers; the folder also carries the code, so that every Auto class loads it without the package."""
+        self.config.auto_map = {
+            auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
+        }
+        return super().save_pretrained(*args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding, or the patch embedding of an image model."""
+        embeddings = self.base_model.embeddings
+        return embeddings.token_embeddings if self.config.takes_token_ids else embeddings.patch_embeddings
+
+    def set_input_embeddings(self, value: nn.Module):
+        if not self.config.takes_token_ids:
+            raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embedding to set.")
+        self.base_model.embeddings.token_embeddings = value
+
+
+# What a forward pass takes besides its named arguments; anything else is a mistake rather than a detail to ignore.
+FORWARD_KWARGS = {
+    "output_hidden_states",
+    "output_attentions",
+    "output_energies",
+    "num_items_in_batch",
+    "token_type_ids",  # BERT's tokenizers return them; this family has no segment embedding
+}
+
+
+class HyperSETModel(HyperSETPreTrainedModel):
+    """
+    The tokens after `num_iterations` iterations of each layer.
+
+    Args:
+        config ([`HyperSETConfig`]): The configuration.
+        use_mask_token (`bool`): Whether an image model has a learned token for masked patches.
+    """
+
+    def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
+        super().__init__(config)
+        self.embeddings = HyperSETEmbeddings(config, use_mask_token=use_mask_token)
+        self.layers = nn.ModuleList(HyperSETLayer(config) for _ in range(config.num_hidden_layers))
+        self.time_embedding = HyperSETTimeEmbedding(config) if config.step_size_type == "learned" else None
+        # One for all layers, or one each; e_t above always serves all.
+        num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
+        self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
+        if config.final_norm == "layernorm":
+            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        else:
+            self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_init()
+
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> HyperSETModelOutput:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, seq_len)`):
+                Token ids of a model with a `vocab_size`.
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
+                Images of a model without.
+            attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*):
+                1 for tokens, 0 for padding (on the right). Padding takes no part as a key nor as a query of the softmax
+                over queries, so that each row gives what it gives alone. `seq_len` counts [CLS].
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
+                Embeddings in place of `input_ids`; positions are added to them.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*):
+                Patches to replace by the mask token.
+            interpolate_pos_encoding (`bool`, defaults to `False`):
+                Whether to resize the positions to images of another size than the config's.
+            num_iterations (`int`, *optional*):
+                Iterations of each layer in this call; `config.num_iterations` if not given.
+            output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*):
+                What to return, see [`HyperSETModelOutput`].
+
+        Raises:
+            `ValueError`: none or more than one input, or one that does not fit the config; the message names it.
+            `TypeError`: an argument that does not exist.
+        """
+        if unknown := kwargs.keys() - FORWARD_KWARGS:
+            raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(sorted(unknown))}.")
+        if num_iterations is None:
+            num_iterations = self.config.num_iterations
+        check_num_iterations(num_iterations)
+        check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
+
+        hidden_states = self.embeddings(
+            input_ids, pixel_values, inputs_embeds, bool_masked_pos, interpolate_pos_encoding
+        )
+        if attention_mask is not None:
+            attention_mask = check_mask(attention_mask, hidden_states.shape[:2], self.config.pooling)
+        output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
+        output_energies = kwargs.get("output_energies", self.config.output_energies)
+
+        initial_states = hidden_states
+        time_embeddings = [None] * num_iterations
+        if self.time_embedding is not None:
+            dtype = self.step_sizes[0].projection.weight.dtype
+            time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
+        for index, layer in enumerate(self.layers):
+            step_size = self.step_sizes[index if self.config.step_size_per_layer else 0]
+            attention_state, feedforward_state = (), ()
+            for iteration in range(1, num_iterations + 1):
+                hidden_states, _, attention_state, feedforward_state = layer(
+                    hidden_states,
+                    initial_states,
+                    time_embeddings[iteration - 1],
+                    attention_state,
+                    feedforward_state,
+                    step_size=step_size,
+                    iteration=iteration,
+                    attention_mask=attention_mask,
+                    output_attentions=output_attentions,
+                    output_energies=output_energies,
+                )
+        return HyperSETModelOutput(
+            last_hidden_state=self.norm(hidden_states),
+            pooler_output=self.norm(self.pool(hidden_states, attention_mask)),
+        )
+
+    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: the first token, or the mean of tokens."""
+        if self.config.pooling == "cls":
+            return hidden_states[:, 0]
+        if attention_mask is None:
+            return hidden_states.mean(dim=1)
+        mask = attention_mask.unsqueeze(-1)
+        return hidden_states.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+class HyperSETHead(HyperSETPreTrainedModel):
+    """What the heads share: the model below, and the loss and outputs above."""
+
+    takes_token_ids: bool | None = None  # the input a head is for; `None` for either
+    output_class: type
+
+    def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
+        super().__init__(config)
+        if self.takes_token_ids not in (None, config.takes_token_ids):
+            wanted = "an integer" if self.takes_token_ids else "None"
+            raise ValueError(
+                f"{type(self).__name__} needs a config with `vocab_size` of {wanted}, got {config.vocab_size}."
+            )
+        self.num_labels = config.num_labels
+        self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
+
+    def sample_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
+        """The loss that `problem_type` says, for one label per sample."""
+        num_items = kwargs.get("num_items_in_batch")
+        return self.loss_function(labels, logits, self.config, num_items_in_batch=num_items)
+
+    def token_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
+        """Mean cross-entropy over the labels that are not -100; zero, rather than NaN, where there is none."""
+        labels, num_items = labels.long(), kwargs.get("num_items_in_batch")
+        if num_items is None:
+            num_items = (labels != -100).sum().clamp(min=1)
+        sizes = {"config": self.config, "vocab_size": logits.shape[-1]}
+        return self.loss_function(logits=logits, labels=labels, num_items_in_batch=num_items, **sizes)
+
+    def outputs(self, base: HyperSETModelOutput, **fields):
+        """The head's own `fields` and what was recorded below it."""
+        recorded = {"hidden_states": base.hidden_states, "attentions": base.attentions, "energies": base.energies}
+        return self.output_class(**fields, **recorded)
+
+
+class HyperSETForImageClassification(HyperSETHead):
+    """A norm and a Linear on the pooled tokens of an image."""
+
+    takes_token_ids = False
+    output_class = HyperSETImageClassifierOutput
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> HyperSETImageClassifierOutput:
+        r"""
+        Args:
+            pixel_values, interpolate_pos_encoding, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            labels (`torch.Tensor`, *optional*):
+                `torch.LongTensor` of shape `(batch_size,)` in [0, num_labels) for single-label classification, floats of
+                shape `(batch_size, num_labels)` for multi-label, `(batch_size,)` for regression (`num_labels=1`).
+
+        Raises:
+            `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
+        """
+        if labels is not None and pixel_values is not None:
+            check_sample_labels(labels, len(pixel_values), self.config)
+        base = self.hyperset(
+            pixel_values=pixel_values,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            num_iterations=num_iterations,
+            **kwargs,
+        )
+        logits = self.classifier(base.pooler_output)
+        loss = self.sample_loss(logits, labels, kwargs) if labels is not None else None
+        return self.outputs(base, loss=loss, logits=logits)
+
+
+class HyperSETTextHead(HyperSETHead):
+    """A head on token ids: a subclass says how it reads its logits and what its labels are."""
+
+    takes_token_ids = True
+
+    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+        """The logits."""
+        raise NotImplementedError
+
+    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+        """Refuse labels that do not fit inputs of `shape` (batch_size, seq_len)."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_iterations: int | None = None,
+        **kwargs,
+    ):
+        r"""
+        Args:
+            input_ids, attention_mask, inputs_embeds, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            labels (`torch.Tensor`, *optional*):
+                For sequence classification as in [`HyperSETForImageClassification.forward`]. For tokens a
+                `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size), or -100 where
+                there is nothing to predict (padding, the given cells of a Sudoku, tokens that are not masked).
+
+        Raises:
+            `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
+        """
+        tokens = input_ids if input_ids is not None else inputs_embeds
+        if labels is not None and tokens is not None:
+            self.check_labels(labels, tokens.shape[:2])
+        base = self.hyperset(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            num_iterations=num_iterations,
+            **kwargs,
+        )
+        logits = self.read_out(base)
+        loss = self.loss(logits, labels, kwargs) if labels is not None else None
+        return self.outputs(base, loss=loss, logits=logits)
+
+
+class HyperSETForSequenceClassification(HyperSETTextHead):
+    """A norm and a Linear on the pooled tokens of a text."""
+
+    output_class = HyperSETSequenceClassifierOutput
+    loss = HyperSETHead.sample_loss
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.post_init()
+
+    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+        return self.classifier(base.pooler_output)
+
+    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+        check_sample_labels(labels, shape[0], self.config)
+
+
+class HyperSETForTokenClassification(HyperSETTextHead):
+    """A norm and a Linear on every token: the digit of every Sudoku cell, the tag of every word."""
+
+    output_class = HyperSETTokenClassifierOutput
+    loss = HyperSETHead.token_loss
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.post_init()
+
+    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+        return self.classifier(base.last_hidden_state)
+
+    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+        check_token_labels(labels, shape, self.num_labels, "num_labels")
+
+
+class HyperSETForMaskedLM(HyperSETTextHead):
+    """A norm and a Linear to the vocabulary on every token, its weight tied to the token embedding by default."""
+
+    output_class = HyperSETMaskedLMOutput
+    loss = HyperSETHead.token_loss
+    _tied_weights_keys = {"decoder.weight": "hyperset.embeddings.token_embeddings.weight"}
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.decoder
+
+    def set_output_embeddings(self, value: nn.Linear):
+        self.decoder = value
+
+    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+        return self.decoder(base.last_hidden_state)
+
+    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+        check_token_labels(labels, shape, self.decoder.out_features, "vocab_size")
+
+
+class HyperSETForMaskedImageModeling(HyperSETHead):
+    """
+    Reconstruction of masked images. Without a `vocab_size` in the config, of pixels: a Linear from every token to its patch.
+    With one, of VQ codes (the paper's task): a Linear to the `vocab_size - 1` codes of the codebook, the last id being the
+    mask.
+    """
+
+    output_class = HyperSETMaskedImageModelingOutput
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config, use_mask_token=not config.takes_token_ids)
+        if config.takes_token_ids:
+            if config.vocab_size < 2:
+                raise ValueError(f"`vocab_size` must count a code and the mask, at least 2, got {config.vocab_size}.")
+            outputs = config.vocab_size - 1
+        else:
+            outputs = config.num_channels * config.patch_size**2
+        self.decoder = nn.Linear(config.hidden_size, outputs)
+        self.post_init()
+
+    @property
+    def mask_token_id(self) -> int:
+        """The id that stands for a masked code: the one after the codebook."""
+        return self.decoder.out_features
+
+    def resize_token_embeddings(self, *args, **kwargs):
+        raise ValueError(
+            "HyperSETForMaskedImageModeling cannot resize its vocabulary: it is the codebook and the mask."
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        num_iterations: int | None = None,
+        **kwargs,
+    ) -> HyperSETMaskedImageModelingOutput:
+        r"""
+        Args:
+            pixel_values, interpolate_pos_encoding, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, or `(batch_size, rows, columns)`):
+                The patches or codes to mask. With it the loss is returned: the mean absolute error of the masked pixels, or
+                the cross-entropy of the masked codes.
+            input_ids (`torch.LongTensor` of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)`):
+                VQ codes, with `mask_token_id` where they are masked already.
+            labels (`torch.LongTensor` shaped like `input_ids`, *optional*):
+                The codes to predict, or -100 where there is nothing to predict; if not given, the codes that
+                `bool_masked_pos` masks.
+
+        Raises:
+            `ValueError`: an argument that does not fit the config or the other arguments; the message names it.
+        """
+        check_one_input(self.config, input_ids, pixel_values, None)
+        if bool_masked_pos is not None:
+            bool_masked_pos = bool_masked_pos.flatten(1).bool()
+        kwargs["num_iterations"] = num_iterations
+        if self.config.takes_token_ids:
+            return self.forward_codes(input_ids.flatten(1), bool_masked_pos, labels, kwargs)
+        if labels is not None:
+            raise ValueError("`labels` are VQ codes; with vocab_size=None the images are their own labels.")
+        kwargs["interpolate_pos_encoding"] = interpolate_pos_encoding
+        return self.forward_pixels(pixel_values, bool_masked_pos, kwargs)
+
+    def forward_codes(
+        self, codes: torch.Tensor, bool_masked_pos: torch.Tensor | None, labels: torch.Tensor | None, kwargs: dict
+    ) -> HyperSETMaskedImageModelingOutput:
+        """Codes of shape `(batch_size, num_codes)` → logits over the codebook."""
+        check_ids(codes, self.mask_token_id + 1)
+        if bool_masked_pos is not None:
+            check_masked_positions(bool_masked_pos, codes.shape)
+            labels = codes.masked_fill(~bool_masked_pos, -100) if labels is None else labels
+            codes = codes.masked_fill(bool_masked_pos, self.mask_token_id)
+        if labels is not None:
+            labels = labels.flatten(1)
+            check_token_labels(labels, codes.shape, self.mask_token_id, "codebook size")
+        base = self.hyperset(input_ids=codes, **kwargs)
+        logits = self.decoder(base.last_hidden_state)
+        loss = self.token_loss(logits, labels, kwargs) if labels is not None else None
+        return self.outputs(base, loss=loss, logits=logits)
+
+    def forward_pixels(
+        self, pixel_values: torch.Tensor, bool_masked_pos: torch.Tensor | None, kwargs: dict
+    ) -> HyperSETMaskedImageModelingOutput:
+        """Images of shape `(batch_size, num_channels, height, width)` → their reconstruction."""
+        base = self.hyperset(pixel_values=pixel_values, bool_masked_pos=bool_masked_pos, **kwargs)
+        patches = self.decoder(base.last_hidden_state[:, int(self.config.has_cls_token) :])
+        size = self.config.patch_size
+        rows, columns = pixel_values.shape[-2] // size, pixel_values.shape[-1] // size
+        loss = None
+        if bool_masked_pos is not None:
+            error = (patches - patchify(pixel_values, size).to(patches.dtype)).abs().mean(dim=-1)
+            loss = (error * bool_masked_pos).sum() / bool_masked_pos.sum().clamp(min=1)
+        return self.outputs(base, loss=loss, reconstruction=unpatchify(patches, rows, columns, size))
+
+
+AUTO_CLASSES = {
+    "AutoModel": HyperSETModel,
+    "AutoModelForImageClassification": HyperSETForImageClassification,
+    "AutoModelForMaskedImageModeling": HyperSETForMaskedImageModeling,
+    "AutoModelForMaskedLM": HyperSETForMaskedLM,
+    "AutoModelForSequenceClassification": HyperSETForSequenceClassification,
+    "AutoModelForTokenClassification": HyperSETForTokenClassification,
+}
+for _auto_class, _model_class in AUTO_CLASSES.items():
+    # `save_pretrained` writes the code of the classes that are registered so.
+    _model_class.register_for_auto_class(_auto_class)
+
+__all__ = ["HyperSETPreTrainedModel", *(cls.__name__ for cls in AUTO_CLASSES.values())]
