@@ -38,6 +38,18 @@ def bi_softmax_eager(
     return weights @ value, weights
 
 
+@torch.no_grad()
+def column_maxima(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, block: int = 512) -> torch.Tensor:
+    """max_i query_i·key_j over the queries that are not masked, `(…, seq_len, 1)`, in blocks of keys."""
+    maxima = []
+    for keys in key.split(block, dim=-2):
+        scores = keys @ query.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
+        maxima.append(scores.amax(dim=-1, keepdim=True))
+    return torch.cat(maxima, dim=-2)
+
+
 def bi_softmax_sdpa(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -52,12 +64,12 @@ def bi_softmax_sdpa(
     c_j = log Σ_i exp(S_ij). SDPA returns normalised sums only, so each of two calls carries one more key, the slot, whose
     score is known and whose share of the softmax tells the normaliser:
 
-    - keys in the role of queries, the slot scoring b_j = S_jj: its share s is e^b / (e^b + e^c), so c = b + log((1 − s) / s).
-      b ≤ c, so s ≤ ½ and 1 − s loses nothing.
+    - keys in the role of queries, the slot scoring b_j = max_i S_ij: its share s is e^b / (e^b + e^c), so that
+      c = b + log((1 − s) / s). With b ≤ c ≤ b + log N, neither s nor 1 − s loses anything in any dtype.
     - scores S_ij − c_j, the slot scoring 0 with a zero value: the output is y / (1 + Z) and its share is 1 / (1 + Z).
     """
     head_dim = query.shape[-1]
-    key_mask = slot_mask = None
+    visible = key_mask = slot_mask = None
     if mask is not None:
         # SDPA gives NaN where every key is masked: in a sample that is all padding, let every key through.
         visible = mask | ~mask.any(dim=-1, keepdim=True)
@@ -79,8 +91,9 @@ def bi_softmax_sdpa(
         slot = F.one_hot(torch.tensor(channel, device=tensor.device), width).to(tensor.dtype)
         return torch.cat((tensor, slot.expand(*tensor.shape[:-2], 1, width)), dim=-2)
 
-    # Divided by `scaling` and rounded once, so that the score SDPA sees is the one that is added back.
-    slot_score = (query * key).sum(dim=-1, keepdim=True)
+    # Everything about scores is kept divided by `scaling`. The slot's score is rounded once, so that the one SDPA sees is the
+    # one that is added back; c does not depend on it.
+    slot_score = column_maxima(query, key, visible)
     share = F.scaled_dot_product_attention(
         widen(key, slot_score),
         with_slot(widen(query), head_dim),

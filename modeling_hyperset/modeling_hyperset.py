@@ -603,6 +603,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config, use_mask_token=not config.takes_token_ids)
+        self.loss_type = "ForMaskedLM"  # transformers has none of this head's name
         if config.takes_token_ids:
             if config.vocab_size < 2:
                 raise ValueError(f"`vocab_size` must count a code and the mask, at least 2, got {config.vocab_size}.")

@@ -1,0 +1,141 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""What the training scripts share: flags or a recipe file, configs by preset, and files that are never half-written."""
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig
+
+from modeling_hyperset.presets import PRESETS, preset_config
+
+
+@dataclass
+class ModelArguments:
+    """Which model to train: a checkpoint to fine-tune, or a config to train from scratch."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to fine-tune: a folder or a name on the Hub."}
+    )
+    config_name: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
+        },
+    )
+    config_overrides: str | None = field(
+        default=None, metadata={"help": "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
+    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Whether to run code that the checkpoint brings."}
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False,
+        metadata={"help": "Whether to start a head afresh where its shape differs from the checkpoint's."},
+    )
+
+    def __post_init__(self):
+        if (self.model_name_or_path is None) == (self.config_name is None):
+            raise ValueError(
+                "Pass exactly one of `--model_name_or_path` (to fine-tune) and `--config_name` (to train from scratch), "
+                f"got {self.model_name_or_path!r} and {self.config_name!r}."
+            )
+
+    @property
+    def hub_options(self) -> dict[str, Any]:
+        """What every `from_pretrained` of this run takes."""
+        return {
+            "cache_dir": self.cache_dir,
+            "revision": self.model_revision,
+            "token": self.token,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+
+def parse_arguments(dataclass_types: Sequence[type], arguments: Sequence[str] | None = None) -> tuple:
+    """
+    Parse flags, or a recipe: `script.py recipe.yaml [--flag value …]`, where flags win over the recipe. A recipe is a
+    YAML or JSON mapping from names of flags to values.
+
+    Raises:
+        `ValueError`: a flag or a key of the recipe that does not exist.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
+        arguments = recipe_flags(arguments[0], dataclass_types) + arguments[1:]
+    return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(arguments, look_for_args_file=False)
+
+
+def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
+    """The flags that a recipe file stands for."""
+    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(recipe, dict):
+        raise ValueError(f"The recipe {path} must be a mapping from flags to values, got {type(recipe).__name__}.")
+    known = {item.name for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
+    if unknown := recipe.keys() - known:
+        raise ValueError(f"The recipe {path} sets flags that do not exist: {', '.join(sorted(map(str, unknown)))}.")
+    flags = []
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            value = json.dumps(value)
+        values = value if isinstance(value, list) else [value]
+        flags += [f"--{name}", *map(str, values)]
+    return flags
+
+
+def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
+    """
+    The config of the checkpoint to fine-tune, or the one to train from scratch, with `fields` and the overrides set.
+
+    Raises:
+        `ValueError`: overrides that are no JSON object or that the config does not have.
+    """
+    overrides = json.loads(arguments.config_overrides) if arguments.config_overrides else {}
+    if not isinstance(overrides, dict):
+        raise ValueError(f"`--config_overrides` must be a JSON object, got {arguments.config_overrides}.")
+    if arguments.config_name in PRESETS:
+        config = preset_config(arguments.config_name)
+    else:
+        name = arguments.config_name or arguments.model_name_or_path
+        config = AutoConfig.from_pretrained(name, **arguments.hub_options)
+    if unknown := [name for name in overrides if not hasattr(config, name)]:
+        raise ValueError(f"`--config_overrides` sets fields that the config does not have: {', '.join(unknown)}.")
+    values = config.to_dict() | overrides
+    if "hidden_size" in overrides and "intermediate_size" not in overrides:
+        values.pop("intermediate_size", None)  # follows the width unless it is set
+    # Label maps come as one: those of the data replace those of the config.
+    for name in ("id2label", "label2id", "num_labels"):
+        if fields:
+            values.pop(name, None)
+    return type(config).from_dict(values | fields)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_whole(
+        path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    )
+
+
+def write_whole(path: str | os.PathLike, write) -> None:
+    """Have `write` make a file beside `path`, then rename it there."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

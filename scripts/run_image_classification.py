@@ -1,0 +1,126 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Train or fine-tune an image classifier with Trainer.
+
+    python scripts/run_image_classification.py scripts/recipes/digits.yaml
+    python scripts/run_image_classification.py --config_name imagenet-small --train_dir images/ --do_train --do_eval \
+        --output_dir outputs/mine
+
+A recipe (YAML) takes the place of flags, and flags behind it win over it. At the end the saved folder is loaded again, and its
+accuracy and energies are printed and drawn.
+"""
+
+import numpy as np
+import torch
+from common import ModelArguments, load_config, parse_arguments
+from energy_report import write_report
+from image_data import ImageDataArguments, load_images
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    Trainer,
+    TrainingArguments,
+    ViTImageProcessorPil,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
+
+
+def build_processor(arguments: ModelArguments, config):
+    """The checkpoint's image processor, or a new one for the config's image size."""
+    if arguments.model_name_or_path is not None:
+        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+    height, width = config.image_height_width
+    return ViTImageProcessorPil(size={"height": height, "width": width})
+
+
+def build_model(arguments: ModelArguments, config):
+    """The checkpoint's model, or a new one."""
+    if arguments.model_name_or_path is None:
+        return AutoModelForImageClassification.from_config(config)
+    return AutoModelForImageClassification.from_pretrained(
+        arguments.model_name_or_path,
+        config=config,
+        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+        **arguments.hub_options,
+    )
+
+
+def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
+    """A batch of `pixel_values` and `labels`."""
+    return {
+        "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+        "labels": torch.tensor([example["label"] for example in examples]),
+    }
+
+
+def accuracy(prediction) -> dict[str, float]:
+    """Share of samples whose largest logit is that of their label."""
+    return {"accuracy": float(np.mean(np.argmax(prediction.predictions, axis=-1) == prediction.label_ids))}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    model_arguments, data_arguments, training_arguments = parse_arguments(
+        (ModelArguments, ImageDataArguments, TrainingArguments), arguments
+    )
+    if not (training_arguments.do_train or training_arguments.do_eval):
+        raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
+    training_arguments.remove_unused_columns = False  # the images are transformed when they are read
+    set_seed(training_arguments.seed)
+
+    data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
+    for wanted, split in ((training_arguments.do_train, "train"), (training_arguments.do_eval, "eval")):
+        if wanted and split not in data:
+            raise ValueError(f"The data set has no split to {'train' if split == 'train' else 'evaluate'} on.")
+    names = next(iter(data.values())).features["label"].names
+    config = load_config(
+        model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
+    )
+    processor = build_processor(model_arguments, config)
+    model = build_model(model_arguments, config)
+    print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
+
+    def transform(batch):
+        images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt")
+        return {"pixel_values": list(images["pixel_values"]), "label": batch["label"]}
+
+    trainer = Trainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=data["train"].with_transform(transform) if training_arguments.do_train else None,
+        eval_dataset=data["eval"].with_transform(transform) if training_arguments.do_eval else None,
+        compute_metrics=accuracy,
+        processing_class=processor,
+        data_collator=collate,
+    )
+    if training_arguments.do_train:
+        checkpoint = training_arguments.resume_from_checkpoint
+        if checkpoint in ("True", "true", True):
+            checkpoint = get_last_checkpoint(training_arguments.output_dir)
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        trainer.save_model()
+        trainer.save_state()
+        trainer.log_metrics("train", metrics)
+        trainer.save_metrics("train", metrics)
+    if training_arguments.do_eval:
+        metrics = trainer.evaluate()
+        trainer.log_metrics("eval", metrics)
+        trainer.save_metrics("eval", metrics)
+
+    card = {"tasks": "image-classification", "tags": ["image-classification", "vision", "hyperset"]}
+    if data_arguments.dataset_name is not None:
+        card["dataset"] = data_arguments.dataset_name
+    if training_arguments.push_to_hub:
+        trainer.push_to_hub(**card)
+    else:
+        trainer.create_model_card(**card)
+
+    if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
+        batch_size = training_arguments.per_device_eval_batch_size
+        write_report(training_arguments.output_dir, data["eval"], batch_size, model_arguments.trust_remote_code)
+
+
+if __name__ == "__main__":
+    main()

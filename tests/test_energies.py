@@ -1,0 +1,118 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Each energy's direction is minus the gradient of its value; its value is what the paper says."""
+
+import math
+
+import pytest
+import torch
+from builders import make_config
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+
+
+def on_sphere(*shape: int, seed: int) -> torch.Tensor:
+    """Random tokens of norm √(last dimension), in float64."""
+    tokens = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return F.rms_norm(tokens, shape[-1:]).requires_grad_()
+
+
+def random_mask(batch_size: int, seq_len: int, seed: int) -> torch.Tensor:
+    """A mask that may hide any token, even all of a sample."""
+    return torch.rand(batch_size, seq_len, generator=torch.Generator().manual_seed(seed)) > 0.4
+
+
+shapes = st.tuples(*(st.integers(1, high) for high in (3, 3, 9, 12)))
+seeds = st.integers(0, 2**31)
+
+
+@pytest.mark.parametrize("name", ATTENTION_ENERGIES)
+@given(shape=shapes, beta=st.floats(0.01, 3.0), masked=st.booleans(), seed=seeds)
+def test_attention_direction_is_minus_gradient(name, shape, beta, masked, seed):
+    energy = ATTENTION_ENERGIES[name](make_config(), beta=beta)
+    tokens = on_sphere(*shape, seed=seed)
+    mask = random_mask(shape[0], shape[2], seed) if masked else None
+    (gradient,) = torch.autograd.grad(energy.value(tokens, mask).sum(), tokens)
+    direction, _ = energy.direction(tokens, tokens, tokens, mask)
+    torch.testing.assert_close(direction, -gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FEEDFORWARD_ENERGIES)
+@given(shape=shapes, masked=st.booleans(), seed=seeds)
+def test_feedforward_direction_is_minus_gradient(name, shape, masked, seed):
+    # ReLU: the value is that of the ReLU energy also where a layer applies GELU, which the docstring says.
+    energy = FEEDFORWARD_ENERGIES[name](make_config(hidden_act="relu"))
+    projections = on_sphere(shape[0], shape[2], shape[3], seed=seed)
+    mask = random_mask(shape[0], shape[2], seed) if masked else torch.ones(shape[0], shape[2], dtype=torch.bool)
+    (gradient,) = torch.autograd.grad(energy.value(projections, mask).sum(), projections)
+    direction = energy.direction(projections) * mask.unsqueeze(-1)
+    torch.testing.assert_close(direction, -gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_gelu_applies_gelu_and_reports_the_relu_energy():
+    relu, gelu = (FEEDFORWARD_ENERGIES["relu"](make_config(hidden_act=act)) for act in ("relu", "gelu"))
+    projections = on_sphere(2, 5, 12, seed=0)
+    torch.testing.assert_close(gelu.direction(projections), F.gelu(projections))
+    torch.testing.assert_close(gelu.value(projections), relu.value(projections))
+
+
+@given(shape=shapes, seed=seeds)
+def test_bi_softmax_value_is_equation_3(shape, seed):
+    """Eq. 3 with β = 1/√p written as loops over heads and tokens."""
+    batch_size, num_heads, seq_len, head_dim = shape
+    tokens = on_sphere(*shape, seed=seed).detach()
+    energy = ATTENTION_ENERGIES["bi_softmax"](make_config(), beta=head_dim**-0.5)
+    for sample in range(batch_size):
+        expected = 0.0
+        for head in range(num_heads):
+            for i in range(seq_len):
+                z = tokens[sample, head]
+                expected += math.sqrt(head_dim) * math.log(
+                    sum(math.exp(z[i] @ z[j] / math.sqrt(head_dim)) for j in range(seq_len))
+                )
+        assert energy.value(tokens)[sample].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_relu_value_is_equation_5():
+    projections = torch.tensor([[[1.0, -2.0, 3.0], [0.5, 0.0, -1.0]]])
+    energy = FEEDFORWARD_ENERGIES["relu"](make_config())
+    assert energy.value(projections).item() == -0.5 * (1 + 9 + 0.25)
+    assert energy.value(projections, torch.tensor([[True, False]])).item() == -0.5 * (1 + 9)
+
+
+@given(shape=shapes, seed=seeds)
+def test_weights_times_value_is_minus_direction(shape, seed):
+    energy = ATTENTION_ENERGIES["bi_softmax"](make_config())
+    query, key, value = (on_sphere(*shape, seed=seed + offset) for offset in range(3))
+    direction, weights = energy.direction(query, key, value, output_weights=True)
+    torch.testing.assert_close(weights @ value, -direction)
+    torch.testing.assert_close(weights.sum(dim=(-1, -2)), torch.full(shape[:2], 2.0 * shape[2], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("case_seed", range(3))
+def test_energy_never_rises_under_small_fixed_steps(case_seed):
+    """
+    Alternating descent with a small fixed step on the constraint: tokens with one gain for q, k, v of 1 and W, D orthogonal,
+    so that the direction in z is the direction in x. The sum of energies does not rise.
+    """
+    from modeling_hyperset import HyperSETModel
+
+    torch.manual_seed(case_seed)
+    config = make_config(
+        hidden_act="relu",
+        shared_qkv_norm=True,
+        step_size_type="fixed",
+        step_size_attention=1e-3,
+        step_size_feedforward=1e-3,
+        num_iterations=20,
+        num_attention_heads=1,
+    )
+    model = HyperSETModel(config).double()
+    for linear in (model.layers[0].attention.projection, model.layers[0].feedforward.projection):
+        torch.nn.init.orthogonal_(linear.weight)
+    with torch.no_grad():
+        outputs = model(pixel_values=torch.randn(2, 3, 12, 12, dtype=torch.float64), output_energies=True)
+    total = torch.stack(outputs.energies).sum(dim=-1)
+    assert (total[1:] <= total[:-1]).all()

@@ -1,0 +1,100 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The authors' checkpoints, converted, compute what the authors' program computes (see fixtures/README.md)."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
+
+
+CASES = (
+    "ic_hyperset",
+    "ic_hyperset_two_layers",
+    "ic_hyperset_basic",
+    "ic_hyperset_fixed_step",
+    "sudoku_hyperset",
+    "mim_hyperset",
+)
+FIXTURES = Path(__file__).parent / "fixtures" / "golden"
+MORE = Path(os.environ.get("HYPERSET_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+
+
+def case_folder(case: str) -> Path:
+    """Where a case lies: among the fixtures, or in the folder with more of them."""
+    for folder in (FIXTURES / case, MORE / case):
+        if folder.is_dir():
+            return folder
+    pytest.skip(f"{case} is not among the fixtures, and there is no folder {MORE} (HYPERSET_GOLDEN)")
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A converted model, its inputs, what is expected of it, and the authors' options."""
+    folder = case_folder(request.param)
+    options = json.loads((folder / "knobs.json").read_text())
+    model = convert_original_checkpoint(load_original_state_dict(folder / options["file"]), options)
+    recorded = load_file(folder / "expected.safetensors")
+    inputs = {name.removeprefix("input."): value for name, value in recorded.items() if name.startswith("input.")}
+    if "codes" in inputs:
+        inputs["input_ids"] = inputs.pop("codes")
+    expected = {name.removeprefix("output."): value for name, value in recorded.items() if name.startswith("output.")}
+    return model, inputs, expected, options
+
+
+def test_number_of_parameters(case):
+    model, _, _, options = case
+    assert model.num_parameters() == options["parameters"]
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_outputs(case, attn_implementation):
+    model, inputs, expected, _ = case
+    model.set_attn_implementation(attn_implementation)
+    with torch.no_grad():
+        outputs = model(**inputs, output_hidden_states=True, output_energies=True)
+    torch.testing.assert_close(outputs.logits, expected["logits"], rtol=0, atol=1e-4)
+    if "hidden_states" in expected:
+        hidden_states = torch.stack(outputs.hidden_states[1:])
+        torch.testing.assert_close(hidden_states, expected["hidden_states"], rtol=0, atol=1e-4)
+    energies = torch.stack(outputs.energies)
+    if "energies" in expected:
+        torch.testing.assert_close(energies, expected["energies"], rtol=1e-4, atol=0)
+    for index, name in enumerate(("energy_attention", "energy_feedforward")):
+        if name in expected:
+            torch.testing.assert_close(energies[..., index].T, expected[name], rtol=1e-4, atol=0)
+    if "energy_total" in expected:
+        torch.testing.assert_close(energies.sum(dim=-1).T, expected["energy_total"], rtol=1e-4, atol=0)
+
+
+def test_pixel_gradients(case):
+    model, inputs, expected, _ = case
+    if "pixel_grad" not in expected:
+        pytest.skip("recorded for image models only")
+    pixel_values = inputs["pixel_values"].requires_grad_()
+    logits = model(pixel_values=pixel_values).logits
+    weights = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+    (gradient,) = torch.autograd.grad((logits * weights).sum(), pixel_values)
+    scale = expected["pixel_grad"].abs().max().item()
+    torch.testing.assert_close(gradient, expected["pixel_grad"], rtol=0, atol=1e-3 * scale)
+
+
+def test_twice_the_iterations(case):
+    model, inputs, expected, _ = case
+    if "logits_twice_the_iterations" not in expected:
+        pytest.skip("recorded for Sudoku models only")
+    with torch.no_grad():
+        logits = model(**inputs, num_iterations=2 * model.config.num_iterations).logits
+    torch.testing.assert_close(logits, expected["logits_twice_the_iterations"], rtol=0, atol=1e-4)
+
+
+def test_save_and_load_after_conversion(case, tmp_path):
+    model, inputs, expected, _ = case
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        logits = type(model).from_pretrained(tmp_path)(**inputs).logits
+    torch.testing.assert_close(logits, expected["logits"], rtol=0, atol=1e-4)
