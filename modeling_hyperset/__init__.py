@@ -2,8 +2,8 @@
 """Hyper-SET for transformers. Importing this package registers the family with the Auto classes."""
 
 import transformers
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BertTokenizer, ViTImageProcessorPil
-from transformers.utils import is_torchvision_available
+from transformers import AutoConfig, AutoTokenizer, BertTokenizer
+from transformers.utils import is_torchvision_available, is_vision_available
 
 from .configuration_hyperset import HyperSETConfig
 from .modeling_hyperset import (
@@ -23,12 +23,16 @@ __version__ = "0.1.0"
 AutoConfig.register(HyperSETConfig.model_type, HyperSETConfig)
 for _auto_class, _model_class in AUTO_CLASSES.items():
     getattr(transformers, _auto_class).register(HyperSETConfig, _model_class)
-# Resizing and scaling images, and splitting text into BERT's word pieces (the paper's text model), are transformers' own.
-_image_processors = {"pil": ViTImageProcessorPil}
-if is_torchvision_available():
-    _image_processors["torchvision"] = transformers.ViTImageProcessor
-AutoImageProcessor.register(HyperSETConfig, image_processor_classes=_image_processors)
+# Resizing and scaling images, and splitting text into BERT's word pieces (as the paper does), are transformers' own.
 AutoTokenizer.register(HyperSETConfig, BertTokenizer)
+if is_vision_available():
+    # From its own module: in transformers 5.17 the name at the top asks for torchvision, which it does not need.
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    _image_processors = {"pil": transformers.ViTImageProcessorPil}
+    if is_torchvision_available():
+        _image_processors["torchvision"] = transformers.ViTImageProcessor
+    AutoImageProcessor.register(HyperSETConfig, image_processor_classes=_image_processors)
 
 __all__ = [
     "HyperSETConfig",

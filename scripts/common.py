@@ -107,7 +107,12 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
         config = preset_config(arguments.config_name)
     else:
         name = arguments.config_name or arguments.model_name_or_path
-        config = AutoConfig.from_pretrained(name, **arguments.hub_options)
+        try:
+            config = AutoConfig.from_pretrained(name, **arguments.hub_options)
+        except OSError as error:
+            raise ValueError(
+                f"{name!r} is no preset ({', '.join(PRESETS)}), no folder with a config, and the Hub does not give it: {error}"
+            ) from error
     if unknown := [name for name in overrides if not hasattr(config, name)]:
         raise ValueError(f"`--config_overrides` sets fields that the config does not have: {', '.join(unknown)}.")
     values = config.to_dict() | overrides

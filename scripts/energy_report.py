@@ -6,7 +6,8 @@ from os import PathLike
 import torch
 from common import write_json, write_whole
 from datasets import Dataset
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoModelForImageClassification
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 
 @torch.no_grad()

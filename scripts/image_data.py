@@ -35,6 +35,10 @@ class ImageDataArguments:
             raise ValueError("Pass `--dataset_name`, or `--train_dir` and/or `--validation_dir`.")
         if not 0.0 < self.train_val_split < 1.0:
             raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        for flag in ("max_train_samples", "max_eval_samples"):
+            limit = getattr(self, flag)
+            if limit is not None and limit < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
 
 
 def digits() -> DatasetDict:

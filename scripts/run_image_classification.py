@@ -16,13 +16,13 @@ from common import ModelArguments, load_config, parse_arguments
 from energy_report import write_report
 from image_data import ImageDataArguments, load_images
 from transformers import (
-    AutoImageProcessor,
     AutoModelForImageClassification,
     Trainer,
     TrainingArguments,
     ViTImageProcessorPil,
     set_seed,
 )
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)

@@ -13,7 +13,6 @@ from builders import CASES, HEADS, make_config, make_inputs, make_model
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
-    AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
@@ -22,6 +21,7 @@ from transformers import (
     BertTokenizer,
     ViTImageProcessorPil,
 )
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification, HyperSETModel
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES

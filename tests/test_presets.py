@@ -1,0 +1,61 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The paper's models have the paper's numbers of parameters, to the digit."""
+
+import subprocess
+import sys
+
+import pytest
+
+from modeling_hyperset import HyperSETConfig
+from modeling_hyperset.presets import PRESETS, count_parameters, preset_config
+
+
+# Counts of the authors' program; the paper rounds them (Tables 1, 2, 3, 5, 8, 16, 17 and 22).
+COUNTS = {
+    "imagenet-small": 1_551_808,
+    "imagenet-small-fixed-step": 909_760,
+    "imagenet-small-scaled-up": 2_395_968,
+    "imagenet-wide": 3_403_968,
+    "imagenet-small-scaled-up-12-layers": 8_170_880,
+    "imagenet-base-12-layers": 17_562_496,
+    "imagenet100-small-scaled-up": 1_934_268,
+    "sudoku": 5_195_584,
+    "mim-base": 3_937_856,
+    "mim-base-wide": 8_072_000,
+    "yelp-small": 12_660_677,
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts(name):
+    assert count_parameters(name) == COUNTS[name]
+    # The paper truncates 2,395,968 to 2.39 M and rounds the others.
+    assert float(PRESETS[name].paper_parameters.removesuffix(" M")) == pytest.approx(COUNTS[name] / 1e6, abs=0.006)
+
+
+def test_default_config_is_the_base_image_classifier():
+    base = preset_config("imagenet-base").to_dict()
+    default = HyperSETConfig(num_labels=1000).to_dict()
+    assert base == default
+    config = HyperSETConfig()
+    assert (config.hidden_size, config.num_attention_heads, config.intermediate_size) == (768, 12, 768)
+    assert (config.num_hidden_layers, config.num_iterations, config.image_size, config.num_positions) == (
+        1,
+        12,
+        224,
+        257,
+    )
+
+
+def test_overrides_and_unknown_names():
+    assert preset_config("sudoku", num_iterations=3).num_iterations == 3
+    with pytest.raises(ValueError, match="imagenet-tiny"):
+        preset_config("imagenet-tiny")
+
+
+def test_command_prints_the_table():
+    command = [sys.executable, "-m", "modeling_hyperset.presets"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name, count in COUNTS.items():
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"{name} "))
+        assert f"{count:,}" in line and PRESETS[name].paper_parameters in line

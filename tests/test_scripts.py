@@ -1,0 +1,154 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The training script, as a user calls it."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+RECIPE = SCRIPTS / "recipes" / "digits.yaml"
+TINY = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 8, "patch_size": 4}'
+
+
+def run(*flags: str, timeout: int = 300) -> subprocess.CompletedProcess:
+    """Run the script in a process of its own, on two threads and without the network."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, str(SCRIPTS / "run_image_classification.py"), *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """The script's `main`, to call in this process."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("run_image_classification").main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, str]:
+    """A folder with a tiny model trained on a few digits, and what the run printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    flags = [
+        "--config_overrides",
+        TINY,
+        "--output_dir",
+        folder,
+        "--num_train_epochs",
+        "1",
+        "--max_train_samples",
+        "96",
+    ]
+    finished = run(RECIPE, *flags, "--max_eval_samples", "50", "--learning_rate", "0.001")
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout
+
+
+def test_everything_is_saved_and_reported(trained):
+    folder, printed = trained
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json", "eval_results.json", "README.md"):
+        assert (folder / name).is_file(), name
+    report = json.loads((folder / "energy.json").read_text())
+    metrics = json.loads((folder / "eval_results.json").read_text())
+    assert report["num_samples"] == 50 and report["accuracy"] == pytest.approx(metrics["eval_accuracy"])
+    assert len(report["total"]) == 2
+    assert report["total"] == pytest.approx(np.add(report["attention"], report["feedforward"]))
+    assert f"accuracy {report['accuracy']:.4f} on 50 samples" in printed
+    for row in zip(report["attention"], report["feedforward"], report["total"], strict=True):
+        assert "  ".join(f"{value:>12.2f}" for value in row) in printed
+    with Image.open(folder / "energy.png") as picture:
+        assert picture.width > 400 and len(picture.convert("L").getcolors(256)) > 10
+    assert not list(folder.glob(".*"))  # nothing half-written
+
+
+def test_flags_win_over_the_recipe(trained):
+    folder, _ = trained
+    config = json.loads((folder / "config.json").read_text())
+    assert config["hidden_size"] == config["intermediate_size"] == 16
+    state = json.loads((folder / "trainer_state.json").read_text())
+    assert state["max_steps"] == 2 and state["num_train_epochs"] == 1
+
+
+def test_the_saved_folder_is_a_recipe_for_fine_tuning(trained, tmp_path):
+    """On a folder of images, with another number of classes."""
+    folder, _ = trained
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("validation", 2)):
+        for label in ("cat", "dog", "owl"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / label / f"{index}.png")
+    flags = [
+        "--model_name_or_path",
+        folder,
+        "--train_dir",
+        tmp_path / "train",
+        "--validation_dir",
+        tmp_path / "validation",
+    ]
+    flags += [
+        "--do_train",
+        "--do_eval",
+        "--output_dir",
+        tmp_path / "out",
+        "--num_train_epochs",
+        "1",
+        "--cache_dir",
+        tmp_path / "c",
+    ]
+    assert "ignore_mismatched_sizes" in run(*flags).stderr
+    finished = run(*flags, "--ignore_mismatched_sizes")
+    assert finished.returncode == 0, finished.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "cat", "1": "dog", "2": "owl"} and config["hidden_size"] == 16
+
+
+def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe | {"learning_rat": 1}))
+    with pytest.raises(ValueError, match="learning_rat"):
+        main([str(path)])
+    path.write_text("- a\n- b\n")
+    with pytest.raises(ValueError, match="mapping"):
+        main([str(path)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config_overrides", '{"hidden_sise": 3}'], "hidden_sise"),
+        (["--config_overrides", "[3]"], "JSON object"),
+        (["--image_column_name", "picture"], "picture"),
+        (["--label_column_name", "class"], "class"),
+        (["--do_train", "false", "--do_eval", "false", "--eval_strategy", "no"], "Nothing to do"),
+        (["--model_name_or_path", "somewhere"], "exactly one of"),
+        (["--config_name", "no-such-preset"], "no-such-preset"),
+        (["--train_val_split", "1.5"], "train_val_split"),
+        (["--no_such_flag", "1"], "no_such_flag"),
+        (["--max_train_samples", "0"], "max_train_samples"),
+    ],
+    ids=str,
+)
+def test_mistakes_stop_before_training(main, flags, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        main([str(RECIPE), "--output_dir", str(tmp_path / "out"), *flags])
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_main_job_reaches_97_percent(tmp_path):
+    """The README's first command: digits from scratch, the energies falling over the trained iterations."""
+    finished = run(RECIPE, "--output_dir", tmp_path, timeout=900)
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads((tmp_path / "energy.json").read_text())
+    assert report["accuracy"] >= 0.97 and report["num_samples"] == 360
