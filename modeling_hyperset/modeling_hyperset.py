@@ -353,8 +353,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
             `ValueError`: none or more than one input, or one that does not fit the config; the message names it.
             `TypeError`: an argument that does not exist.
         """
-        if unknown := kwargs.keys() - FORWARD_KWARGS:
-            raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(sorted(unknown))}.")
+        if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
+            raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations)

@@ -200,12 +200,16 @@ def test_dtype_of_from_pretrained(dtype, tmp_path):
         torch.testing.assert_close(outputs.logits.float(), model(**inputs).logits, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6."), reason="torch 2.6 traces no model of transformers 5 whole, ViT neither"
+)
 @pytest.mark.parametrize("case", ["image-classification", "sequence-classification", "masked-codes"])
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 def test_compile_fullgraph(case, attn_implementation):
     """No graph break, forward and backward; `aot_eager` traces what inductor would compile."""
     torch.compiler.reset()
-    model, inputs = make_model(case, num_hidden_layers=2), make_inputs(case, labels=True)
+    model = make_model(case, num_hidden_layers=2)
+    inputs = make_inputs(case, labels=True)
     model.set_attn_implementation(attn_implementation)
     if "input_ids" in inputs:
         mask = torch.ones(2, 16, dtype=torch.long)
