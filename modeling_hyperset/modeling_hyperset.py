@@ -256,7 +256,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             init.zeros_(module.weight)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        # The default is the reference: it is the faster one but for long sequences without gradients.
+        # The default is the reference: "sdpa" saves memory, and time for long sequences only.
         name = requested_attention or "eager"
         if name not in BI_SOFTMAX_FUNCTIONS:
             raise ValueError(f"`attn_implementation` must be one of {', '.join(BI_SOFTMAX_FUNCTIONS)}, got {name!r}.")

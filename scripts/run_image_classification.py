@@ -112,6 +112,10 @@ def main(arguments: list[str] | None = None) -> None:
     card = {"tasks": "image-classification", "tags": ["image-classification", "vision", "hyperset"]}
     if data_arguments.dataset_name is not None:
         card["dataset"] = data_arguments.dataset_name
+    if model_arguments.model_name_or_path is not None:
+        card["finetuned_from"] = model_arguments.model_name_or_path
+    else:
+        model.config.name_or_path = training_arguments.output_dir  # it comes from nowhere else: "trained from scratch"
     if training_arguments.push_to_hub:
         trainer.push_to_hub(**card)
     else:

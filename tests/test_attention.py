@@ -66,3 +66,28 @@ def test_equals_reference_at_extreme_gains(name, dtype):
     tolerance = 1e-9 if dtype == torch.float64 else 2e-3
     torch.testing.assert_close(output.double(), expected, rtol=tolerance, atol=tolerance * 12)
     assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(output.sum(), inputs))
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_what_training_keeps_grows_linearly(masked):
+    """What autograd saves for the backward pass: with the square of the sequence for the reference, linearly for SDPA."""
+
+    def saved_bytes(attention, seq_len):
+        sizes = {}
+
+        def keep(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        query, key, value = roles((1, 2, seq_len, 16), torch.float32, False)
+        mask = torch.arange(seq_len).expand(1, -1) < seq_len // 2 if masked else None
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output, _ = attention(query, key, value, 0.25, mask)
+        del output
+        return sum(sizes.values())
+
+    ratio = {
+        name: saved_bytes(function, 2048) / saved_bytes(function, 1024)
+        for name, function in BI_SOFTMAX_FUNCTIONS.items()
+    }
+    assert ratio["eager"] > 3.5 and ratio["sdpa"] < 2.2

@@ -67,6 +67,8 @@ def test_everything_is_saved_and_reported(trained):
     with Image.open(folder / "energy.png") as picture:
         assert picture.width > 400 and len(picture.convert("L").getcolors(256)) > 10
     assert not list(folder.glob(".*"))  # nothing half-written
+    card = (folder / "README.md").read_text()
+    assert "trained from scratch on the digits dataset" in card and "image-classification" in card
 
 
 def test_flags_win_over_the_recipe(trained):
@@ -109,6 +111,7 @@ def test_the_saved_folder_is_a_recipe_for_fine_tuning(trained, tmp_path):
     finished = run(*flags, "--ignore_mismatched_sizes")
     assert finished.returncode == 0, finished.stderr
     config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert "fine-tuned version of" in (tmp_path / "out" / "README.md").read_text()
     assert config["id2label"] == {"0": "cat", "1": "dog", "2": "owl"} and config["hidden_size"] == 16
 
 
