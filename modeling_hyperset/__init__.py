@@ -2,7 +2,7 @@
 """Hyper-SET for transformers. Importing this package registers the family with the Auto classes."""
 
 import transformers
-from transformers import AutoConfig, AutoTokenizer, BertTokenizer
+from transformers import AutoConfig
 from transformers.utils import is_torchvision_available, is_vision_available
 
 from .configuration_hyperset import HyperSETConfig
@@ -23,8 +23,7 @@ __version__ = "0.1.0"
 AutoConfig.register(HyperSETConfig.model_type, HyperSETConfig)
 for _auto_class, _model_class in AUTO_CLASSES.items():
     getattr(transformers, _auto_class).register(HyperSETConfig, _model_class)
-# Resizing and scaling images, and splitting text into BERT's word pieces (as the paper does), are transformers' own.
-AutoTokenizer.register(HyperSETConfig, BertTokenizer)
+# Resizing and scaling images is transformers' own. Tokenizers need no registration: their files name their class.
 if is_vision_available():
     # From its own module: in transformers 5.17 the name at the top asks for torchvision, which it does not need.
     from transformers.models.auto.image_processing_auto import AutoImageProcessor

@@ -70,6 +70,16 @@ def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
     check_range("input_ids", input_ids, vocab_size, "vocab_size")
 
 
+def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
+    """Floating-point embeddings of shape `(batch_size, seq_len, width)`."""
+    if inputs_embeds.ndim != 3 or inputs_embeds.shape[1] < 1 or inputs_embeds.shape[2] != width:
+        raise ValueError(
+            f"`inputs_embeds` must have shape (batch_size, seq_len, {width}), got {tuple(inputs_embeds.shape)}."
+        )
+    if not inputs_embeds.is_floating_point():
+        raise ValueError(f"`inputs_embeds` must be floating point, got {inputs_embeds.dtype}.")
+
+
 def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ignore: int | None = None) -> None:
     """Every value of an integer tensor lies in [0, bound), or is `ignore`."""
     if not can_read_values(tensor):
@@ -81,23 +91,32 @@ def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ig
         raise ValueError(f"`{name}` must lie in [0, {bound_name}={bound}), got values from {low} to {high}.")
 
 
-def check_mask(attention_mask: torch.Tensor, shape: tuple[int, int], pooling: str) -> torch.Tensor:
-    """1 for tokens and 0 for padding, one for each token; returned as booleans. The token that is pooled is no padding."""
+def check_mask(attention_mask: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor | None:
+    """1 for tokens and 0 for padding, one for each token; returned as booleans."""
+    if attention_mask is None:
+        return None
     if attention_mask.shape != shape:
         raise ValueError(
             f"`attention_mask` must have shape (batch_size, seq_len) = {tuple(shape)}, got "
             f"{tuple(attention_mask.shape)}."
         )
-    # A floating-point mask may be an additive one, where 0 means the opposite.
-    if attention_mask.is_floating_point() and can_read_values(attention_mask):
+    # An additive mask, where 0 means the opposite, must not pass for one of ones and zeros.
+    if attention_mask.dtype != torch.bool and can_read_values(attention_mask):
         if not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
             raise ValueError("`attention_mask` must hold 1 for tokens and 0 for padding, got other values.")
-    mask = attention_mask.bool()
-    if pooling == "cls" and can_read_values(mask) and bool((mask.any(dim=-1) & ~mask[:, 0]).any()):
+    return attention_mask.bool()
+
+
+def flatten_grid(name: str, tensor: torch.Tensor, grid: tuple[int, int] | None) -> torch.Tensor:
+    """`(batch_size, rows, columns)` → `(batch_size, rows · columns)`, of the rows and columns of `grid` if that is given."""
+    if tensor.ndim not in (2, 3):
         raise ValueError(
-            "`attention_mask` must not mask the first token, which pooling='cls' reads: pad on the right."
+            f"`{name}` must have shape (batch_size, rows, columns) or (batch_size, rows * columns), got "
+            f"{tuple(tensor.shape)}."
         )
-    return mask
+    if tensor.ndim == 3 and grid is not None and tuple(tensor.shape[1:]) != tuple(grid):
+        raise ValueError(f"`{name}` must be a grid of {tuple(grid)}, got {tuple(tensor.shape[1:])}.")
+    return tensor.flatten(1)
 
 
 def check_masked_positions(bool_masked_pos: torch.Tensor, shape: tuple[int, int]) -> None:

@@ -38,7 +38,7 @@ class HyperSETConfig(PreTrainedConfig):
         pooling (`str`, defaults to `"cls"`):
             `"cls"` reads the first token: image models get a learned [CLS] there, token models take the first id.
             `"mean"` averages the tokens that are not padding; image models then have no [CLS].
-        final_norm (`str`, defaults to `"layernorm"`):
+        norm_type (`str`, defaults to `"layernorm"`):
             Norm between the last iteration and the heads, `"layernorm"` or `"rmsnorm"`.
         classifier_bias (`bool`, defaults to `True`):
             Whether the classification heads have a bias.
@@ -114,6 +114,7 @@ class HyperSETConfig(PreTrainedConfig):
     ```"""
 
     model_type = "hyperset"
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies"]
 
     # What goes in
     vocab_size: int | None = None
@@ -127,7 +128,7 @@ class HyperSETConfig(PreTrainedConfig):
 
     # What comes out
     pooling: str = "cls"
-    final_norm: str = "layernorm"
+    norm_type: str = "layernorm"
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
     output_energies: bool = False
@@ -217,7 +218,7 @@ class HyperSETConfig(PreTrainedConfig):
             self._check_positive(name)
         self._check_option("position_embedding_type", ("sinusoidal", "sinusoidal_2d", "learned"))
         self._check_option("pooling", ("cls", "mean"))
-        self._check_option("final_norm", ("layernorm", "rmsnorm"))
+        self._check_option("norm_type", ("layernorm", "rmsnorm"))
         self._check_option("attention_energy", ATTENTION_ENERGIES)
         self._check_option("feedforward_energy", FEEDFORWARD_ENERGIES)
         self._check_option("hidden_act", ("relu", "gelu"))
@@ -226,6 +227,11 @@ class HyperSETConfig(PreTrainedConfig):
         self._check_option("step_size_condition", ("current", "initial"))
         self._check_option("step_size_time_network", ("normed_mlp", "mlp", "none"))
         self._check_option("step_size_time_init", ("normal", "zeros"))
+        self._check_option(
+            "problem_type",
+            (None, "regression", "single_label_classification", "multi_label_classification"),
+        )
+        self._check_positive("num_labels")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "

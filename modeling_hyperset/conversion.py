@@ -30,12 +30,12 @@ IMAGE_CLASSES = ("HyperSET", "HyperSETBasic", "HyperSETFixedStepSize")
 # Pairs of (pattern of the authors' whole name, our name), tried in order.
 LAYER = r"(?:enc|blocks)\.(\d+)"
 LAYER_RENAMES = [
-    (rf"{LAYER}\.attn\.qkv\.weight", r"hyperset.layers.\1.attention.projection.weight"),
+    (rf"{LAYER}\.attn\.qkv\.weight", r"hyperset.layers.\1.attention.bases.weight"),
     (rf"{LAYER}\.attn\.ln1_1\.weight", r"hyperset.layers.\1.attention.qkv_norms.0.weight"),
     (rf"{LAYER}\.attn\.ln1_2\.weight", r"hyperset.layers.\1.attention.qkv_norms.1.weight"),
     (rf"{LAYER}\.attn\.ln1_3\.weight", r"hyperset.layers.\1.attention.qkv_norms.2.weight"),
     (rf"{LAYER}\.attn\.ln1\.weight", r"hyperset.layers.\1.attention.qkv_norms.0.weight"),
-    (rf"{LAYER}\.mlp\.weight", r"hyperset.layers.\1.feedforward.projection.weight"),
+    (rf"{LAYER}\.mlp\.weight", r"hyperset.layers.\1.feedforward.directions.weight"),
     (rf"{LAYER}\.ln2\.weight", r"hyperset.layers.\1.feedforward.norm.weight"),
 ]
 # The first module of the authors' time network is the code, which has no weights.
@@ -69,9 +69,9 @@ SUDOKU_RENAMES = [
 ]
 MIM_RENAMES = [
     (r"tok_emb\.weight", "hyperset.embeddings.token_embeddings.weight"),
-    (r"transformer\.qkv\.weight", "hyperset.layers.0.attention.projection.weight"),
+    (r"transformer\.qkv\.weight", "hyperset.layers.0.attention.bases.weight"),
     (r"transformer\.ln1\.weight", "hyperset.layers.0.attention.qkv_norms.0.weight"),
-    (r"transformer\.mlp\.weight", "hyperset.layers.0.feedforward.projection.weight"),
+    (r"transformer\.mlp\.weight", "hyperset.layers.0.feedforward.directions.weight"),
     (r"transformer\.ln2\.weight", "hyperset.layers.0.feedforward.norm.weight"),
     *((rf"transformer\.{pattern}", name) for pattern, name in SUM_NORM_STEP_RENAMES),
     (r"lm_head\.0\.weight", "hyperset.norm.weight"),
@@ -96,8 +96,9 @@ def load_original_state_dict(path: str | PathLike) -> StateDict:
 
 
 def option(options: Mapping[str, Any], name: str, expected: tuple | None = None, default: Any = None) -> Any:
-    """One option, with an error that names it where it is missing or not among `expected`."""
-    value = options.get(name, default)
+    """One option (`None` is not given), with an error that names it where it is missing or not among `expected`."""
+    value = options.get(name)
+    value = default if value is None else value
     if value is None:
         raise ValueError(f"The options lack {name!r}; they hold {sorted(options)}.")
     if expected is not None and value not in expected:
@@ -105,9 +106,23 @@ def option(options: Mapping[str, Any], name: str, expected: tuple | None = None,
     return value
 
 
+def refuse_options(options: Mapping[str, Any], names: tuple[str, ...], model: str) -> None:
+    """Options that would make another function of the same weights, and that `model` does not have."""
+    if given := [name for name in names if options.get(name) is not None]:
+        raise ValueError(
+            f"{model} has no option {', '.join(map(repr, given))}, got {[options[name] for name in given]}."
+        )
+
+
+def time_width(options: Mapping[str, Any]) -> int:
+    """Width of the time code, under either of its names; 512 unless given."""
+    return option(options, "time_embed", default=option(options, "time_emb", default=512))
+
+
 def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
     """The config of an image classifier and the renames of its tensors."""
     kind = option(options, "class", IMAGE_CLASSES)
+    refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "adaptive_mode"), kind)
     config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
     image_size, patches_per_side = option(options, "img_size"), option(options, "patch")
     if image_size % patches_per_side:
@@ -121,13 +136,15 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
         "pooling": "cls" if "cls_token" in state_dict else "mean",
     }
     if kind == "HyperSETFixedStepSize":
+        refuse_options(options, ("input_cond", "time_emb", "time_embed"), kind)
         step = option(options, "stepsize")
         config |= {"step_size_type": "fixed", "step_size_attention": step, "step_size_feedforward": step}
         step_renames = []
     else:
+        refuse_options(options, ("stepsize",), kind)
         config |= {
-            "step_size_time_dim": options.get("time_embed", options.get("time_emb", 512)),
-            "step_size_condition": "initial" if options.get("input_cond", False) else "current",
+            "step_size_time_dim": time_width(options),
+            "step_size_condition": "initial" if option(options, "input_cond", default=False) else "current",
             "step_size_sum_norm": kind == "HyperSETBasic",
         }
         step_renames = SUM_NORM_STEP_RENAMES if kind == "HyperSETBasic" else IMAGE_DEFAULT_STEP_RENAMES
@@ -137,6 +154,7 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
 def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
     """The config of a Sudoku solver and the renames of its tensors."""
     option(options, "model_type", ("hyper-set",))
+    refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The Sudoku model")
     option(options, "adaptive_mode", ("gd_with_learnable_step_size",))
     positions = option(options, "pos_emb", ("learnable", "sincos"))
     config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
@@ -148,31 +166,35 @@ def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hy
         "num_attention_heads": option(options, "n_head"),
         "intermediate_size": option(options, "multiplier") * option(options, "n_embd"),
         "num_labels": option(options, "num_classes"),
-        "final_norm": "rmsnorm",
+        "norm_type": "rmsnorm",
         "classifier_bias": False,
         "hidden_act": "relu",
         "shared_qkv_norm": True,
-        "step_size_time_dim": options.get("time_emb", 512),
+        "step_size_time_dim": time_width(options),
         "step_size_time_network": "mlp",
-        "step_size_condition": "initial" if option(options, "input_cond") else "current",
+        "step_size_condition": "initial" if option(options, "input_cond", default=True) else "current",
         "step_size_token_norm": False,
     }
     return HyperSETConfig(**config), SUDOKU_RENAMES
 
 
 def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
-    """The config of a model of VQ codes and the renames of its tensors. The codes are a 16 × 16 grid."""
+    """The config of a model of VQ codes, each of 16 × 16 pixels, and the renames of its tensors."""
     option(options, "model", ("hyper-set",))
+    refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The masked image model")
+    image_size = option(options, "img_size", default=256)
+    if image_size % 16:
+        raise ValueError(f"The option 'img_size' must be a multiple of 16, got {image_size}.")
     option(options, "adaptive_mode", ("gd_with_learnable_step_size",))
     option(options, "n_layer", (1,))
     config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
     config |= {
         "vocab_size": option(options, "codebook_size") + 1,
-        "max_position_embeddings": 16 * 16,
+        "max_position_embeddings": (image_size // 16) ** 2,
         "position_embedding_type": "sinusoidal_2d",
         "num_attention_heads": option(options, "head"),
         "intermediate_size": option(options, "multiplier") * option(options, "n_embd"),
-        "final_norm": "rmsnorm",
+        "norm_type": "rmsnorm",
         "hidden_act": "relu",
         "shared_qkv_norm": True,
         "step_size_time_dim": option(options, "n_embd"),
@@ -228,7 +250,8 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
         The model with the task's head, in evaluation mode.
 
     Raises:
-        `ValueError`: an option that is missing or unknown, or tensors that are missing, left over or of another shape.
+        `ValueError`: an option that is missing or that the model does not have; tensors that are missing, left over or
+            of another shape.
     """
     make_config, model_class = TASKS[option(options, "task", tuple(TASKS))]
     config, renames = make_config(options, state_dict)

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from .checks_hyperset import check_ids, check_masked_positions, check_pixel_values
+from .checks_hyperset import check_embeds, check_ids, check_masked_positions, check_pixel_values
 from .configuration_hyperset import HyperSETConfig
 
 
@@ -42,7 +42,7 @@ def patchify(pixel_values: torch.Tensor, patch_size: int) -> torch.Tensor:
     batch_size, channels, height, width = pixel_values.shape
     rows, columns = height // patch_size, width // patch_size
     patches = pixel_values.reshape(batch_size, channels, rows, patch_size, columns, patch_size)
-    return patches.permute(0, 2, 4, 3, 5, 1).reshape(batch_size, rows * columns, -1)
+    return patches.permute(0, 2, 4, 3, 5, 1).reshape(batch_size, rows * columns, channels * patch_size**2)
 
 
 def unpatchify(patches: torch.Tensor, rows: int, columns: int, patch_size: int) -> torch.Tensor:
@@ -114,7 +114,7 @@ class HyperSETEmbeddings(nn.Module):
         bool_masked_pos: torch.BoolTensor | None,
         interpolate_pos_encoding: bool,
     ) -> torch.Tensor:
-        """Patches with the masked ones replaced, after [CLS], plus positions."""
+        """Embedded patches, the masked ones replaced, after [CLS], plus positions: X_0."""
         check_pixel_values(pixel_values, self.config, any_size=interpolate_pos_encoding)
         embeddings = self.patch_embeddings(pixel_values.to(self.patch_embeddings.projection.weight.dtype))
         if bool_masked_pos is not None:
@@ -131,41 +131,34 @@ class HyperSETEmbeddings(nn.Module):
         positions = self.position_embeddings
         if interpolate_pos_encoding:
             positions = self.interpolate_pos_encoding(*pixel_values.shape[-2:])
-        return embeddings + positions
+        return self.dropout(embeddings + positions)
 
-    def embed_tokens(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Embedded token ids, or embeddings given in their place, plus positions."""
+    def embed_tokens(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Embedded token ids, or embeddings given in their place, plus positions: X_0. `mask` is boolean."""
+        name = "input_ids" if input_ids is not None else "inputs_embeds"
         if input_ids is not None:
             check_ids(input_ids, self.token_embeddings.num_embeddings)
             inputs_embeds = self.token_embeddings(input_ids)
-        elif inputs_embeds.ndim != 3 or inputs_embeds.shape[-1] != self.config.hidden_size:
-            raise ValueError(
-                f"`inputs_embeds` must have shape (batch_size, seq_len, {self.config.hidden_size}), got "
-                f"{tuple(inputs_embeds.shape)}."
-            )
+        else:
+            check_embeds(inputs_embeds, self.config.hidden_size)
         length, longest = inputs_embeds.shape[1], self.config.max_position_embeddings
-        if self.config.position_embedding_type == "sinusoidal_2d" and length != longest:
+        is_grid = self.config.position_embedding_type == "sinusoidal_2d"
+        if is_grid and length != longest:
             raise ValueError(
-                f"`input_ids` must hold the whole grid of max_position_embeddings={longest} tokens for "
+                f"`{name}` must hold the whole grid of max_position_embeddings={longest} tokens for "
                 f"position_embedding_type='sinusoidal_2d', got a sequence of {length}."
             )
         if length > longest:
             raise ValueError(
-                f"`input_ids` has a sequence of {length} tokens, longer than max_position_embeddings={longest}."
+                f"`{name}` has a sequence of {length} tokens, longer than max_position_embeddings={longest}."
             )
-        return inputs_embeds + self.position_embeddings[:, :length]
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        bool_masked_pos: torch.BoolTensor | None = None,
-        interpolate_pos_encoding: bool = False,
-    ) -> torch.Tensor:
-        """Exactly one input → X_0 of shape `(batch_size, seq_len, hidden_size)`."""
-        if self.config.takes_token_ids:
-            embeddings = self.embed_tokens(input_ids, inputs_embeds)
-        else:
-            embeddings = self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)
-        return self.dropout(embeddings)
+        positions = self.position_embeddings[:, :length]
+        if mask is not None and not is_grid:
+            # Padding counts for no position, on whichever side it is.
+            positions = positions[0][(mask.long().cumsum(dim=-1) - 1).clamp(min=0)]
+        return self.dropout(inputs_embeds + positions)

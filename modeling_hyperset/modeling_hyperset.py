@@ -27,8 +27,11 @@ from .checks_hyperset import (
     check_masked_positions,
     check_num_iterations,
     check_one_input,
+    check_pixel_values,
+    check_range,
     check_sample_labels,
     check_token_labels,
+    flatten_grid,
 )
 from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
@@ -110,22 +113,36 @@ class HyperSETProjection(nn.Linear):
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features, bias=False)
 
+    def forward(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`(…, in_features)` → `(…, out_features)`."""
+        return F.linear(tensor, self.weight.to(tensor.dtype))
+
     def back(self, tensor: torch.Tensor) -> torch.Tensor:
         """`(…, out_features)` → `(…, in_features)`."""
-        return tensor @ self.weight
+        return tensor @ self.weight.to(tensor.dtype)
+
+
+def project_back(projection: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    """Go back through `projection`, unless something stands in its place that would change one direction alone."""
+    if not isinstance(projection, HyperSETProjection):
+        raise TypeError(
+            f"A Hyper-SET projection uses one weight in both directions and cannot be replaced by {type(projection)}, which "
+            "would change one of them alone."
+        )
+    return projection.back(tensor)
 
 
 class HyperSETAttention(nn.Module):
     """
     The attention side of the layer: W, the norms, and the direction of descent of the attention energy (Eq. 9).
 
-    `projection.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
+    `bases.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
     """
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
-        self.projection = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
+        self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
         # The gains of queries, keys and values, or the one that serves all three.
         num_norms = 1 if config.shared_qkv_norm else 3
         self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
@@ -133,7 +150,7 @@ class HyperSETAttention(nn.Module):
 
     def subspaces(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
-        return self.projection(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        return self.bases(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, output_attentions: bool = False
@@ -143,7 +160,7 @@ class HyperSETAttention(nn.Module):
         roles = [norm(tokens) for norm in self.qkv_norms]
         query, key, value = roles if len(roles) == 3 else roles * 3
         direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
-        return self.projection.back(direction.transpose(1, 2).flatten(2)), weights
+        return project_back(self.bases, direction.transpose(1, 2).flatten(2)), weights
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
@@ -155,23 +172,24 @@ class HyperSETFeedforward(nn.Module):
     """
     The feedforward side of the layer: D, the norm, and the direction of descent of the feedforward energy (Eq. 11).
 
-    `projection.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
+    `directions.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
     """
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.eps = config.rms_norm_eps
-        self.projection = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)
         self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The direction, shaped like `hidden_states`."""
-        return self.projection.back(self.energy.direction(self.norm(self.projection(hidden_states))))
+        projections = self.norm(self.directions(hidden_states))
+        return project_back(self.directions, self.energy.direction(projections))
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
-        projections = self.projection(hidden_states)
+        projections = self.directions(hidden_states)
         return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
 
 
@@ -212,8 +230,13 @@ class HyperSETLayer(GradientCheckpointingLayer):
         return hidden_states, energies, attention_state, feedforward_state
 
     def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`."""
-        values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
+        """
+        E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`, in float32 at least: they are sums over tokens of hundreds
+        of thousands, in which half precision would lose a step of descent.
+        """
+        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
         return torch.stack(values, dim=-1)
 
 
@@ -268,10 +291,18 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, *args, **kwargs):
         """As in transformers; the folder also carries the code, so that every Auto class loads it without the package."""
+        before = getattr(self.config, "auto_map", None)
         self.config.auto_map = {
             auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
         }
-        return super().save_pretrained(*args, **kwargs)
+        try:
+            return super().save_pretrained(*args, **kwargs)
+        finally:
+            # A config that is saved by itself carries its own code only.
+            if before is None:
+                del self.config.auto_map
+            else:
+                self.config.auto_map = before
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding, or the patch embedding of an image model."""
@@ -282,6 +313,11 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         if not self.config.takes_token_ids:
             raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embedding to set.")
         self.base_model.embeddings.token_embeddings = value
+
+    def resize_token_embeddings(self, *args, **kwargs):
+        if not self.config.takes_token_ids:
+            raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embeddings to resize.")
+        return super().resize_token_embeddings(*args, **kwargs)
 
 
 # What a forward pass takes besides its named arguments; anything else is a mistake rather than a detail to ignore.
@@ -311,7 +347,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         # One for all layers, or one each; e_t above always serves all.
         num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
-        if config.final_norm == "layernorm":
+        if config.norm_type == "layernorm":
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         else:
             self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -336,8 +372,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
             pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
                 Images of a model without.
             attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*):
-                1 for tokens, 0 for padding (on the right). Padding takes no part as a key nor as a query of the softmax
-                over queries, so that each row gives what it gives alone. `seq_len` counts [CLS].
+                1 for tokens, 0 for padding, on either side. Padding takes no part as a key nor as a query of the softmax
+                over queries and counts for no position (but in a grid, `position_embedding_type="sinusoidal_2d"`), so that
+                each row gives what it gives alone. `seq_len` counts [CLS].
             inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
                 Embeddings in place of `input_ids`; positions are added to them.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*):
@@ -355,16 +392,28 @@ class HyperSETModel(HyperSETPreTrainedModel):
         """
         if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
             raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
+        if not isinstance(kwargs.get("output_hidden_states"), bool | None):
+            raise ValueError(
+                f"`output_hidden_states` must be a bool, got {kwargs['output_hidden_states']!r}: select from what is returned."
+            )
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations)
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
-        hidden_states = self.embeddings(
-            input_ids, pixel_values, inputs_embeds, bool_masked_pos, interpolate_pos_encoding
-        )
-        if attention_mask is not None:
-            attention_mask = check_mask(attention_mask, hidden_states.shape[:2], self.config.pooling)
+        if self.config.takes_token_ids:
+            for name, given in (
+                ("bool_masked_pos", bool_masked_pos is not None),
+                ("interpolate_pos_encoding", interpolate_pos_encoding),
+            ):
+                if given:
+                    raise ValueError(f"`{name}` is for images; this model takes token ids.")
+            tokens = input_ids if input_ids is not None else inputs_embeds
+            attention_mask = check_mask(attention_mask, tokens.shape[:2])
+            hidden_states = self.embeddings.embed_tokens(input_ids, inputs_embeds, attention_mask)
+        else:
+            hidden_states = self.embeddings.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+            attention_mask = check_mask(attention_mask, hidden_states.shape[:2])
         output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
         output_energies = kwargs.get("output_energies", self.config.output_energies)
 
@@ -397,7 +446,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: the first token, or the mean of tokens."""
         if self.config.pooling == "cls":
-            return hidden_states[:, 0]
+            if attention_mask is None or self.config.has_cls_token:
+                return hidden_states[:, 0]
+            first = attention_mask.int().argmax(dim=-1)
+            return hidden_states[torch.arange(len(first), device=first.device), first]
         if attention_mask is None:
             return hidden_states.mean(dim=1)
         mask = attention_mask.unsqueeze(-1)
@@ -421,9 +473,14 @@ class HyperSETHead(HyperSETPreTrainedModel):
         self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
 
     def sample_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """The loss that `problem_type` says, for one label per sample."""
+        """The loss that `problem_type` says, for one label (or one vector of labels) per sample."""
         num_items = kwargs.get("num_items_in_batch")
-        return self.loss_function(labels, logits, self.config, num_items_in_batch=num_items)
+        loss = self.loss_function(labels, logits, self.config, num_items_in_batch=num_items)
+        if num_items is not None and labels.is_floating_point():
+            # With `num_items_in_batch` Trainer sums over batches that it accumulates; transformers' losses of regression and
+            # of several labels are means all the same.
+            loss = loss * (labels.numel() / num_items)
+        return loss
 
     def token_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Mean cross-entropy over the labels that are not -100; zero, rather than NaN, where there is none."""
@@ -472,6 +529,7 @@ class HyperSETForImageClassification(HyperSETHead):
         if labels is not None and pixel_values is not None:
             check_sample_labels(labels, len(pixel_values), self.config)
         base = self.hyperset(
+            return_dict=True,
             pixel_values=pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             num_iterations=num_iterations,
@@ -520,6 +578,7 @@ class HyperSETTextHead(HyperSETHead):
         if labels is not None and tokens is not None:
             self.check_labels(labels, tokens.shape[:2])
         base = self.hyperset(
+            return_dict=True,
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
@@ -616,6 +675,8 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     @property
     def mask_token_id(self) -> int:
         """The id that stands for a masked code: the one after the codebook."""
+        if not self.config.takes_token_ids:
+            raise AttributeError("A model of pixels has no `mask_token_id`: pass `bool_masked_pos`.")
         return self.decoder.out_features
 
     def resize_token_embeddings(self, *args, **kwargs):
@@ -650,44 +711,62 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
             `ValueError`: an argument that does not fit the config or the other arguments; the message names it.
         """
         check_one_input(self.config, input_ids, pixel_values, None)
-        if bool_masked_pos is not None:
-            bool_masked_pos = bool_masked_pos.flatten(1).bool()
         kwargs["num_iterations"] = num_iterations
-        if self.config.takes_token_ids:
-            return self.forward_codes(input_ids.flatten(1), bool_masked_pos, labels, kwargs)
-        if labels is not None:
-            raise ValueError("`labels` are VQ codes; with vocab_size=None the images are their own labels.")
-        kwargs["interpolate_pos_encoding"] = interpolate_pos_encoding
-        return self.forward_pixels(pixel_values, bool_masked_pos, kwargs)
+        if not self.config.takes_token_ids:
+            if labels is not None:
+                raise ValueError("`labels` are VQ codes; with vocab_size=None the images are their own labels.")
+            return self.forward_pixels(pixel_values, bool_masked_pos, interpolate_pos_encoding, kwargs)
+        if interpolate_pos_encoding:
+            raise ValueError("`interpolate_pos_encoding` is for images; this model takes VQ codes.")
+        return self.forward_codes(input_ids, bool_masked_pos, labels, kwargs)
 
     def forward_codes(
         self, codes: torch.Tensor, bool_masked_pos: torch.Tensor | None, labels: torch.Tensor | None, kwargs: dict
     ) -> HyperSETMaskedImageModelingOutput:
-        """Codes of shape `(batch_size, num_codes)` → logits over the codebook."""
+        """Codes of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)` → logits over the codebook."""
+        grid = self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
+        shape = codes.shape
+        codes = flatten_grid("input_ids", codes, grid)
         check_ids(codes, self.mask_token_id + 1)
         if bool_masked_pos is not None:
-            check_masked_positions(bool_masked_pos, codes.shape)
-            labels = codes.masked_fill(~bool_masked_pos, -100) if labels is None else labels
-            codes = codes.masked_fill(bool_masked_pos, self.mask_token_id)
+            masked = flatten_grid("bool_masked_pos", bool_masked_pos, shape[1:] if len(shape) == 3 else grid).bool()
+            check_masked_positions(masked, codes.shape)
+            if labels is None:
+                check_range("input_ids", codes.masked_fill(~masked, 0), self.mask_token_id, "codebook size")
+                labels = codes.masked_fill(~masked, -100)
+            codes = codes.masked_fill(masked, self.mask_token_id)
         if labels is not None:
-            labels = labels.flatten(1)
+            labels = flatten_grid("labels", labels, shape[1:] if len(shape) == 3 else grid)
             check_token_labels(labels, codes.shape, self.mask_token_id, "codebook size")
-        base = self.hyperset(input_ids=codes, **kwargs)
+        base = self.hyperset(return_dict=True, input_ids=codes, **kwargs)
         logits = self.decoder(base.last_hidden_state)
         loss = self.token_loss(logits, labels, kwargs) if labels is not None else None
         return self.outputs(base, loss=loss, logits=logits)
 
     def forward_pixels(
-        self, pixel_values: torch.Tensor, bool_masked_pos: torch.Tensor | None, kwargs: dict
+        self,
+        pixel_values: torch.Tensor,
+        bool_masked_pos: torch.Tensor | None,
+        interpolate_pos_encoding: bool,
+        kwargs: dict,
     ) -> HyperSETMaskedImageModelingOutput:
         """Images of shape `(batch_size, num_channels, height, width)` → their reconstruction."""
-        base = self.hyperset(pixel_values=pixel_values, bool_masked_pos=bool_masked_pos, **kwargs)
-        patches = self.decoder(base.last_hidden_state[:, int(self.config.has_cls_token) :])
+        check_pixel_values(pixel_values, self.config, any_size=interpolate_pos_encoding)
         size = self.config.patch_size
         rows, columns = pixel_values.shape[-2] // size, pixel_values.shape[-1] // size
+        if bool_masked_pos is not None:
+            bool_masked_pos = flatten_grid("bool_masked_pos", bool_masked_pos, (rows, columns)).bool()
+        base = self.hyperset(
+            return_dict=True,
+            pixel_values=pixel_values,
+            bool_masked_pos=bool_masked_pos,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            **kwargs,
+        )
+        patches = self.decoder(base.last_hidden_state[:, int(self.config.has_cls_token) :])
         loss = None
         if bool_masked_pos is not None:
-            error = (patches - patchify(pixel_values, size).to(patches.dtype)).abs().mean(dim=-1)
+            error = (patches.float() - patchify(pixel_values, size).float()).abs().mean(dim=-1)
             loss = (error * bool_masked_pos).sum() / bool_masked_pos.sum().clamp(min=1)
         return self.outputs(base, loss=loss, reconstruction=unpatchify(patches, rows, columns, size))
 

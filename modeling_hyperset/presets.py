@@ -37,7 +37,7 @@ FIXED_STEP = {"step_size_type": "fixed", "step_size_attention": 0.1, "step_size_
 
 # What the Sudoku and masked image models have in common against the image classifiers.
 TOKEN_GRID = {
-    "final_norm": "rmsnorm",
+    "norm_type": "rmsnorm",
     "hidden_act": "relu",
     "shared_qkv_norm": True,
     "step_size_condition": "initial",

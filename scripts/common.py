@@ -86,6 +86,8 @@ def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
         raise ValueError(f"The recipe {path} sets flags that do not exist: {', '.join(sorted(map(str, unknown)))}.")
     flags = []
     for name, value in recipe.items():
+        if value is None:
+            continue  # the flag's default
         if isinstance(value, dict):
             value = json.dumps(value)
         values = value if isinstance(value, list) else [value]
@@ -95,12 +97,16 @@ def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
 
 def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     """
-    The config of the checkpoint to fine-tune, or the one to train from scratch, with `fields` and the overrides set.
+    The config of the checkpoint to fine-tune, or the one to train from scratch, with the overrides set, and with `fields`
+    (the labels) from the data.
 
     Raises:
         `ValueError`: overrides that are no JSON object or that the config does not have.
     """
-    overrides = json.loads(arguments.config_overrides) if arguments.config_overrides else {}
+    try:
+        overrides = json.loads(arguments.config_overrides or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`--config_overrides` is no JSON: {error} in {arguments.config_overrides!r}.") from error
     if not isinstance(overrides, dict):
         raise ValueError(f"`--config_overrides` must be a JSON object, got {arguments.config_overrides}.")
     if arguments.config_name in PRESETS:
@@ -113,16 +119,16 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
             raise ValueError(
                 f"{name!r} is no preset ({', '.join(PRESETS)}), no folder with a config, and the Hub does not give it: {error}"
             ) from error
-    if unknown := [name for name in overrides if not hasattr(config, name)]:
-        raise ValueError(f"`--config_overrides` sets fields that the config does not have: {', '.join(unknown)}.")
-    values = config.to_dict() | overrides
-    if "hidden_size" in overrides and "intermediate_size" not in overrides:
-        values.pop("intermediate_size", None)  # follows the width unless it is set
-    # Label maps come as one: those of the data replace those of the config.
-    for name in ("id2label", "label2id", "num_labels"):
-        if fields:
-            values.pop(name, None)
-    return type(config).from_dict(values | fields)
+    values = config.to_dict()
+    for name in ("id2label", "label2id", "num_labels", *fields):
+        values.pop(name, None)  # labels come as one, from the data
+    if unknown := [name for name in overrides if name not in values]:
+        raise ValueError(
+            f"`--config_overrides` sets fields that the config does not have, or that the data set: {', '.join(unknown)}."
+        )
+    if "hidden_size" in overrides and values.get("intermediate_size") == values.get("hidden_size"):
+        values.pop("intermediate_size", None)  # M = d stays M = d
+    return type(config).from_dict(values | overrides | fields)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -11,23 +11,26 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 
 @torch.no_grad()
-def measure(folder: str | PathLike, data: Dataset, batch_size: int, trust_remote_code: bool = False) -> dict:
+def measure(
+    folder: str | PathLike, data: Dataset, batch_size: int, device: torch.device, trust_remote_code: bool = False
+) -> dict:
     """
-    Reload a saved folder with the Auto classes and run it over the columns `image` and `label` of `data`.
+    Reload a saved folder with the Auto classes and run it over the columns `image` and `label` of `data` on `device`.
 
     Returns:
         `dict` with `accuracy`, `num_samples`, and the mean over samples of the energies after every iteration:
         `attention`, `feedforward` and `total`, a list each.
     """
-    model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=trust_remote_code).eval()
+    model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    model.to(device).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
     correct, energies = 0, 0.0
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
-        images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt")
+        images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt").to(device)
         outputs = model(**images, output_energies=True)
-        correct += int((outputs.logits.argmax(dim=-1) == torch.tensor(batch["label"])).sum())
-        energies = energies + torch.stack(outputs.energies).double().sum(dim=1)
+        correct += int((outputs.logits.argmax(dim=-1).cpu() == torch.tensor(batch["label"])).sum())
+        energies = energies + torch.stack(outputs.energies).double().sum(dim=1).cpu()
     energies = energies / len(data)
     return {
         "accuracy": correct / len(data),
@@ -63,9 +66,9 @@ def draw(report: dict, path: str | PathLike) -> None:
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def write_report(folder: str | PathLike, data: Dataset, batch_size: int, trust_remote_code: bool = False) -> dict:
-    """Measure a saved folder, print the figures, and write them there as `energy.json` and `energy.png`."""
-    report = measure(folder, data, batch_size, trust_remote_code)
+def write_report(folder: str | PathLike, data: Dataset, **options) -> dict:
+    """Measure a saved folder as [`measure`] does, print the figures, write them there as `energy.json` and `energy.png`."""
+    report = measure(folder, data, **options)
     print(f"\nReloaded {folder}: accuracy {report['accuracy']:.4f} on {report['num_samples']} samples")
     print("Energies after every iteration, mean over samples:")
     print(table(report))

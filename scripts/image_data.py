@@ -2,6 +2,7 @@
 """Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,16 @@ class ImageDataArguments:
     label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
 
     def __post_init__(self):
-        if self.dataset_name is None and self.train_dir is None and self.validation_dir is None:
-            raise ValueError("Pass `--dataset_name`, or `--train_dir` and/or `--validation_dir`.")
+        folders = {"--train_dir": self.train_dir, "--validation_dir": self.validation_dir}
+        folders = {flag: folder for flag, folder in folders.items() if folder is not None}
+        if (self.dataset_name is None) == (not folders):
+            raise ValueError(
+                "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
+                f"{self.dataset_name!r} and {folders}."
+            )
+        for flag, folder in folders.items():
+            if not Path(folder).is_dir():
+                raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
         if not 0.0 < self.train_val_split < 1.0:
             raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
         for flag in ("max_train_samples", "max_eval_samples"):
@@ -84,34 +93,64 @@ def load_images(arguments: ImageDataArguments, seed: int, hub_options: dict[str,
     for name in ("validation", "test"):
         if name in data and "eval" not in splits:
             splits["eval"] = data[name]
+    if not splits:
+        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
     for name, split in splits.items():
-        check_split(name, split, arguments)
+        check_columns(name, split, arguments)
         columns = {arguments.image_column_name: "image", arguments.label_column_name: "label"}
         split = split.select_columns(list(columns))
-        split = split.rename_columns({old: new for old, new in columns.items() if old != new})
-        if not isinstance(split.features["label"], ClassLabel):
-            split = split.class_encode_column("label")
-        splits[name] = split
+        splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
+    splits = encode_labels(splits)
     if "eval" not in splits:
         parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed, stratify_by_column="label")
         splits = {"train": parts["train"], "eval": parts["test"]}
     for name, limit in (("train", arguments.max_train_samples), ("eval", arguments.max_eval_samples)):
         if name in splits and limit is not None:
-            splits[name] = splits[name].select(range(min(limit, len(splits[name]))))
-    names = {tuple(split.features["label"].names) for split in splits.values()}
-    if len(names) > 1:
-        raise ValueError(f"The training and evaluation images must have the same classes, got {names}.")
+            # Shuffled, because folders of images come class by class.
+            splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
     return DatasetDict(splits)
 
 
-def check_split(name: str, split: Dataset, arguments: ImageDataArguments) -> None:
-    """The split has images and the two columns, and its labels are classes."""
+def check_columns(name: str, split: Dataset, arguments: ImageDataArguments) -> None:
+    """The split has images, and the two columns."""
     if len(split) == 0:
         raise ValueError(f"The split {name!r} of the data set is empty.")
     for flag in ("image_column_name", "label_column_name"):
         column = getattr(arguments, flag)
         if column not in split.column_names:
             raise ValueError(f"`--{flag}` must be one of {', '.join(split.column_names)}, got {column!r}.")
-    label = split.features[arguments.label_column_name]
-    if not isinstance(label, ClassLabel) and getattr(label, "dtype", None) not in ("string", "int64", "int32", "int8"):
-        raise ValueError(f"The column {arguments.label_column_name!r} must hold classes, got {label}.")
+
+
+def encode_labels(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """
+    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or its distinct
+    labels in order.
+    """
+    values = {name: split.unique("label") for name, split in splits.items()}
+    declared = [split.features["label"] for split in splits.values()]
+    if all(isinstance(feature, ClassLabel) for feature in declared):
+        names = declared[0].names
+        if any(feature.names != names for feature in declared):
+            raise ValueError(
+                f"All splits must declare the same classes, got {[feature.names for feature in declared]}."
+            )
+        known = list(range(len(names)))
+    else:
+        known = sorted({value for distinct in values.values() for value in distinct if isinstance(value, int | str)})
+        names = [str(value) for value in known]
+    for name, distinct in values.items():
+        if unknown := [value for value in distinct if value not in known]:
+            raise ValueError(
+                f"The split {name!r} of the data set holds labels that are no classes: {unknown[:5]} (the classes are "
+                f"{names[:5]}{' …' if len(names) > 5 else ''}). A split without labels cannot be used."
+            )
+    index = {value: position for position, value in enumerate(known)}
+    return {name: encode_split(split, index, ClassLabel(names=names)) for name, split in splits.items()}
+
+
+def encode_split(split: Dataset, index: dict, feature: ClassLabel) -> Dataset:
+    """Replace the labels by their `index`, unless they are classes already."""
+    if isinstance(split.features["label"], ClassLabel):
+        return split
+    labels = [index[value] for value in split["label"]]
+    return split.remove_columns("label").add_column("label", labels).cast_column("label", feature)

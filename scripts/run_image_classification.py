@@ -25,13 +25,15 @@ from transformers import (
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
-import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
+from modeling_hyperset import HyperSETConfig
 
 
 def build_processor(arguments: ModelArguments, config):
     """The checkpoint's image processor, or a new one for the config's image size."""
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+    if not isinstance(config, HyperSETConfig):
+        raise ValueError(f"`--config_name` must be of a Hyper-SET model, got one of {config.model_type!r}.")
     height, width = config.image_height_width
     return ViTImageProcessorPil(size={"height": height, "width": width})
 
@@ -86,6 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
         images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt")
         return {"pixel_values": list(images["pixel_values"]), "label": batch["label"]}
 
+    # Images that the model cannot take are an error here, not in the first step of a run that was queued for hours.
+    model.eval()
+    with torch.no_grad():
+        model(transform(next(iter(data.values()))[:1])["pixel_values"][0][None])
+
     trainer = Trainer(
         model=model,
         args=training_arguments,
@@ -99,6 +106,10 @@ def main(arguments: list[str] | None = None) -> None:
         checkpoint = training_arguments.resume_from_checkpoint
         if checkpoint in ("True", "true", True):
             checkpoint = get_last_checkpoint(training_arguments.output_dir)
+            if checkpoint is None:
+                raise ValueError(
+                    f"`--resume_from_checkpoint` finds no checkpoint in {training_arguments.output_dir!r}."
+                )
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         trainer.save_model()
         trainer.save_state()
@@ -122,8 +133,13 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.create_model_card(**card)
 
     if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
-        batch_size = training_arguments.per_device_eval_batch_size
-        write_report(training_arguments.output_dir, data["eval"], batch_size, model_arguments.trust_remote_code)
+        write_report(
+            training_arguments.output_dir,
+            data["eval"],
+            batch_size=training_arguments.per_device_eval_batch_size,
+            device=training_arguments.device,
+            trust_remote_code=model_arguments.trust_remote_code,
+        )
 
 
 if __name__ == "__main__":

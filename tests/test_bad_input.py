@@ -27,7 +27,7 @@ BAD_FIELDS = [
     ({"hidden_size": 30, "num_attention_heads": 3, "position_embedding_type": "sinusoidal_2d"}, "hidden_size"),
     ({"position_embedding_type": "rotary"}, "position_embedding_type"),
     ({"pooling": "max"}, "pooling"),
-    ({"final_norm": "none"}, "final_norm"),
+    ({"norm_type": "none"}, "norm_type"),
     ({"attention_energy": "softmax"}, "attention_energy"),
     ({"feedforward_energy": "mlp"}, "feedforward_energy"),
     ({"hidden_act": "swish"}, "hidden_act"),
@@ -42,6 +42,7 @@ BAD_FIELDS = [
     ({"embedding_dropout": 1.0}, "embedding_dropout"),
     ({"initializer_range": -0.1}, "initializer_range"),
     ({"vocab_size": 0}, "vocab_size"),
+    ({"num_labels": 0}, "num_labels"),
     ({"vocab_size": 9, "max_position_embeddings": 0}, "max_position_embeddings"),
     ({"vocab_size": 9, "max_position_embeddings": 15, "position_embedding_type": "sinusoidal_2d"}, "max_position"),
 ]
@@ -138,8 +139,9 @@ def test_ids_of_another_kind():
     ]:
         with pytest.raises(ValueError, match=f"input_ids.*{message}"):
             model(input_ids=ids)
-    with pytest.raises(ValueError, match="inputs_embeds"):
-        model(inputs_embeds=torch.randn(2, 4, 31))
+    for embeds in (torch.randn(2, 4, 31), torch.randn(2, 0, 32), torch.randn(2, 17, 32), torch.ones(2, 4, 32).long()):
+        with pytest.raises(ValueError, match="inputs_embeds"):
+            model(inputs_embeds=embeds)
     with pytest.raises(ValueError, match="whole grid"):
         make_model("masked-codes")(input_ids=torch.zeros(1, 9, dtype=torch.long))
 
@@ -151,9 +153,9 @@ def test_ids_of_another_kind():
         (torch.ones(1, 16), "shape"),
         (torch.ones(2, 1, 1, 16), "shape"),
         (torch.zeros(2, 16).masked_fill(torch.arange(16) > 4, -1e9), "1 for tokens"),
-        (torch.arange(16).expand(2, -1) > 3, "pad on the right"),
+        (torch.arange(16).expand(2, -1), "1 for tokens"),
     ],
-    ids=["short", "broadcast", "4d", "additive", "left"],
+    ids=["short", "broadcast", "4d", "additive", "positions"],
 )
 def test_attention_mask(mask, message):
     with pytest.raises(ValueError, match=f"attention_mask.*{message}"):
@@ -189,12 +191,43 @@ def test_labels(case, labels, fields):
 
 def test_bool_masked_pos():
     for case, tokens in (("masked-pixels", 9), ("masked-codes", 16)):
-        with pytest.raises(ValueError, match="bool_masked_pos"):
-            make_model(case)(**make_inputs(case), bool_masked_pos=torch.ones(2, tokens + 1, dtype=torch.bool))
+        model, inputs = make_model(case), make_inputs(case)
+        for shape in ((2, tokens + 1), (1, tokens), (tokens,), (2, 2, tokens // 2), (2, tokens, 1, 1)):
+            with pytest.raises(ValueError, match="bool_masked_pos"):
+                model(**inputs, bool_masked_pos=torch.ones(shape, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"bool_masked_pos.*mask token"):
         make_model("images")(**make_inputs("images"), bool_masked_pos=torch.ones(2, 9, dtype=torch.bool))
-    with pytest.raises(ValueError, match="input_ids"):
-        make_model("masked-codes")(input_ids=torch.full((1, 16), 20))
+
+
+def test_codes():
+    model = make_model("masked-codes")
+    for codes in (torch.full((1, 16), 20), torch.zeros(16).long(), torch.zeros(1, 2, 8).long()):
+        with pytest.raises(ValueError, match="input_ids"):
+            model(input_ids=codes)
+    already = torch.full((1, 16), model.mask_token_id)
+    with pytest.raises(ValueError, match=r"input_ids.*codebook"):
+        model(input_ids=already, bool_masked_pos=torch.ones(1, 16, dtype=torch.bool))
+    with pytest.raises(ValueError, match="labels"):
+        model(input_ids=already, labels=torch.zeros(16).long())
+    with pytest.raises(AttributeError, match="mask_token_id"):
+        make_model("masked-pixels").mask_token_id  # noqa: B018
+
+
+@pytest.mark.parametrize("case", ["tokens", "sequence-classification", "masked-codes"])
+def test_arguments_for_images_given_to_a_model_of_tokens(case):
+    model, inputs = make_model(case), make_inputs(case)
+    with pytest.raises(ValueError, match="interpolate_pos_encoding"):
+        model(**inputs, interpolate_pos_encoding=True)
+    if case != "masked-codes":
+        with pytest.raises(ValueError, match="bool_masked_pos"):
+            model(**inputs, bool_masked_pos=torch.ones(2, 16, dtype=torch.bool))
+
+
+def test_things_an_image_model_does_not_have():
+    with pytest.raises(ValueError, match="vocab_size=None"):
+        make_model("image-classification").resize_token_embeddings(7)
+    with pytest.raises(ValueError, match="output_hidden_states"):
+        make_model("images")(**make_inputs("images"), output_hidden_states=[0, 1])
 
 
 def test_masked_codes_need_a_code():
@@ -211,7 +244,7 @@ def test_arguments_that_do_not_exist(case):
 OPTIONS = {
     "position_embedding_type": ["sinusoidal", "sinusoidal_2d", "learned", "else"],
     "pooling": ["cls", "mean"],
-    "final_norm": ["layernorm", "rmsnorm"],
+    "norm_type": ["layernorm", "rmsnorm"],
     "hidden_act": ["relu", "gelu"],
     "step_size_type": ["learned", "fixed"],
     "step_size_condition": ["current", "initial"],

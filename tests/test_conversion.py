@@ -13,12 +13,16 @@ from modeling_hyperset.conversion import convert_original_checkpoint, load_origi
 FOLDER = Path(__file__).parent / "fixtures" / "golden"
 
 
-@pytest.fixture(params=["ic_hyperset", "sudoku_hyperset", "mim_hyperset"])
-def original(request):
+def fixture(name):
     """An original state dict and its options."""
-    folder = FOLDER / request.param
+    folder = FOLDER / name
     options = json.loads((folder / "knobs.json").read_text())
     return load_original_state_dict(folder / options["file"]), options
+
+
+@pytest.fixture(params=["ic_hyperset", "sudoku_hyperset", "mim_hyperset"])
+def original(request):
+    return fixture(request.param)
 
 
 def test_wrappings(original, tmp_path):
@@ -63,7 +67,7 @@ def test_missing_and_left_over_tensors(original):
     state_dict, options = original
     lacking = dict(state_dict)
     lacking.pop(next(name for name in lacking if name.endswith("mlp.weight")))
-    with pytest.raises(ValueError, match=r"missing \['hyperset\.layers\.0\.feedforward\.projection\.weight'\]"):
+    with pytest.raises(ValueError, match=r"missing \['hyperset\.layers\.0\.feedforward\.directions\.weight'\]"):
         convert_original_checkpoint(lacking, options)
     with pytest.raises(ValueError, match=r"no place for: what\.is\.this"):
         convert_original_checkpoint(state_dict | {"what.is.this": torch.zeros(1)}, options)
@@ -93,9 +97,62 @@ def test_unknown_options(original):
 
 
 def test_without_cls_token_the_mean_is_pooled():
-    folder = FOLDER / "ic_hyperset"
-    options = json.loads((folder / "knobs.json").read_text())
-    state_dict = load_original_state_dict(folder / options["file"])
+    state_dict, options = fixture("ic_hyperset")
     state_dict.pop("cls_token")
     model = convert_original_checkpoint(state_dict, options)
     assert model.config.pooling == "mean" and model(torch.randn(1, 3, 32, 32)).logits.shape == (1, 7)
+
+
+def test_options_that_the_model_does_not_have(original):
+    state_dict, options = original
+    for name, value in {"phi_func": "sigmoid", "attention": "sigma", "ff": "softmax", "r": 4, "stepsize": 0.1}.items():
+        with pytest.raises(ValueError, match=name):
+            convert_original_checkpoint(state_dict, options | {name: value})
+
+
+def test_sudoku_options():
+    state_dict, options = fixture("sudoku_hyperset")
+    config = convert_original_checkpoint(state_dict, options).config
+    assert (config.step_size_condition, config.position_embedding_type, config.embedding_dropout) == (
+        "initial",
+        "learned",
+        0.1,
+    )
+    config = convert_original_checkpoint(state_dict, options | {"input_cond": False}).config
+    assert config.step_size_condition == "current"
+    options.pop("input_cond")
+    assert convert_original_checkpoint(state_dict, options).config.step_size_condition == "initial"
+    state_dict.pop("pos_emb")
+    model = convert_original_checkpoint(state_dict, options | {"pos_emb": "sincos"})
+    assert model.config.position_embedding_type == "sinusoidal_2d" and model.config.grid_size == (9, 9)
+
+
+def test_two_sudoku_layers_each_with_a_causal_mask():
+    state_dict, options = fixture("sudoku_hyperset")
+    second = {
+        name.replace("blocks.0", "blocks.1"): tensor + 1 for name, tensor in state_dict.items() if "blocks.0" in name
+    }
+    model = convert_original_checkpoint(state_dict | second, options | {"n_layer": 2})
+    for layer, original_layer in zip(model.hyperset.layers, (state_dict, second), strict=True):
+        prefix = next(iter(name for name in original_layer if "blocks" in name))[: len("blocks.0")]
+        assert torch.equal(layer.attention.bases.weight, original_layer[f"{prefix}.attn.qkv.weight"])
+        assert torch.equal(layer.feedforward.directions.weight, original_layer[f"{prefix}.mlp.weight"])
+
+
+@pytest.mark.parametrize("name", ["time_emb", "time_embed"])
+@pytest.mark.parametrize("case", ["ic_hyperset", "sudoku_hyperset"])
+def test_width_of_the_time_code(case, name):
+    state_dict, options = fixture(case)
+    state_dict["time_mlp.0.1.weight"] = torch.randn(72, 24)
+    options = {key: value for key, value in options.items() if not key.startswith("time_emb")}
+    assert convert_original_checkpoint(state_dict, options | {name: 24}).config.step_size_time_dim == 24
+    with pytest.raises(ValueError, match="contradict"):
+        convert_original_checkpoint(state_dict, options | {name: None})
+
+
+def test_grid_of_codes_follows_the_image():
+    state_dict, options = fixture("mim_hyperset")
+    model = convert_original_checkpoint(state_dict, options | {"img_size": 512})
+    assert model.config.grid_size == (32, 32)
+    with pytest.raises(ValueError, match="img_size"):
+        convert_original_checkpoint(state_dict, options | {"img_size": 250})

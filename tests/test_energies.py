@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from modeling_hyperset import HyperSETConfig, HyperSETModel
 from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from modeling_hyperset.modeling_hyperset import HyperSETLayer
 
 
 def on_sphere(*shape: int, seed: int) -> torch.Tensor:
@@ -92,27 +94,41 @@ def test_weights_times_value_is_minus_direction(shape, seed):
 
 
 @pytest.mark.parametrize("case_seed", range(3))
-def test_energy_never_rises_under_small_fixed_steps(case_seed):
+@pytest.mark.parametrize("side", ["attention", "feedforward", "both"])
+def test_energy_falls_under_small_fixed_steps(side, case_seed):
     """
-    Alternating descent with a small fixed step on the constraint: tokens with one gain for q, k, v of 1 and W, D orthogonal,
-    so that the direction in z is the direction in x. The sum of energies does not rise.
+    Each step alone makes its own energy fall, and both together their sum, in every iteration. The conditions: W and D
+    orthogonal, one head and M = d, so that a step in x is the same step in the projections; gains of one; the ReLU
+    feedforward; float64.
     """
-    from modeling_hyperset import HyperSETModel
-
     torch.manual_seed(case_seed)
     config = make_config(
         hidden_act="relu",
         shared_qkv_norm=True,
         step_size_type="fixed",
-        step_size_attention=1e-3,
-        step_size_feedforward=1e-3,
+        step_size_attention=0.0 if side == "feedforward" else 1e-3,
+        step_size_feedforward=0.0 if side == "attention" else 1e-3,
         num_iterations=20,
         num_attention_heads=1,
     )
     model = HyperSETModel(config).double()
-    for linear in (model.layers[0].attention.projection, model.layers[0].feedforward.projection):
-        torch.nn.init.orthogonal_(linear.weight)
+    for projection in (model.layers[0].attention.bases, model.layers[0].feedforward.directions):
+        torch.nn.init.orthogonal_(projection.weight)
     with torch.no_grad():
         outputs = model(pixel_values=torch.randn(2, 3, 12, 12, dtype=torch.float64), output_energies=True)
-    total = torch.stack(outputs.energies).sum(dim=-1)
-    assert (total[1:] <= total[:-1]).all()
+    energies = torch.stack(outputs.energies)
+    energy = {"attention": energies[..., 0], "feedforward": energies[..., 1], "both": energies.sum(dim=-1)}[side]
+    assert (energy[1:] < energy[:-1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_energies_in_half_precision(dtype):
+    """At the paper's width and number of tokens, where a sum in half precision would overflow or lose a step."""
+    layer = HyperSETLayer(HyperSETConfig())
+    tokens = torch.randn(1, 257, 768)
+    expected = layer.energies(tokens)
+    with torch.autocast("cpu", dtype=dtype):
+        torch.testing.assert_close(layer.energies(tokens), expected)
+    energies = layer.to(dtype).energies(tokens.to(dtype))
+    assert energies.dtype == torch.float32
+    torch.testing.assert_close(energies, expected, rtol=2e-3, atol=0)

@@ -110,14 +110,14 @@ def test_bases_are_used_in_both_directions_with_one_weight():
     with torch.no_grad():
         before, after = model(**make_inputs("images"), output_hidden_states=True).hidden_states
     layer = model.layers[0]
-    w = layer.attention.projection.weight.unflatten(0, (4, 8))
+    w = layer.attention.bases.weight.unflatten(0, (4, 8))
     move = torch.zeros_like(before)
     for basis in w:
         z = F.rms_norm(before @ basis.T, (8,))
         scores = z @ z.transpose(1, 2) / 8**0.5
         move += (scores.softmax(-1) + scores.softmax(-2)) @ z @ basis
     expected = before - 0.3 * move
-    d = layer.feedforward.projection.weight
+    d = layer.feedforward.directions.weight
     expected = expected + 0.7 * F.relu(F.rms_norm(expected @ d.T, (32,))) @ d
     torch.testing.assert_close(after, expected)
 
@@ -166,6 +166,16 @@ def test_padded_batch_equals_its_rows_alone(condition, pooling, attn_implementat
             torch.testing.assert_close(batch.pooler_output[row], alone.pooler_output[0], rtol=1e-4, atol=1e-4)
             for together, single in zip(batch.energies, alone.energies, strict=True):
                 torch.testing.assert_close(together[row], single[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("position_embedding_type", ["sinusoidal", "learned"])
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_padding_on_the_left(pooling, position_embedding_type):
+    model = make_model("sequence-classification", pooling=pooling, position_embedding_type=position_embedding_type)
+    input_ids = torch.randint(0, 20, (1, 9))
+    attention_mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 0, 0]])
+    padded = model(input_ids=input_ids, attention_mask=attention_mask).logits
+    torch.testing.assert_close(padded, model(input_ids=input_ids[:, 3:7]).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_mask_of_ones_changes_nothing():
@@ -353,6 +363,23 @@ def test_layers_share_their_step_sizes_unless_told_otherwise():
 
 
 def test_sudoku_head_has_no_bias():
-    config = make_config(vocab_size=10, classifier_bias=False, final_norm="rmsnorm")
+    config = make_config(vocab_size=10, classifier_bias=False, norm_type="rmsnorm")
     model = HyperSETForTokenClassification(config)
     assert model.classifier.bias is None and isinstance(model.hyperset.norm, torch.nn.RMSNorm)
+
+
+def test_a_projection_that_would_change_one_direction_is_refused():
+    model = make_model("images")
+    model.layers[0].feedforward.directions = torch.nn.Sequential(model.layers[0].feedforward.directions)
+    with pytest.raises(TypeError, match="both directions"):
+        model(**make_inputs("images"))
+
+
+def test_masked_pixels_in_half_precision_do_not_overflow():
+    model = make_model("masked-pixels", image_size=64).half()
+    masked = torch.ones(300, 256, dtype=torch.bool)
+    assert torch.isfinite(model(torch.randn(300, 3, 64, 64).half(), bool_masked_pos=masked, num_iterations=1).loss)
+
+
+def test_empty_batch():
+    assert make_model("image-classification")(torch.zeros(0, 3, 12, 12)).logits.shape == (0, 5)

@@ -139,6 +139,13 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--train_val_split", "1.5"], "train_val_split"),
         (["--no_such_flag", "1"], "no_such_flag"),
         (["--max_train_samples", "0"], "max_train_samples"),
+        (["--config_overrides", "{x"], "config_overrides"),
+        (["--config_overrides", '{"num_labels": 3}'], "num_labels"),
+        (["--config_overrides", '{"head_dim": 3}'], "head_dim"),
+        (["--config_overrides", '{"image_size": 16, "patch_size": 5}'], "image_size"),
+        (["--config_overrides", '{"num_channels": 1}'], "pixel_values"),
+        (["--train_dir", "somewhere"], "dataset_name"),
+        (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
     ],
     ids=str,
 )
@@ -148,10 +155,59 @@ def test_mistakes_stop_before_training(main, flags, message, tmp_path):
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+def test_recipes(main, tmp_path):
+    """Nulls are defaults, mappings JSON, lists several values; an overridden width keeps an M of its own."""
+    common, image_data = importlib.import_module("common"), importlib.import_module("image_data")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "config_name: mim-base-wide\nconfig_overrides: {hidden_size: 768}\ndataset_name: digits\ntrain_dir: null\n"
+    )
+    types = (common.ModelArguments, image_data.ImageDataArguments)
+    model_arguments, data_arguments = common.parse_arguments(types, [str(path), "--max_eval_samples", "7"])
+    assert data_arguments.train_dir is None and data_arguments.max_eval_samples == 7
+    assert common.load_config(model_arguments).intermediate_size == 8 * 768
+    model_arguments.config_name, model_arguments.config_overrides = "imagenet-small", '{"hidden_size": 96}'
+    assert common.load_config(model_arguments).intermediate_size == 96
+
+
+def test_labels_become_classes(main):
+    image_data = importlib.import_module("image_data")
+
+    def split(labels):
+        return image_data.Dataset.from_dict({"image": labels, "label": labels})
+
+    encoded = image_data.encode_labels({"train": split([10, 9, 10, 2]), "eval": split([2, 10])})
+    assert encoded["train"].features["label"].names == ["2", "9", "10"]
+    assert encoded["train"]["label"][:] == [2, 1, 2, 0] and encoded["eval"]["label"][:] == [0, 2]
+    encoded = image_data.encode_labels({"train": split(["b", "a"])})
+    assert encoded["train"].features["label"].names == ["a", "b"] and encoded["train"]["label"][:] == [1, 0]
+    for labels in ([0.5, 1.0], [None, 1]):
+        with pytest.raises(ValueError, match=r"'train'.*no classes"):
+            image_data.encode_labels({"train": split(labels)})
+    features = image_data.Features({"label": image_data.ClassLabel(names=["a", "b"])})
+    named = image_data.Dataset.from_dict({"label": [0, -1]}, features=features)
+    with pytest.raises(ValueError, match=r"'eval'.*\[-1\]"):
+        image_data.encode_labels({"train": named.select([0]), "eval": named})
+
+
+def test_limits_take_samples_of_every_class(main, tmp_path):
+    image_data = importlib.import_module("image_data")
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for index in range(20):
+            Image.new("RGB", (4, 4)).save(tmp_path / label / f"{index}.png")
+    arguments = image_data.ImageDataArguments(train_dir=str(tmp_path), max_train_samples=12, train_val_split=0.25)
+    data = image_data.load_images(arguments, 0, {"cache_dir": str(tmp_path / "cache"), "token": None})
+    assert len(data["train"]) == 12 and len(data["eval"]) == 10
+    assert set(data["train"]["label"]) == set(data["eval"]["label"]) == {0, 1}
+
+
 @pytest.mark.slow
 def test_main_job_reaches_97_percent(tmp_path):
-    """The README's first command: digits from scratch, the energies falling over the trained iterations."""
+    """The README's first command: digits from scratch, the mean energy falling in every trained iteration."""
     finished = run(RECIPE, "--output_dir", tmp_path, timeout=900)
     assert finished.returncode == 0, finished.stderr
     report = json.loads((tmp_path / "energy.json").read_text())
     assert report["accuracy"] >= 0.97 and report["num_samples"] == 360
+    assert len(report["total"]) == 8 and report["total"] == sorted(report["total"], reverse=True)
+    assert report["total"][0] - report["total"][-1] > 50

@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """What a user of transformers expects of any model."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 from builders import CASES, HEADS, make_config, make_inputs, make_model
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -19,7 +21,10 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertTokenizer,
+    Trainer,
+    TrainingArguments,
     ViTImageProcessorPil,
+    pipeline,
 )
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -48,8 +53,8 @@ def main_output(outputs) -> torch.Tensor:
 
 
 def fields_of(config) -> dict:
-    """What a config says, but for where it came from."""
-    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+    """What a config says, but for where it and its code came from."""
+    return {name: value for name, value in config.to_dict().items() if name not in ("_name_or_path", "auto_map")}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -112,6 +117,9 @@ def test_return_dict_false(case):
     with torch.no_grad():
         outputs, values = model(**inputs), model(**inputs, return_dict=False)
     assert isinstance(values, tuple) and torch.equal(values[0], main_output(outputs))
+    model.config.return_dict = False
+    assert torch.equal(model(**inputs)[0], values[0])
+    assert torch.equal(main_output(model(**inputs, return_dict=True)), values[0])
 
 
 def test_outputs_asked_for_in_the_config():
@@ -253,7 +261,7 @@ def test_threads_do_not_disturb_each_other():
 
 
 def test_image_processor_is_found(tmp_path):
-    """Saved beside a model it is found, and a folder with a model alone has the family's."""
+    """Saved beside a model it is found."""
     model = make_model("image-classification")
     model.save_pretrained(tmp_path)
     ViTImageProcessorPil(size={"height": 12, "width": 12}).save_pretrained(tmp_path)
@@ -330,6 +338,94 @@ def test_remote_code(case, tmp_path):
         timeout=300,
     )
     assert finished.returncode == 0 and finished.stdout.strip().endswith("same"), finished.stderr
+
+
+def test_a_config_saved_by_itself_claims_no_code_of_models(tmp_path):
+    model = make_model("images")
+    model.save_pretrained(tmp_path / "model")
+    model.config.save_pretrained(tmp_path / "config")
+    assert set(json.loads((tmp_path / "config" / "config.json").read_text())["auto_map"]) == {"AutoConfig"}
+
+
+class Rows(torch.utils.data.Dataset):
+    """Samples of a batch, one by one."""
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+    def __len__(self):
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, index):
+        return {name: value[index] for name, value in self.inputs.items()}
+
+
+def trainer(model, inputs, folder, **arguments):
+    """A Trainer on one batch of inputs."""
+    defaults = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "max_grad_norm": 1e9,
+    }
+    arguments = TrainingArguments(output_dir=str(folder), **(defaults | arguments))
+    return Trainer(model=model, args=arguments, train_dataset=Rows(inputs), eval_dataset=Rows(inputs))
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("problem_type", [None, "regression", "multi_label_classification", "tokens"])
+def test_accumulated_gradients_are_those_of_the_whole_batch(problem_type, tmp_path):
+    """Trainer on 8 samples at once, and on 4 × 2 of them."""
+    case = "token-classification" if problem_type == "tokens" else "image-classification"
+    fields = {"problem_type": problem_type} if problem_type not in (None, "tokens") else {}
+    inputs = make_inputs(case, batch_size=8, labels=True)
+    if problem_type == "tokens":
+        inputs["labels"][:3, 4:] = -100  # batches with unequal numbers of labels
+    elif problem_type == "regression":
+        fields["num_labels"] = 1
+        inputs["labels"] = torch.randn(8)
+    elif problem_type is not None:
+        inputs["labels"] = torch.randint(0, 2, (8, 5)).float()
+    weights, losses = [], []
+    start = make_model(case, **fields)
+    for batch_size, steps in ((8, 1), (2, 4)):
+        model = copy.deepcopy(start)
+        batches = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps}
+        result = trainer(model, inputs, tmp_path, max_steps=1, optim="sgd", learning_rate=0.1, **batches).train()
+        weights.append(model.state_dict())
+        losses.append(result.training_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+def test_trainer_predicts_logits_whatever_the_config_returns(tmp_path):
+    model = make_model(
+        "image-classification", output_energies=True, output_hidden_states=True, output_attentions=False
+    )
+    inputs = make_inputs("image-classification", batch_size=6, labels=True)
+    prediction = trainer(model, inputs, tmp_path, per_device_eval_batch_size=4).predict(Rows(inputs))
+    expected = model(**inputs).logits.detach().numpy()
+    assert prediction.predictions.shape == (6, 5)
+    assert prediction.predictions == pytest.approx(expected, abs=1e-4)
+
+
+def test_pipelines(tmp_path):
+    images = make_model("image-classification")
+    images.save_pretrained(tmp_path / "images")
+    ViTImageProcessorPil(size={"height": 12, "width": 12}).save_pretrained(tmp_path / "images")
+    picture = Image.fromarray(torch.randint(0, 255, (30, 20, 3), dtype=torch.uint8).numpy())
+    answers = pipeline("image-classification", str(tmp_path / "images"))(picture)
+    assert sum(answer["score"] for answer in answers) == pytest.approx(1, abs=1e-4)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    for task, case in (("text-classification", "sequence-classification"), ("fill-mask", "masked-lm")):
+        make_model(case, vocab_size=len(words)).save_pretrained(tmp_path / task)
+        BertTokenizer(vocab=vocabulary).save_pretrained(tmp_path / task)
+        answers = pipeline(task, str(tmp_path / task))("good [MASK]")
+        assert all(0 <= answer["score"] <= 1 for answer in answers)
 
 
 def test_saved_weights_are_only_the_parameters(tmp_path):
