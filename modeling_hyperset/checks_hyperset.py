@@ -18,10 +18,15 @@ def can_read_values(tensor: torch.Tensor) -> bool:
     return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta) and tensor.numel() > 0
 
 
-def check_num_iterations(num_iterations: int) -> None:
-    """`num_iterations` is an integer of at least 1."""
+def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
+    """`num_iterations` is an integer of at least 1, and not above the number of depth-wise adapters, `most`."""
     if isinstance(num_iterations, bool) or not isinstance(num_iterations, int) or num_iterations < 1:
         raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
+    if most is not None and num_iterations > most:
+        raise ValueError(
+            f"`num_iterations` must not exceed the {most} iterations that have depth-wise LoRA adapters, got "
+            f"{num_iterations}."
+        )
 
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:

@@ -4,7 +4,9 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .baselines_hyperset import LAYERS
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .phi_hyperset import PHI
 from .update_rules_hyperset import UPDATE_RULES
 
 
@@ -26,8 +28,9 @@ class HyperSETConfig(PreTrainedConfig):
             pixels here.)
         num_channels (`int`, defaults to 3):
             Channels of the images.
-        patch_embedding_norm (`bool`, defaults to `True`):
-            LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models; `False` is the Linear alone.
+        patch_embedding_norm (`bool`, *optional*):
+            LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models; `False` is the Linear alone. If not given,
+            it is `True` for Hyper-SET and `False` for the baselines, as in the paper's program.
         max_position_embeddings (`int`, defaults to 512):
             Longest sequence of token ids. With `"learned"` positions it is the size of the table; with
             `"sinusoidal_2d"` the tokens are a square grid of that many cells.
@@ -39,9 +42,14 @@ class HyperSETConfig(PreTrainedConfig):
             `"cls"` reads the first token: image models get a learned [CLS] there, token models take the first id.
             `"mean"` averages the tokens that are not padding; image models then have no [CLS].
         norm_type (`str`, defaults to `"layernorm"`):
-            Norm between the last iteration and the heads, `"layernorm"` or `"rmsnorm"`.
+            Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
+            `"rmsnorm"`.
         classifier_bias (`bool`, defaults to `True`):
             Whether the classification heads have a bias.
+        layer_type (`str`, defaults to `"hyperset"`):
+            The layer that is iterated: `"hyperset"`, or a baseline of the paper: `"transformer"`,
+            `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines have no step sizes and read
+            none of the fields about energies, step sizes, update rules and LoRA.
         hidden_size (`int`, defaults to 768):
             Width d of the tokens.
         num_hidden_layers (`int`, defaults to 1):
@@ -51,11 +59,18 @@ class HyperSETConfig(PreTrainedConfig):
         num_attention_heads (`int`, defaults to 12):
             Number of subspaces H; each has width p = d / H.
         intermediate_size (`int`, *optional*):
-            Number of directions M of the feedforward energy; `hidden_size` if not given.
+            Number of directions M of the feedforward energy; `hidden_size` if not given. For the Transformers the width of
+            the MLP and for the Energy Transformer the number of memories, four times `hidden_size` if not given. CRATE has
+            none.
         attention_energy (`str`, defaults to `"bi_softmax"`):
-            Name of the attention energy (Table 19).
+            The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`, `"linear"`, or one of your own that is registered.
+        attention_phi (`str`, defaults to `"sigmoid"`):
+            Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
+            `"elu_plus_one"`.
         feedforward_energy (`str`, defaults to `"relu"`):
-            Name of the feedforward energy (Table 20).
+            The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or one of your own that is registered.
+        feedforward_phi (`str`, defaults to `"sigmoid"`):
+            Φ of the `"gated"` feedforward energy.
         hidden_act (`str`, defaults to `"gelu"`):
             Activation of the `"relu"` feedforward energy's step. `"relu"` is the gradient of that energy (Eq. 10);
             `"gelu"` is what the authors' image models apply in its place.
@@ -63,7 +78,16 @@ class HyperSETConfig(PreTrainedConfig):
             One RMSNorm gain for queries, keys and values (the authors' Sudoku and masked image models) in place of
             three (their image classifiers).
         update_rule (`str`, defaults to `"gradient_descent"`):
-            How descent directions become moves.
+            How descent directions become moves: `"gradient_descent"`, `"momentum"`, `"nesterov"`, `"rmsprop"`,
+            `"rmsprop_momentum"` or `"adam"`.
+        lora_rank (`int`, defaults to 0):
+            Rank of the depth-wise LoRA of W and D, one for each of the `num_iterations` (Table 5); 0 is none.
+        lora_alpha (`float`, *optional*):
+            The adapters are scaled by `lora_alpha / lora_rank`; four times the rank if not given, the paper's scale of 4.
+        lora_init (`str`, defaults to `"normal"`):
+            `"normal"`: both factors start from a normal distribution of standard deviation 0.02, as in the paper, which trains
+            them together with the base. `"zeros"`: B starts at zero, so that a base model that gets adapters computes what it
+            did before.
         step_size_type (`str`, defaults to `"learned"`):
             `"learned"` (Eq. 12) or `"fixed"`.
         step_size_attention (`float`, defaults to 0.1):
@@ -121,7 +145,7 @@ class HyperSETConfig(PreTrainedConfig):
     image_size: int | list[int] | tuple[int, int] = 224
     patch_size: int = 14
     num_channels: int = 3
-    patch_embedding_norm: bool = True
+    patch_embedding_norm: bool | None = None
     max_position_embeddings: int = 512
     position_embedding_type: str = "sinusoidal"
     embedding_dropout: float | int = 0.0
@@ -134,16 +158,22 @@ class HyperSETConfig(PreTrainedConfig):
     output_energies: bool = False
 
     # The layer and its iteration
+    layer_type: str = "hyperset"
     hidden_size: int = 768
     num_hidden_layers: int = 1
     num_iterations: int = 12
     num_attention_heads: int = 12
     intermediate_size: int | None = None
     attention_energy: str = "bi_softmax"
+    attention_phi: str = "sigmoid"
     feedforward_energy: str = "relu"
+    feedforward_phi: str = "sigmoid"
     hidden_act: str = "gelu"
     shared_qkv_norm: bool = False
     update_rule: str = "gradient_descent"
+    lora_rank: int = 0
+    lora_alpha: float | int | None = None
+    lora_init: str = "normal"
 
     # Step sizes
     step_size_type: str = "learned"
@@ -162,8 +192,13 @@ class HyperSETConfig(PreTrainedConfig):
     rms_norm_eps: float | None = None
 
     def __post_init__(self, **kwargs):
+        self._check_option("layer_type", LAYERS)
         if self.intermediate_size is None:
-            self.intermediate_size = self.hidden_size
+            self.intermediate_size = self.hidden_size * LAYERS[self.layer_type].default_expansion
+        if self.patch_embedding_norm is None:
+            self.patch_embedding_norm = self.layer_type == "hyperset"
+        if self.lora_alpha is None:
+            self.lora_alpha = 4 * self.lora_rank
         super().__post_init__(**kwargs)
         self.check()
 
@@ -216,12 +251,21 @@ class HyperSETConfig(PreTrainedConfig):
             self._check_positive(name)
         for name in ("patch_size", "num_channels", "max_position_embeddings", "step_size_time_dim"):
             self._check_positive(name)
+        self._check_option("layer_type", LAYERS)
         self._check_option("position_embedding_type", ("sinusoidal", "sinusoidal_2d", "learned"))
         self._check_option("pooling", ("cls", "mean"))
         self._check_option("norm_type", ("layernorm", "rmsnorm"))
         self._check_option("attention_energy", ATTENTION_ENERGIES)
         self._check_option("feedforward_energy", FEEDFORWARD_ENERGIES)
+        self._check_option("attention_phi", PHI)
+        self._check_option("feedforward_phi", PHI)
         self._check_option("hidden_act", ("relu", "gelu"))
+        self._check_option("lora_init", ("normal", "zeros"))
+        if self.lora_rank < 0 or (self.lora_rank and self.layer_type != "hyperset"):
+            raise ValueError(
+                "`lora_rank` must not be negative, and 0 for a baseline, got lora_rank="
+                f"{self.lora_rank} and layer_type={self.layer_type!r}."
+            )
         self._check_option("update_rule", UPDATE_RULES)
         self._check_option("step_size_type", ("learned", "fixed"))
         self._check_option("step_size_condition", ("current", "initial"))

@@ -15,17 +15,38 @@ from .modeling_hyperset import (
     HyperSETForTokenClassification,
     HyperSETPreTrainedModel,
 )
+from .phi_hyperset import PHI
 
 
 StateDict = dict[str, torch.Tensor]
 
-# Options of every task: the size of the layer and of its iteration.
-COMMON_OPTIONS = {
-    "n_layer": "num_hidden_layers",
-    "n_recur": "num_iterations",
-    "n_embd": "hidden_size",
+IMAGE_CLASSES = (
+    "HyperSET",
+    "HyperSETBasic",
+    "HyperSETFixedStepSize",
+    "HyperSETLoRA",
+    "HyperSETAlternativeAttention",
+    "HyperSETAlternativeFeedforward",
+)
+# Baselines by the authors' names of them; where only one of several spellings is known, the likely ones are taken too.
+IMAGE_BASELINES = {
+    "ViT": "transformer",
+    "CRATE": "crate",
+    "CRATE_T": "crate_t",
+    "CRATET": "crate_t",
+    "ET": "energy_transformer",
 }
-IMAGE_CLASSES = ("HyperSET", "HyperSETBasic", "HyperSETFixedStepSize")
+# The authors' names of Φ. `sigma` is the sigmoid attention energy.
+PHI_NAMES = {name: name for name in PHI} | {"elu+1": "elu_plus_one", "elu + 1": "elu_plus_one"}
+UPDATE_RULE_NAMES = {
+    "gd": "gradient_descent",
+    "gd_momentum": "momentum",
+    "gd_nesterov": "nesterov",
+    "rmsprop": "rmsprop",
+    "rmsprop_momentum": "rmsprop_momentum",
+    "adam": "adam",
+}
+LEARNED_SUFFIX = "_with_learnable_step_size"
 
 # Pairs of (pattern of the authors' whole name, our name), tried in order.
 LAYER = r"(?:enc|blocks)\.(\d+)"
@@ -37,33 +58,66 @@ LAYER_RENAMES = [
     (rf"{LAYER}\.attn\.ln1\.weight", r"hyperset.layers.\1.attention.qkv_norms.0.weight"),
     (rf"{LAYER}\.mlp\.weight", r"hyperset.layers.\1.feedforward.directions.weight"),
     (rf"{LAYER}\.ln2\.weight", r"hyperset.layers.\1.feedforward.norm.weight"),
+    # Alternative energies: each layer has its own end of the step-size network.
+    (rf"{LAYER}\.ln_inp\.weight", r"hyperset.step_sizes.\1.token_norm.weight"),
+    (rf"{LAYER}\.time_mlp_inner\.0\.weight", r"hyperset.step_sizes.\1.sum_norm.weight"),
+    (rf"{LAYER}\.time_mlp_inner\.2\.(\w+)", r"hyperset.step_sizes.\1.projection.\2"),
 ]
-# The first module of the authors' time network is the code, which has no weights.
+TRANSFORMER_RENAMES = [
+    (rf"{LAYER}\.(?:la1|ln1)\.(\w+)", r"hyperset.layers.\1.attention_norm.\2"),
+    (rf"{LAYER}\.(?:la2|ln2)\.(\w+)", r"hyperset.layers.\1.mlp_norm.\2"),
+    (rf"{LAYER}\.(?:msa|attn)\.(?:q|query|qkv)\.weight", r"hyperset.layers.\1.attention.qkv_projs.0.weight"),
+    (rf"{LAYER}\.(?:msa|attn)\.(?:k|key)\.weight", r"hyperset.layers.\1.attention.qkv_projs.1.weight"),
+    (rf"{LAYER}\.(?:msa|attn)\.(?:v|value)\.weight", r"hyperset.layers.\1.attention.qkv_projs.2.weight"),
+    (rf"{LAYER}\.(?:msa|attn)\.(?:o|proj)\.weight", r"hyperset.layers.\1.attention.output_proj.weight"),
+    (rf"{LAYER}\.mlp\.0\.weight", r"hyperset.layers.\1.up_proj.weight"),
+    (rf"{LAYER}\.mlp\.[23]\.weight", r"hyperset.layers.\1.down_proj.weight"),
+]
+CRATE_RENAMES = [
+    (rf"{LAYER}\.attn\.norm\.(\w+)", r"hyperset.layers.\1.attention_norm.\2"),
+    (rf"{LAYER}\.attn\.fn\.qkv\.weight", r"hyperset.layers.\1.attention.qkv_projs.0.weight"),
+    (rf"{LAYER}\.attn\.fn\.to_out\.0\.(\w+)", r"hyperset.layers.\1.attention.output_proj.\2"),
+    (rf"{LAYER}\.ff\.norm\.(\w+)", r"hyperset.layers.\1.coding_norm.\2"),
+    (rf"{LAYER}\.ff\.fn\.weight", r"hyperset.layers.\1.dictionary.weight"),
+]
+ENERGY_TRANSFORMER_RENAMES = [
+    (rf"{LAYER}\.0\.gamma", r"hyperset.layers.\1.norm.weight"),
+    (rf"{LAYER}\.0\.bias", r"hyperset.layers.\1.norm.bias"),
+    (rf"{LAYER}\.1\.hn\.proj\.weight", r"hyperset.layers.\1.memories.weight"),
+    (rf"{LAYER}\.1\.attn\.wq", r"hyperset.layers.\1.attention.q_proj.weight"),
+    (rf"{LAYER}\.1\.attn\.wk", r"hyperset.layers.\1.attention.k_proj.weight"),
+]
+BASELINE_RENAMES = {
+    "transformer": TRANSFORMER_RENAMES,
+    "shared_qkv_transformer": TRANSFORMER_RENAMES,
+    "crate": CRATE_RENAMES,
+    "crate_t": CRATE_RENAMES,
+    "energy_transformer": ENERGY_TRANSFORMER_RENAMES,
+}
+# The first module of the authors' time network is the code, which has no weights. Where each layer has its own end of the
+# step-size network, the names lack the first index.
 TIME_NETWORK_RENAMES = [
-    (rf"time_mlp\.0\.{theirs}\.(\w+)", rf"hyperset.time_embedding.network.{theirs - 1}.\1") for theirs in range(1, 7)
+    (rf"time_mlp\.(?:0\.)?{theirs}\.(weight|bias)", rf"hyperset.time_embedding.network.{theirs - 1}.\1")
+    for theirs in range(1, 7)
 ]
 IMAGE_RENAMES = [
-    *LAYER_RENAMES,
-    *TIME_NETWORK_RENAMES,
     (r"cls_token", "hyperset.embeddings.cls_token"),
+    (r"emb\.(weight|bias)", r"hyperset.embeddings.patch_embeddings.projection.\1"),
     (r"emb\.0\.(\w+)", r"hyperset.embeddings.patch_embeddings.patch_norm.\1"),
     (r"emb\.1\.(\w+)", r"hyperset.embeddings.patch_embeddings.projection.\1"),
     (r"emb\.2\.(\w+)", r"hyperset.embeddings.patch_embeddings.norm.\1"),
-    (r"ln_inp\.weight", "hyperset.step_sizes.0.token_norm.weight"),
     (r"fc\.0\.(\w+)", r"hyperset.norm.\1"),
     (r"fc\.1\.(\w+)", r"classifier.\1"),
 ]
-IMAGE_DEFAULT_STEP_RENAMES = [(r"time_mlp\.1\.1\.(\w+)", r"hyperset.step_sizes.0.projection.\1")]
-SUM_NORM_STEP_RENAMES = [
+SHARED_STEP_RENAMES = [
+    (r"ln_inp\.weight", "hyperset.step_sizes.0.token_norm.weight"),
+    (r"time_mlp\.1\.1\.(\w+)", r"hyperset.step_sizes.0.projection.\1"),
     (r"time_mlp\.1\.0\.weight", "hyperset.step_sizes.0.sum_norm.weight"),
     (r"time_mlp\.1\.2\.(\w+)", r"hyperset.step_sizes.0.projection.\1"),
 ]
 SUDOKU_RENAMES = [
-    *LAYER_RENAMES,
-    *TIME_NETWORK_RENAMES,
     (r"tok_emb\.weight", "hyperset.embeddings.token_embeddings.weight"),
     (r"pos_emb", "hyperset.embeddings.position_embeddings"),
-    (r"time_mlp\.1\.1\.(\w+)", r"hyperset.step_sizes.0.projection.\1"),
     (r"ln_f\.weight", "hyperset.norm.weight"),
     (r"head\.weight", "classifier.weight"),
 ]
@@ -73,10 +127,11 @@ MIM_RENAMES = [
     (r"transformer\.ln1\.weight", "hyperset.layers.0.attention.qkv_norms.0.weight"),
     (r"transformer\.mlp\.weight", "hyperset.layers.0.feedforward.directions.weight"),
     (r"transformer\.ln2\.weight", "hyperset.layers.0.feedforward.norm.weight"),
-    *((rf"transformer\.{pattern}", name) for pattern, name in SUM_NORM_STEP_RENAMES),
+    *((rf"transformer\.{pattern}", name) for pattern, name in SHARED_STEP_RENAMES),
     (r"lm_head\.0\.weight", "hyperset.norm.weight"),
     (r"lm_head\.1\.(\w+)", r"decoder.\1"),
 ]
+LORA_PARTS = {"attention_A": "bases_a", "attention_B": "bases_b", "ff_A": "directions_a", "ff_B": "directions_b"}
 
 
 def load_original_state_dict(path: str | PathLike) -> StateDict:
@@ -114,95 +169,215 @@ def refuse_options(options: Mapping[str, Any], names: tuple[str, ...], model: st
         )
 
 
-def time_width(options: Mapping[str, Any]) -> int:
-    """Width of the time code, under either of its names; 512 unless given."""
-    return option(options, "time_embed", default=option(options, "time_emb", default=512))
+def measured(options: Mapping[str, Any], name: str, value: Any) -> Any:
+    """What the shapes of the weights say, unless the option is given and says otherwise."""
+    if options.get(name) not in (None, value):
+        raise ValueError(
+            f"The option {name!r} is {options[name]!r}, which contradicts the weights: they say {value!r}."
+        )
+    return value
+
+
+def find(state_dict: StateDict, pattern: str) -> torch.Tensor:
+    """The first tensor whose name matches."""
+    for name, tensor in state_dict.items():
+        if re.fullmatch(pattern, name):
+            return tensor
+    raise ValueError(f"The checkpoint lacks a tensor {pattern!r} that says its size; it holds {sorted(state_dict)}.")
+
+
+def has(state_dict: StateDict, pattern: str) -> bool:
+    return any(re.fullmatch(pattern, name) for name in state_dict)
+
+
+def measure_layers(options: Mapping[str, Any], state_dict: StateDict) -> dict[str, Any]:
+    """Number of layers, counted, and of iterations, which only the adapters of a LoRA model tell."""
+    indices = {match[1] for name in state_dict if (match := re.match(LAYER + r"\.", name))}
+    iterations = len({name for name in state_dict if name.startswith("deltaW_attention_A.")})
+    return {
+        "num_hidden_layers": measured(options, "n_layer", max(len(indices), 1)),
+        "num_iterations": measured(options, "n_recur", iterations) if iterations else option(options, "n_recur"),
+    }
+
+
+def measure_heads(options: Mapping[str, Any], name: str, width: int, gain: torch.Tensor) -> int:
+    """Number of heads, from the gain of one head's RMSNorm."""
+    return measured(options, name, width // len(gain))
+
+
+def time_width(options: Mapping[str, Any], state_dict: StateDict) -> int:
+    """Width of the time code, under either of its names."""
+    width = find(state_dict, r"time_mlp\.(?:0\.)?1\.weight").shape[1]
+    return measured(options, "time_embed", measured(options, "time_emb", width))
+
+
+def update_rule(options: Mapping[str, Any]) -> tuple[str, bool]:
+    """Our name of the update rule, and whether its step sizes are learned."""
+    mode = option(options, "adaptive_mode", default="gd" + LEARNED_SUFFIX)
+    names = [name + suffix for name in UPDATE_RULE_NAMES for suffix in ("", LEARNED_SUFFIX)]
+    option({"adaptive_mode": mode}, "adaptive_mode", tuple(names))
+    return UPDATE_RULE_NAMES[mode.removesuffix(LEARNED_SUFFIX)], mode.endswith(LEARNED_SUFFIX)
 
 
 def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
     """The config of an image classifier and the renames of its tensors."""
-    kind = option(options, "class", IMAGE_CLASSES)
-    refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "adaptive_mode"), kind)
-    config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
-    image_size, patches_per_side = option(options, "img_size"), option(options, "patch")
-    if image_size % patches_per_side:
-        raise ValueError(f"The option 'patch' must divide 'img_size', got {patches_per_side} and {image_size}.")
-    config |= {
-        "num_attention_heads": option(options, "head"),
-        "intermediate_size": option(options, "mlp_hidden"),
-        "num_labels": option(options, "num_classes"),
+    kind = option(options, "class", (*IMAGE_CLASSES, *IMAGE_BASELINES))
+    refuse_options(options, ("phi_func", "adaptive_mode"), kind)
+    embedding = find(state_dict, r"emb\.(?:1\.)?weight")
+    width = measured(options, "n_embd", embedding.shape[0])
+    patch_size = round((embedding.shape[1] / 3) ** 0.5)
+    image_size = option(options, "img_size", default=options.get("patch") and options["patch"] * patch_size)
+    if image_size % patch_size:
+        raise ValueError(
+            f"The option 'img_size' must be a multiple of the {patch_size}-pixel patches, got {image_size}."
+        )
+    measured(options, "patch", image_size // patch_size)
+    config = measure_layers(options, state_dict) | {
+        "hidden_size": width,
+        "num_labels": measured(options, "num_classes", find(state_dict, r"fc\.1\.weight").shape[0]),
         "image_size": image_size,
-        "patch_size": image_size // patches_per_side,
-        "pooling": "cls" if "cls_token" in state_dict else "mean",
+        "patch_size": patch_size,
+        "pooling": "cls" if measured(options, "is_cls_token", "cls_token" in state_dict) else "mean",
     }
+    if kind in IMAGE_BASELINES:
+        extra, renames = baseline_config(options, state_dict, IMAGE_BASELINES[kind], width, "head")
+        hidden = {"transformer": r".*\.mlp\.0\.weight", "shared_qkv_transformer": r".*\.mlp\.0\.weight"}
+        if pattern := hidden.get(extra["layer_type"]):
+            extra["intermediate_size"] = measured(options, "mlp_hidden", find(state_dict, pattern).shape[0])
+        return HyperSETConfig(**(config | extra)), IMAGE_RENAMES + renames
+    config |= {
+        "num_attention_heads": measure_heads(options, "head", width, find(state_dict, r".*\.ln1_1\.weight")),
+        "intermediate_size": measured(options, "mlp_hidden", find(state_dict, rf"{LAYER}\.mlp\.weight").shape[0]),
+    }
+    alternative = kind.startswith("HyperSETAlternative")
+    refuse_options(options, () if kind == "HyperSETAlternativeAttention" else ("attention",), kind)
+    refuse_options(options, () if kind == "HyperSETAlternativeFeedforward" else ("ff",), kind)
+    refuse_options(options, () if kind == "HyperSETLoRA" else ("r", "alpha"), kind)
     if kind == "HyperSETFixedStepSize":
         refuse_options(options, ("input_cond", "time_emb", "time_embed"), kind)
         step = option(options, "stepsize")
         config |= {"step_size_type": "fixed", "step_size_attention": step, "step_size_feedforward": step}
-        step_renames = []
     else:
         refuse_options(options, ("stepsize",), kind)
         config |= {
-            "step_size_time_dim": time_width(options),
+            "step_size_time_dim": time_width(options, state_dict),
             "step_size_condition": "initial" if option(options, "input_cond", default=False) else "current",
-            "step_size_sum_norm": kind == "HyperSETBasic",
+            "step_size_sum_norm": alternative or kind == "HyperSETBasic",
+            "step_size_per_layer": alternative,
         }
-        step_renames = SUM_NORM_STEP_RENAMES if kind == "HyperSETBasic" else IMAGE_DEFAULT_STEP_RENAMES
-    return HyperSETConfig(**config), IMAGE_RENAMES + step_renames
+    if kind == "HyperSETAlternativeAttention":
+        name = option(options, "attention", ("sigma", *PHI_NAMES))
+        linear = {"attention_energy": "linear", "attention_phi": PHI_NAMES.get(name)}
+        config |= {"attention_energy": "sigmoid"} if name == "sigma" else linear
+    elif kind == "HyperSETAlternativeFeedforward":
+        name = option(options, "ff", ("softmax", *PHI_NAMES))
+        gated = {"feedforward_energy": "gated", "feedforward_phi": PHI_NAMES.get(name)}
+        # ReLU stands for the paper's energy with its own gradient, not for a gate of ReLU.
+        config |= {"softmax": {"feedforward_energy": "softmax"}, "relu": {"hidden_act": "relu"}}.get(name, gated)
+    elif kind == "HyperSETLoRA":
+        rank = measured(options, "r", find(state_dict, r"deltaW_attention_A\.0").shape[0])
+        config |= {"lora_rank": rank, "lora_alpha": option(options, "alpha")}
+    return HyperSETConfig(**config), IMAGE_RENAMES + LAYER_RENAMES + TIME_NETWORK_RENAMES + SHARED_STEP_RENAMES
+
+
+def baseline_config(
+    options: Mapping[str, Any], state_dict: StateDict, layer_type: str, width: int, heads: str
+) -> tuple[dict[str, Any], list]:
+    """What the config of a baseline says of its layer, and the renames of the layer's tensors."""
+    refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), f"The baseline {layer_type!r}")
+    if layer_type == "transformer" and has(state_dict, rf"{LAYER}\.(?:msa|attn)\.qkv\.weight"):
+        layer_type = "shared_qkv_transformer"
+    if layer_type == "crate" and not has(state_dict, rf"{LAYER}\.attn\.fn\.to_out\.0\.weight"):
+        layer_type = "crate_t"
+    extra = {"layer_type": layer_type, "hidden_act": "relu"}
+    if layer_type == "energy_transformer":
+        extra["num_attention_heads"] = measured(options, heads, find(state_dict, rf"{LAYER}\.1\.attn\.wq").shape[0])
+        extra["intermediate_size"] = find(state_dict, rf"{LAYER}\.1\.hn\.proj\.weight").shape[0]
+    else:
+        extra["num_attention_heads"] = option(options, heads)
+    return extra, BASELINE_RENAMES[layer_type]
 
 
 def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
     """The config of a Sudoku solver and the renames of its tensors."""
-    option(options, "model_type", ("hyper-set",))
+    kind = option(options, "model_type", ("hyper-set", "transformer"))
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The Sudoku model")
-    option(options, "adaptive_mode", ("gd_with_learnable_step_size",))
-    positions = option(options, "pos_emb", ("learnable", "sincos"))
-    config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
-    config |= {
-        "vocab_size": option(options, "vocab_size"),
-        "max_position_embeddings": option(options, "block_size"),
-        "position_embedding_type": "learned" if positions == "learnable" else "sinusoidal_2d",
+    tokens = find(state_dict, r"tok_emb\.weight")
+    width = measured(options, "n_embd", tokens.shape[1])
+    learned = measured(options, "pos_emb", "learnable" if "pos_emb" in state_dict else "sincos") == "learnable"
+    cells = (
+        measured(options, "block_size", state_dict["pos_emb"].shape[1])
+        if learned
+        else option(options, "block_size", default=81)
+    )
+    config = measure_layers(options, state_dict) | {
+        "hidden_size": width,
+        "vocab_size": measured(options, "vocab_size", tokens.shape[0]),
+        "max_position_embeddings": cells,
+        "position_embedding_type": "learned" if learned else "sinusoidal_2d",
         "embedding_dropout": 0.1,
-        "num_attention_heads": option(options, "n_head"),
-        "intermediate_size": option(options, "multiplier") * option(options, "n_embd"),
-        "num_labels": option(options, "num_classes"),
+        "num_labels": measured(options, "num_classes", find(state_dict, r"head\.weight").shape[0]),
         "norm_type": "rmsnorm",
         "classifier_bias": False,
         "hidden_act": "relu",
+    }
+    if kind == "transformer":
+        extra, renames = baseline_config(options, state_dict, "transformer", width, "n_head")
+        hidden = find(state_dict, rf"{LAYER}\.mlp\.0\.weight").shape[0]
+        measured(options, "multiplier", hidden // width)
+        return HyperSETConfig(**(config | extra), intermediate_size=hidden), SUDOKU_RENAMES + renames
+    rule, is_learned = update_rule(options)
+    if not is_learned:
+        raise ValueError(f"The option 'adaptive_mode' of a Sudoku model must end in {LEARNED_SUFFIX!r}, got {rule!r}.")
+    hidden = find(state_dict, rf"{LAYER}\.mlp\.weight").shape[0]
+    measured(options, "multiplier", hidden // width)
+    config |= {
+        "num_attention_heads": measure_heads(options, "n_head", width, find(state_dict, r".*\.attn\.ln1\.weight")),
+        "intermediate_size": hidden,
         "shared_qkv_norm": True,
-        "step_size_time_dim": time_width(options),
+        "update_rule": rule,
+        "step_size_time_dim": time_width(options, state_dict),
         "step_size_time_network": "mlp",
         "step_size_condition": "initial" if option(options, "input_cond", default=True) else "current",
         "step_size_token_norm": False,
     }
-    return HyperSETConfig(**config), SUDOKU_RENAMES
+    return HyperSETConfig(**config), SUDOKU_RENAMES + LAYER_RENAMES + TIME_NETWORK_RENAMES + SHARED_STEP_RENAMES
 
 
 def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[HyperSETConfig, list]:
     """The config of a model of VQ codes, each of 16 × 16 pixels, and the renames of its tensors."""
     option(options, "model", ("hyper-set",))
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The masked image model")
+    option(options, "n_layer", (1,), default=1)
     image_size = option(options, "img_size", default=256)
     if image_size % 16:
         raise ValueError(f"The option 'img_size' must be a multiple of 16, got {image_size}.")
-    option(options, "adaptive_mode", ("gd_with_learnable_step_size",))
-    option(options, "n_layer", (1,))
-    config = {ours: option(options, theirs) for theirs, ours in COMMON_OPTIONS.items()}
-    config |= {
-        "vocab_size": option(options, "codebook_size") + 1,
+    tokens = find(state_dict, r"tok_emb\.weight")
+    width = measured(options, "n_embd", tokens.shape[1])
+    measured(options, "codebook_size", tokens.shape[0] - 1)
+    hidden = find(state_dict, r"transformer\.mlp\.weight").shape[0]
+    measured(options, "multiplier", hidden // width)
+    rule, is_learned = update_rule(options)
+    config = {
+        "num_iterations": option(options, "n_recur"),
+        "hidden_size": width,
+        "vocab_size": tokens.shape[0],
         "max_position_embeddings": (image_size // 16) ** 2,
         "position_embedding_type": "sinusoidal_2d",
-        "num_attention_heads": option(options, "head"),
-        "intermediate_size": option(options, "multiplier") * option(options, "n_embd"),
+        "num_attention_heads": measure_heads(options, "head", width, find(state_dict, r"transformer\.ln1\.weight")),
+        "intermediate_size": hidden,
         "norm_type": "rmsnorm",
         "hidden_act": "relu",
         "shared_qkv_norm": True,
-        "step_size_time_dim": option(options, "n_embd"),
+        "update_rule": rule,
+        "step_size_time_dim": width,
         "step_size_time_network": "none",
         "step_size_condition": "initial",
         "step_size_token_norm": False,
         "step_size_sum_norm": True,
     }
+    if not is_learned:
+        config |= {"step_size_type": "fixed", "step_size_attention": 0.5, "step_size_feedforward": 0.1}
     return HyperSETConfig(**config), MIM_RENAMES
 
 
@@ -213,6 +388,17 @@ TASKS = {
 }
 
 
+def stack_adapters(state_dict: StateDict) -> StateDict:
+    """The depth-wise LoRA of a state dict, which holds a tensor for each iteration, as one tensor for all of them."""
+    stacked = {}
+    for theirs, ours in LORA_PARTS.items():
+        prefix = f"deltaW_{theirs}."
+        indices = sorted(int(name.removeprefix(prefix)) for name in state_dict if name.startswith(prefix))
+        if indices:
+            stacked[f"hyperset.lora.{ours}"] = torch.stack([state_dict[f"{prefix}{index}"] for index in indices])
+    return stacked
+
+
 def rename_state_dict(state_dict: StateDict, renames: list) -> StateDict:
     """
     The tensors under our names. The causal mask that Sudoku checkpoints hold and never apply is dropped.
@@ -220,9 +406,9 @@ def rename_state_dict(state_dict: StateDict, renames: list) -> StateDict:
     Raises:
         `ValueError`: names that no rename knows; the message lists them.
     """
-    renamed, unknown = {}, []
+    renamed, unknown = stack_adapters(state_dict), []
     for name, tensor in state_dict.items():
-        if name.endswith("attn.mask"):
+        if name.endswith("attn.mask") or name.startswith("deltaW_"):
             continue
         for pattern, template in renames:
             if match := re.fullmatch(pattern, name):
@@ -256,6 +442,11 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
     make_config, model_class = TASKS[option(options, "task", tuple(TASKS))]
     config, renames = make_config(options, state_dict)
     renamed = rename_state_dict(state_dict, renames)
+    # The Energy Transformer's projections are (heads, head_dim, width) there.
+    renamed = {
+        name: t.flatten(0, 1) if name.endswith(("q_proj.weight", "k_proj.weight")) else t
+        for name, t in renamed.items()
+    }
     model = model_class(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     missing, extra = shapes.keys() - renamed.keys(), renamed.keys() - shapes.keys()

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, bi_softmax_eager
+from .phi_hyperset import PHI
 
 
 if TYPE_CHECKING:
@@ -96,6 +97,60 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
         return -output, weights if output_weights else None
 
 
+class SigmoidAttentionEnergy(AttentionEnergy):
+    """
+    Sigmoid attention (Table 19):
+
+        E = 1/(2β) Σ_h Σ_ij σ(β z_i·z_j),    −∇E = −σ(1 − σ)(β Z Zᵀ) Z
+    """
+
+    def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        pairs = torch.sigmoid(self.beta * (tokens @ tokens.transpose(-1, -2)))
+        if mask is not None:
+            pairs = pairs.masked_fill(~pairs_of(mask), 0.0)
+        return pairs.sum(dim=(1, 2, 3)) / (2 * self.beta)
+
+    def direction(self, query, key, value, mask=None, output_weights=False):
+        scores = self.beta * (query @ key.transpose(-1, -2))
+        weights = PHI["sigmoid"].derivative(scores)
+        if mask is not None:
+            weights = weights.masked_fill(~pairs_of(mask), 0.0)
+        return -(weights @ value), weights if output_weights else None
+
+
+class LinearAttentionEnergy(AttentionEnergy):
+    """
+    Linear attention (Table 19) with the elementwise Φ that `attention_phi` names:
+
+        E = β/4 Σ_h Σ_ij (Φ(z_i)·Φ(z_j))² = β/4 Σ_h ‖Φ(Z)ᵀ Φ(Z)‖²,    −∇E = −β Φ(Z) Φ(Z)ᵀ Φ(Z) ⊙ Φ′(Z)
+
+    Both are computed through the head_dim × head_dim matrix Φ(Z)ᵀ Φ(Z): time and memory are linear in the sequence, and there
+    are no attention weights to return.
+    """
+
+    def __init__(self, config: "HyperSETConfig", beta: float | None = None):
+        super().__init__(config, beta)
+        self.phi = PHI[config.attention_phi]
+
+    def features(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Φ of the tokens, zero at padding."""
+        features = self.phi.function(tokens)
+        return features if mask is None else features.masked_fill(~mask[:, None, :, None], 0.0)
+
+    def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        features = self.features(tokens, mask)
+        return self.beta / 4 * (features.transpose(-1, -2) @ features).square().sum(dim=(1, 2, 3))
+
+    def direction(self, query, key, value, mask=None, output_weights=False):
+        moments = self.beta * (self.features(query, mask).transpose(-1, -2) @ self.features(key, mask))
+        return -(self.features(value, mask) @ moments) * self.phi.derivative(query), None
+
+
+def pairs_of(mask: torch.Tensor) -> torch.Tensor:
+    """`(batch_size, seq_len)` → `(batch_size, 1, seq_len, seq_len)`: the pairs of tokens that are both no padding."""
+    return mask[:, None, :, None] & mask[:, None, None, :]
+
+
 class FeedforwardEnergy:
     """
     An energy of how tokens align with M directions, E_FF (Eq. 5).
@@ -151,14 +206,88 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
         self.activation = {"relu": F.relu, "gelu": F.gelu}[config.hidden_act]
 
     def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        per_token = -0.5 * F.relu(projections).square().sum(dim=-1)
-        if mask is not None:
-            per_token = per_token.masked_fill(~mask, 0.0)
-        return per_token.sum(dim=-1)
+        return sum_over_tokens(-0.5 * F.relu(projections).square().sum(dim=-1), mask)
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
         return self.activation(projections)
 
 
-ATTENTION_ENERGIES: dict[str, type[AttentionEnergy]] = {"bi_softmax": BiSoftmaxAttentionEnergy}
-FEEDFORWARD_ENERGIES: dict[str, type[FeedforwardEnergy]] = {"relu": ReLUFeedforwardEnergy}
+class SoftmaxFeedforwardEnergy(FeedforwardEnergy):
+    """
+    Softmax feedforward (Table 20):
+
+        E = −Σ_i log Σ_m exp(h_im),    −∇E = softmax(h)
+    """
+
+    def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return sum_over_tokens(-projections.logsumexp(dim=-1), mask)
+
+    def direction(self, projections: torch.Tensor) -> torch.Tensor:
+        return projections.softmax(dim=-1)
+
+
+class GatedFeedforwardEnergy(FeedforwardEnergy):
+    """
+    Gated feedforward (Table 20) with the elementwise Φ that `feedforward_phi` names:
+
+        E = −½ Σ_i (Σ_m Φ(h_im))²,    −∇E = (Σ_m Φ(h_im)) Φ′(h)
+    """
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__(config)
+        self.phi = PHI[config.feedforward_phi]
+
+    def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return sum_over_tokens(-0.5 * self.phi.function(projections).sum(dim=-1).square(), mask)
+
+    def direction(self, projections: torch.Tensor) -> torch.Tensor:
+        return self.phi.function(projections).sum(dim=-1, keepdim=True) * self.phi.derivative(projections)
+
+
+def sum_over_tokens(per_token: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`(batch_size, seq_len)` → `(batch_size,)`, without padding."""
+    return (per_token if mask is None else per_token.masked_fill(~mask, 0.0)).sum(dim=-1)
+
+
+ATTENTION_ENERGIES: dict[str, type[AttentionEnergy]] = {
+    "bi_softmax": BiSoftmaxAttentionEnergy,
+    "sigmoid": SigmoidAttentionEnergy,
+    "linear": LinearAttentionEnergy,
+}
+FEEDFORWARD_ENERGIES: dict[str, type[FeedforwardEnergy]] = {
+    "relu": ReLUFeedforwardEnergy,
+    "softmax": SoftmaxFeedforwardEnergy,
+    "gated": GatedFeedforwardEnergy,
+}
+
+
+def register_attention_energy(name: str):
+    """Decorator: make `attention_energy=name` stand for an [`AttentionEnergy`] of yours.
+
+    Raises:
+        `ValueError`: the name is taken by another class, or the class is no `AttentionEnergy`.
+    """
+    return registrar(ATTENTION_ENERGIES, AttentionEnergy, name)
+
+
+def register_feedforward_energy(name: str):
+    """Decorator: make `feedforward_energy=name` stand for a [`FeedforwardEnergy`] of yours.
+
+    Raises:
+        `ValueError`: the name is taken by another class, or the class is no `FeedforwardEnergy`.
+    """
+    return registrar(FEEDFORWARD_ENERGIES, FeedforwardEnergy, name)
+
+
+def registrar(registry: dict, base: type, name: str):
+    """A decorator that puts a subclass of `base` into `registry`; running its file twice is no mistake."""
+
+    def register(cls):
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise ValueError(f"{cls!r} must be a subclass of {base.__name__} to be registered as {name!r}.")
+        if registry.get(name, cls).__qualname__ != cls.__qualname__:
+            raise ValueError(f"{name!r} is {registry[name].__name__} already; choose another name.")
+        registry[name] = cls
+        return cls
+
+    return register

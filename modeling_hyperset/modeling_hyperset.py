@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     ImageClassifierOutput,
@@ -21,6 +19,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention_hyperset import BI_SOFTMAX_FUNCTIONS
+from .baselines_hyperset import LAYERS, EnergyLayerNorm, make_norm
 from .checks_hyperset import (
     check_ids,
     check_mask,
@@ -35,9 +34,9 @@ from .checks_hyperset import (
 )
 from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
-from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .layers_hyperset import IteratedAttention, IteratedLayer
+from .lora_hyperset import HyperSETDepthwiseLoRA
 from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
-from .update_rules_hyperset import UPDATE_RULES, UpdateState
 
 
 # The outputs of transformers, each with the energies.
@@ -107,139 +106,6 @@ class HyperSETMaskedImageModelingOutput(MaskedImageModelingOutput):
     energies: tuple[torch.Tensor, ...] | None = None
 
 
-class HyperSETProjection(nn.Linear):
-    """One weight, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
-
-    def __init__(self, in_features: int, out_features: int):
-        super().__init__(in_features, out_features, bias=False)
-
-    def forward(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`(…, in_features)` → `(…, out_features)`."""
-        return F.linear(tensor, self.weight.to(tensor.dtype))
-
-    def back(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`(…, out_features)` → `(…, in_features)`."""
-        return tensor @ self.weight.to(tensor.dtype)
-
-
-def project_back(projection: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
-    """Go back through `projection`, unless something stands in its place that would change one direction alone."""
-    if not isinstance(projection, HyperSETProjection):
-        raise TypeError(
-            f"A Hyper-SET projection uses one weight in both directions and cannot be replaced by {type(projection)}, which "
-            "would change one of them alone."
-        )
-    return projection.back(tensor)
-
-
-class HyperSETAttention(nn.Module):
-    """
-    The attention side of the layer: W, the norms, and the direction of descent of the attention energy (Eq. 9).
-
-    `bases.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
-    """
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__()
-        self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
-        self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
-        # The gains of queries, keys and values, or the one that serves all three.
-        num_norms = 1 if config.shared_qkv_norm else 3
-        self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
-        self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
-
-    def subspaces(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
-        return self.bases(hidden_states).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-
-    def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The direction, shaped like `hidden_states`, and the attention weights if asked for."""
-        tokens = self.subspaces(hidden_states)
-        roles = [norm(tokens) for norm in self.qkv_norms]
-        query, key, value = roles if len(roles) == 3 else roles * 3
-        direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
-        return project_back(self.bases, direction.transpose(1, 2).flatten(2)), weights
-
-    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
-        tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
-        return self.energy.value(tokens, attention_mask)
-
-
-class HyperSETFeedforward(nn.Module):
-    """
-    The feedforward side of the layer: D, the norm, and the direction of descent of the feedforward energy (Eq. 11).
-
-    `directions.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
-    """
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__()
-        self.eps = config.rms_norm_eps
-        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)
-        self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
-        self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The direction, shaped like `hidden_states`."""
-        projections = self.norm(self.directions(hidden_states))
-        return project_back(self.directions, self.energy.direction(projections))
-
-    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
-        projections = self.directions(hidden_states)
-        return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
-
-
-class HyperSETLayer(GradientCheckpointingLayer):
-    """One alternating step on E = E_ATTN + E_FF (Eq. 6): attention (Eq. 9), then feedforward (Eq. 11)."""
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__()
-        self.attention = HyperSETAttention(config)
-        self.feedforward = HyperSETFeedforward(config)
-        self.update_rule = UPDATE_RULES[config.update_rule]()
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        initial_states: torch.Tensor,
-        time_embedding: torch.Tensor | None,
-        attention_state: UpdateState,
-        feedforward_state: UpdateState,
-        *,
-        step_size: nn.Module,
-        iteration: int,
-        attention_mask: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        output_energies: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, UpdateState, UpdateState]:
-        """
-        X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
-        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean.
-        """
-        alpha, gamma = step_size(time_embedding, hidden_states, initial_states)
-        direction, _ = self.attention(hidden_states, attention_mask, output_attentions)
-        move, attention_state = self.update_rule.move(direction, attention_state, iteration)
-        hidden_states = hidden_states + alpha * move
-        move, feedforward_state = self.update_rule.move(self.feedforward(hidden_states), feedforward_state, iteration)
-        hidden_states = hidden_states + gamma * move
-        energies = self.energies(hidden_states, attention_mask) if output_energies else None
-        return hidden_states, energies, attention_state, feedforward_state
-
-    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """
-        E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`, in float32 at least: they are sums over tokens of hundreds
-        of thousands, in which half precision would lose a step of descent.
-        """
-        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
-        return torch.stack(values, dim=-1)
-
-
 class HyperSETPreTrainedModel(PreTrainedModel):
     config: HyperSETConfig
     config_class = HyperSETConfig
@@ -247,13 +113,13 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["HyperSETEmbeddings", "HyperSETLayer"]
+    _no_split_modules = ["HyperSETEmbeddings", *(cls.__name__ for cls in LAYERS.values())]
     _supports_sdpa = True
     _can_compile_fullgraph = True
     _can_record_outputs = {
-        "hidden_states": HyperSETLayer,
-        "attentions": HyperSETAttention,
-        "energies": OutputRecorder(HyperSETLayer, index=1),
+        "hidden_states": IteratedLayer,
+        "attentions": IteratedAttention,
+        "energies": OutputRecorder(IteratedLayer, index=1),
     }
 
     def __init__(self, config: HyperSETConfig, *args, **kwargs):
@@ -277,10 +143,19 @@ class HyperSETPreTrainedModel(PreTrainedModel):
                 init.copy_(module.position_embeddings, module.fixed_positions())
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
+        elif isinstance(module, HyperSETDepthwiseLoRA):
+            for name, parameter in module.named_parameters():
+                if module.zero_init and name.endswith("_b"):
+                    init.zeros_(parameter)
+                else:
+                    init.normal_(parameter, std=0.02)  # Appendix G.2
+        elif isinstance(module, EnergyLayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        # The default is the reference: "sdpa" saves memory, and time for long sequences only.
-        name = requested_attention or "eager"
+        # Hyper-SET's default is the reference: "sdpa" saves memory, and time for long sequences only.
+        name = requested_attention or LAYERS[self.config.layer_type].default_attn_implementation
         if name not in BI_SOFTMAX_FUNCTIONS:
             raise ValueError(f"`attn_implementation` must be one of {', '.join(BI_SOFTMAX_FUNCTIONS)}, got {name!r}.")
         return name
@@ -319,6 +194,42 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embeddings to resize.")
         return super().resize_token_embeddings(*args, **kwargs)
 
+    def train_adapters_only(self) -> None:
+        """
+        Freeze the base model but for its depth-wise LoRA, to fine-tune it on a frozen base. A head stays trainable.
+
+        Raises:
+            `ValueError`: the model has no adapters.
+        """
+        if self.base_model.lora is None:
+            raise ValueError(f"{type(self).__name__} has no adapters to train: its config has lora_rank=0.")
+        self.base_model.requires_grad_(False)
+        self.base_model.lora.requires_grad_(True)
+
+    @torch.no_grad()
+    def merge_adapters(self) -> None:
+        """
+        Add the depth-wise LoRA to W and D, and drop it. The config then has `lora_rank=0`.
+
+        Raises:
+            `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
+                iteration, and no single weight does the same.
+        """
+        base = self.base_model
+        if base.lora is None:
+            raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
+        if base.lora.num_iterations != 1:
+            raise ValueError(
+                "Depth-wise LoRA can be merged with one iteration per layer only, got num_iterations="
+                f"{base.lora.num_iterations}: its weights differ from iteration to iteration."
+            )
+        bases_delta, directions_delta = base.lora(1)
+        for layer in base.layers:
+            layer.attention.bases.weight += bases_delta
+            layer.feedforward.directions.weight += directions_delta
+        base.lora = None
+        base.config.lora_rank = 0
+
 
 # What a forward pass takes besides its named arguments; anything else is a mistake rather than a detail to ignore.
 FORWARD_KWARGS = {
@@ -342,15 +253,19 @@ class HyperSETModel(HyperSETPreTrainedModel):
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__(config)
         self.embeddings = HyperSETEmbeddings(config, use_mask_token=use_mask_token)
-        self.layers = nn.ModuleList(HyperSETLayer(config) for _ in range(config.num_hidden_layers))
-        self.time_embedding = HyperSETTimeEmbedding(config) if config.step_size_type == "learned" else None
-        # One for all layers, or one each; e_t above always serves all.
-        num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
+        layer_class = LAYERS[config.layer_type]
+        self.layers = nn.ModuleList(layer_class(config) for _ in range(config.num_hidden_layers))
+        self.time_embedding = self.lora = None
+        num_step_sizes = 0
+        if layer_class.has_step_sizes:
+            # One for all layers, or one each; e_t and the adapters always serve all.
+            num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
+            if config.step_size_type == "learned":
+                self.time_embedding = HyperSETTimeEmbedding(config)
+            if config.lora_rank:
+                self.lora = HyperSETDepthwiseLoRA(config)
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
-        if config.norm_type == "layernorm":
-            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        else:
-            self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = make_norm(config)
         self.post_init()
 
     @capture_outputs(tie_last_hidden_states=False)
@@ -398,7 +313,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             )
         if num_iterations is None:
             num_iterations = self.config.num_iterations
-        check_num_iterations(num_iterations)
+        check_num_iterations(num_iterations, None if self.lora is None else self.lora.num_iterations)
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
         if self.config.takes_token_ids:
@@ -422,8 +337,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
         if self.time_embedding is not None:
             dtype = self.step_sizes[0].projection.weight.dtype
             time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
-        for index, layer in enumerate(self.layers):
-            step_size = self.step_sizes[index if self.config.step_size_per_layer else 0]
+        # One for each layer, also where they share one or have none.
+        step_sizes = list(self.step_sizes) or [None]
+        step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
+        for layer, step_size in zip(self.layers, step_sizes, strict=True):
             attention_state, feedforward_state = (), ()
             for iteration in range(1, num_iterations + 1):
                 hidden_states, _, attention_state, feedforward_state = layer(
@@ -434,6 +351,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     feedforward_state,
                     step_size=step_size,
                     iteration=iteration,
+                    lora=self.lora,
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,

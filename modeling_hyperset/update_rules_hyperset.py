@@ -34,4 +34,65 @@ class GradientDescent(UpdateRule):
         return direction, state
 
 
-UPDATE_RULES: dict[str, type[UpdateRule]] = {"gradient_descent": GradientDescent}
+class Momentum(UpdateRule):
+    """b ← 0.9 b + g; the move is b."""
+
+    def move(self, direction, state, iteration):
+        velocity = decayed(state, 0, 0.9) + direction
+        return velocity, (velocity,)
+
+
+class Nesterov(UpdateRule):
+    """b ← 0.9 b + g; the move is g + 0.9 b (Nesterov's momentum in the form that deep learning uses)."""
+
+    def move(self, direction, state, iteration):
+        velocity = decayed(state, 0, 0.9) + direction
+        return direction + 0.9 * velocity, (velocity,)
+
+
+class RMSProp(UpdateRule):
+    """v ← 0.8 v + 0.2 g²; the move is g / (√v + 1e-6)."""
+
+    def move(self, direction, state, iteration):
+        second = decayed(state, 0, 0.8) + 0.2 * direction.square()
+        return direction / (root(second) + 1e-6), (second,)
+
+
+class RMSPropMomentum(UpdateRule):
+    """v as in RMSProp; b ← 0.9 b + g / (√v + 1e-6); the move is b."""
+
+    def move(self, direction, state, iteration):
+        second = decayed(state, 0, 0.8) + 0.2 * direction.square()
+        velocity = decayed(state, 1, 0.9) + direction / (root(second) + 1e-6)
+        return velocity, (second, velocity)
+
+
+class Adam(UpdateRule):
+    """Adam with β = (0.9, 0.96), bias-corrected by the iteration, and 1e-6 beside the root."""
+
+    def move(self, direction, state, iteration):
+        first = decayed(state, 0, 0.9) + 0.1 * direction
+        second = decayed(state, 1, 0.96) + 0.04 * direction.square()
+        first_unbiased, second_unbiased = first / (1 - 0.9**iteration), second / (1 - 0.96**iteration)
+        return first_unbiased / (root(second_unbiased) + 1e-6), (first, second)
+
+
+def decayed(state: UpdateState, index: int, decay: float) -> torch.Tensor | float:
+    """`decay` times one tensor of the state; zero in the first iteration."""
+    return decay * state[index] if state else 0.0
+
+
+def root(square: torch.Tensor) -> torch.Tensor:
+    """The square root, with gradient zero rather than infinite where a direction is exactly zero, as it is at padding."""
+    positive = square > 0
+    return torch.where(positive, square, 1.0).sqrt() * positive
+
+
+UPDATE_RULES: dict[str, type[UpdateRule]] = {
+    "gradient_descent": GradientDescent,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSProp,
+    "rmsprop_momentum": RMSPropMomentum,
+    "adam": Adam,
+}

@@ -1,0 +1,272 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+The paper's baselines as iterated layers: Transformer, Transformer with one matrix for queries, keys and values, CRATE, CRATE-T
+and Energy Transformer. They differ from Hyper-SET by their layer alone (`layer_type`).
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .layers_hyperset import HyperSETLayer, IteratedAttention, IteratedLayer
+
+
+if TYPE_CHECKING:
+    from .configuration_hyperset import HyperSETConfig
+
+
+def make_norm(config: "HyperSETConfig") -> nn.Module:
+    """The norm that `norm_type` names, over the width of the tokens."""
+    if config.norm_type == "layernorm":
+        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Softmax attention that forms its weights. `query`, `key` and `value` are (batch_size, num_heads, seq_len, head_dim)."""
+    scores = scaling * (query @ key.transpose(-1, -2))
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class SoftmaxAttention(IteratedAttention):
+    """
+    Softmax attention, scores scaled by 1/√p, without biases but where a subclass says so.
+
+    Args:
+        config ([`HyperSETConfig`]): The configuration.
+        shared_qkv (`bool`): One matrix for queries, keys and values in place of three.
+    """
+
+    def __init__(self, config: "HyperSETConfig", shared_qkv: bool):
+        super().__init__()
+        self.config = config
+        self.is_causal = False
+        self.scaling = config.head_dim**-0.5
+        d = config.hidden_size
+        self.qkv_projs = nn.ModuleList(nn.Linear(d, d, bias=False) for _ in range(1 if shared_qkv else 3))
+        self.output_proj = self.make_output_proj(d)
+
+    def make_output_proj(self, d: int) -> nn.Linear | None:
+        return nn.Linear(d, d, bias=False)
+
+    def project_output(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.output_proj(tensor)
+
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+        """`(batch_size, seq_len, hidden_size)` → the same, and the weights if asked for. `attention_mask` is boolean."""
+        roles = [
+            projection(hidden_states).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+            for projection in self.qkv_projs
+        ]
+        query, key, value = roles if len(roles) == 3 else roles * 3
+        name = "eager" if output_attentions else self.config._attn_implementation or "eager"
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
+        output, weights = attention(
+            self, query, key, value, additive(attention_mask, query.dtype), scaling=self.scaling
+        )
+        return self.project_output(output.flatten(2)), weights
+
+
+def additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A boolean mask of keys → what is added to the scores. Finite, so that a sample of padding alone stays finite."""
+    if mask is None:
+        return None
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)[:, None, None, :]
+
+
+class CRATEAttention(SoftmaxAttention):
+    """Multi-head subspace self-attention: one projection U, and an output matrix of its own, with a bias."""
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__(config, shared_qkv=True)
+
+    def make_output_proj(self, d):
+        return nn.Linear(d, d)
+
+
+class CRATETAttention(CRATEAttention):
+    """CRATE-T: the output matrix is the projection itself, applied as linear(·, U)."""
+
+    def make_output_proj(self, d):
+        return None
+
+    def project_output(self, tensor):
+        return self.qkv_projs[0](tensor)
+
+
+class BaselineLayer(IteratedLayer):
+    """A layer without step sizes, and without an energy unless a subclass has one."""
+
+    has_step_sizes = False
+    default_attn_implementation = "sdpa"
+
+    def move(self, hidden_states, attention_mask, output_attentions) -> torch.Tensor:
+        """X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`."""
+        raise NotImplementedError
+
+    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Attention and feedforward energy of each sample, of shape `(batch_size, 2)`, where the layer has them."""
+        raise ValueError(f"`output_energies`: {type(self).__name__} is not derived from an energy.")
+
+    def forward(
+        self,
+        hidden_states,
+        *unused,
+        attention_mask=None,
+        output_attentions=False,
+        output_energies=False,
+        **also_unused,
+    ):
+        hidden_states = self.move(hidden_states, attention_mask, output_attentions)
+        energies = self.energies(hidden_states, attention_mask) if output_energies else None
+        return hidden_states, energies, (), ()
+
+
+class TransformerLayer(BaselineLayer):
+    """Pre-norm Transformer: separate Q, K, V and O, a ReLU MLP, no biases."""
+
+    default_expansion = 4
+    shared_qkv = False
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = SoftmaxAttention(config, shared_qkv=self.shared_qkv)
+        self.mlp_norm = make_norm(config)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def move(self, hidden_states, attention_mask, output_attentions):
+        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
+        hidden_states = hidden_states + attended
+        return hidden_states + self.down_proj(F.relu(self.up_proj(self.mlp_norm(hidden_states))))
+
+
+class SharedQKVTransformerLayer(TransformerLayer):
+    """The Transformer with one matrix for queries, keys and values (Appendix F.3)."""
+
+    shared_qkv = True
+
+
+class CRATELayer(BaselineLayer):
+    """
+    CRATE (Yu et al., 2023): u = attention(norm(x)) + x, then with y = norm(u) one step of sparse coding in the dictionary C,
+    relu(y + η (y C − (y Cᵀ) C) − η λ), with η = λ = 0.1.
+    """
+
+    attention_class = CRATEAttention
+    step, sparsity = 0.1, 0.1
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.attention_norm = make_norm(config)
+        self.attention = self.attention_class(config)
+        self.coding_norm = make_norm(config)
+        self.dictionary = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def move(self, hidden_states, attention_mask, output_attentions):
+        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
+        tokens = self.coding_norm(hidden_states + attended)
+        gradient = (tokens - self.dictionary(tokens)) @ self.dictionary.weight
+        return F.relu(tokens + self.step * gradient - self.step * self.sparsity)
+
+
+class CRATETLayer(CRATELayer):
+    """CRATE-T (Hu et al., 2024): CRATE whose attention has no output matrix of its own."""
+
+    attention_class = CRATETAttention
+
+
+class EnergyLayerNorm(nn.Module):
+    """LayerNorm with one gain for all channels and a bias for each."""
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.eps = config.layer_norm_eps
+        self.weight = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def forward(self, hidden_states):
+        return F.layer_norm(hidden_states, hidden_states.shape[-1:], eps=self.eps) * self.weight + self.bias
+
+
+class EnergyAttention(IteratedAttention):
+    """
+    The attention energy of the Energy Transformer, −√p Σ_h Σ_q log Σ_k exp(A_qk/√p) with A = (W_q g)(W_k g)ᵀ, and its negative
+    gradient with respect to g, P K W_q + Pᵀ Q W_k with P the softmax of A/√p over keys.
+    """
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.head_dim, self.scaling = config.head_dim, config.head_dim**-0.5
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def queries_and_keys(self, tokens):
+        return [
+            projection(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj)
+        ]
+
+    def scores(self, query, key, mask):
+        scores = self.scaling * (query @ key.transpose(-1, -2))
+        return scores if mask is None else scores + additive(mask, scores.dtype)
+
+    def forward(self, tokens, attention_mask=None, output_attentions=False):
+        """The direction, shaped like the normalised tokens, and P if asked for."""
+        query, key = self.queries_and_keys(tokens)
+        scores = self.scores(query, key, attention_mask)
+        weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+        if attention_mask is not None:
+            weights = weights.masked_fill(~attention_mask[:, None, :, None], 0.0)
+        to_queries = (weights @ key).transpose(1, 2).flatten(2) @ self.q_proj.weight
+        to_keys = (weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2) @ self.k_proj.weight
+        return to_queries + to_keys, weights if output_attentions else None
+
+    def energy_value(self, tokens, attention_mask=None):
+        """The energy of each sample, of shape `(batch_size,)`."""
+        per_token = self.scores(*self.queries_and_keys(tokens), attention_mask).logsumexp(dim=-1)
+        if attention_mask is not None:
+            per_token = per_token.masked_fill(~attention_mask[:, None, :], 0.0)
+        return -per_token.sum(dim=(1, 2)) / self.scaling
+
+
+class EnergyTransformerLayer(BaselineLayer):
+    """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x), both energies in parallel, step one."""
+
+    default_expansion = 4
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.norm = EnergyLayerNorm(config)
+        self.attention = EnergyAttention(config)
+        self.memories = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+
+    def move(self, hidden_states, attention_mask, output_attentions):
+        tokens = self.norm(hidden_states)
+        direction, _ = self.attention(tokens, attention_mask, output_attentions)
+        return hidden_states + direction + F.relu(self.memories(tokens)) @ self.memories.weight
+
+    def energies(self, hidden_states, attention_mask=None):
+        """The attention energy and −½ Σ ReLU(Ξ g)² of each sample, of shape `(batch_size, 2)`."""
+        tokens = self.norm(hidden_states)
+        per_token = -0.5 * F.relu(self.memories(tokens)).square().sum(dim=-1)
+        if attention_mask is not None:
+            per_token = per_token.masked_fill(~attention_mask, 0.0)
+        return torch.stack((self.attention.energy_value(tokens, attention_mask), per_token.sum(dim=-1)), dim=-1)
+
+
+LAYERS: dict[str, type[IteratedLayer]] = {
+    "hyperset": HyperSETLayer,
+    "transformer": TransformerLayer,
+    "shared_qkv_transformer": SharedQKVTransformerLayer,
+    "crate": CRATELayer,
+    "crate_t": CRATETLayer,
+    "energy_transformer": EnergyTransformerLayer,
+}

@@ -1,0 +1,177 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The Hyper-SET layer: one alternating step of descent on the attention and the feedforward energy."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .update_rules_hyperset import UPDATE_RULES, UpdateState
+
+
+if TYPE_CHECKING:
+    from .configuration_hyperset import HyperSETConfig
+
+
+class HyperSETProjection(nn.Linear):
+    """One weight, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features, bias=False)
+
+    def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
+        """The weight of both directions, W + ΔW, in the dtype of `tensor`."""
+        weight = self.weight if delta is None else self.weight + delta
+        return weight.to(tensor.dtype)
+
+    def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+        """`(…, in_features)` → `(…, out_features)`."""
+        return F.linear(tensor, self.effective_weight(tensor, delta))
+
+    def back(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+        """`(…, out_features)` → `(…, in_features)`."""
+        return tensor @ self.effective_weight(tensor, delta)
+
+
+def project_back(projection: nn.Module, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+    """Go back through `projection`, unless something stands in its place that would change one direction alone."""
+    if not isinstance(projection, HyperSETProjection):
+        raise TypeError(
+            f"A Hyper-SET projection uses one weight in both directions and cannot be replaced by {type(projection)}, which "
+            "would change one of them alone."
+        )
+    return projection.back(tensor, delta)
+
+
+class IteratedAttention(nn.Module):
+    """The attention of a layer: whatever it computes, it returns beside its attention weights, or beside `None`."""
+
+
+class IteratedLayer(GradientCheckpointingLayer):
+    """
+    A layer that is applied again and again: X_{t−1} → X_t. It returns the tokens, their energies (or `None`), and what an
+    update rule carries to the next iteration, for each of its two moves.
+    """
+
+    has_step_sizes = True  # whether it takes step sizes, and with them an update rule and depth-wise LoRA
+    default_expansion = 1  # `intermediate_size` over `hidden_size` where the config does not say
+    default_attn_implementation = "eager"
+
+
+class HyperSETAttention(IteratedAttention):
+    """
+    The attention side of the layer: W, the norms, and the direction of descent of the attention energy (Eq. 9).
+
+    `bases.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
+    """
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
+        self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
+        # The gains of queries, keys and values, or the one that serves all three.
+        num_norms = 1 if config.shared_qkv_norm else 3
+        self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
+        self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
+
+    def subspaces(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+        """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
+        return self.bases(hidden_states, delta).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        delta: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The direction, shaped like `hidden_states`, and the attention weights if asked for; W is changed by `delta`."""
+        tokens = self.subspaces(hidden_states, delta)
+        roles = [norm(tokens) for norm in self.qkv_norms]
+        query, key, value = roles if len(roles) == 3 else roles * 3
+        direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
+        return project_back(self.bases, direction.transpose(1, 2).flatten(2), delta), weights
+
+    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
+        tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
+        return self.energy.value(tokens, attention_mask)
+
+
+class HyperSETFeedforward(nn.Module):
+    """
+    The feedforward side of the layer: D, the norm, and the direction of descent of the feedforward energy (Eq. 11).
+
+    `directions.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
+    """
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
+        self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
+
+    def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+        """The direction, shaped like `hidden_states`; D is changed by `delta`."""
+        projections = self.norm(self.directions(hidden_states, delta))
+        return project_back(self.directions, self.energy.direction(projections), delta)
+
+    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
+        projections = self.directions(hidden_states)
+        return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
+
+
+class HyperSETLayer(IteratedLayer):
+    """One alternating step on E = E_ATTN + E_FF (Eq. 6): attention (Eq. 9), then feedforward (Eq. 11)."""
+
+    def __init__(self, config: "HyperSETConfig"):
+        super().__init__()
+        self.attention = HyperSETAttention(config)
+        self.feedforward = HyperSETFeedforward(config)
+        self.update_rule = UPDATE_RULES[config.update_rule]()
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        initial_states: torch.Tensor,
+        time_embedding: torch.Tensor | None,
+        attention_state: UpdateState,
+        feedforward_state: UpdateState,
+        *,
+        step_size: nn.Module,
+        iteration: int,
+        lora: nn.Module | None = None,
+        attention_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        output_energies: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, UpdateState, UpdateState]:
+        """
+        X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
+        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean.
+        """
+        alpha, gamma = step_size(time_embedding, hidden_states, initial_states)
+        bases_delta, directions_delta = (None, None) if lora is None else lora(iteration)
+        direction, _ = self.attention(hidden_states, attention_mask, output_attentions, bases_delta)
+        move, attention_state = self.update_rule.move(direction, attention_state, iteration)
+        hidden_states = hidden_states + alpha * move
+        direction = self.feedforward(hidden_states, directions_delta)
+        move, feedforward_state = self.update_rule.move(direction, feedforward_state, iteration)
+        hidden_states = hidden_states + gamma * move
+        energies = self.energies(hidden_states, attention_mask) if output_energies else None
+        return hidden_states, energies, attention_state, feedforward_state
+
+    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`, of the shared W and D (without depth-wise LoRA, so that all
+        iterations are measured by one energy) and in float32 at least: they are sums over tokens of hundreds
+        of thousands, in which half precision would lose a step of descent.
+        """
+        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
+        return torch.stack(values, dim=-1)
