@@ -83,7 +83,7 @@ class HyperSETConfig(PreTrainedConfig):
         lora_rank (`int`, defaults to 0):
             Rank of the depth-wise LoRA of W and D, one for each of the `num_iterations` (Table 5); 0 is none.
         lora_alpha (`float`, *optional*):
-            The adapters are scaled by `lora_alpha / lora_rank`; four times the rank if not given, the paper's scale of 4.
+            The adapters are scaled by `lora_alpha / lora_rank`; if not given, by 4 as in the paper.
         lora_init (`str`, defaults to `"normal"`):
             `"normal"`: both factors start from a normal distribution of standard deviation 0.02, as in the paper, which trains
             them together with the base. `"zeros"`: B starts at zero, so that a base model that gets adapters computes what it
@@ -197,8 +197,6 @@ class HyperSETConfig(PreTrainedConfig):
             self.intermediate_size = self.hidden_size * LAYERS[self.layer_type].default_expansion
         if self.patch_embedding_norm is None:
             self.patch_embedding_norm = self.layer_type == "hyperset"
-        if self.lora_alpha is None:
-            self.lora_alpha = 4 * self.lora_rank
         super().__post_init__(**kwargs)
         self.check()
 
@@ -206,6 +204,11 @@ class HyperSETConfig(PreTrainedConfig):
     def head_dim(self) -> int:
         """Width p of each subspace."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def lora_scaling(self) -> float:
+        """What the depth-wise LoRA is scaled by."""
+        return 4.0 if self.lora_alpha is None else self.lora_alpha / self.lora_rank
 
     @property
     def takes_token_ids(self) -> bool:

@@ -36,14 +36,14 @@ class HyperSETProjection(nn.Linear):
         return tensor @ self.effective_weight(tensor, delta)
 
 
-def project_back(projection: nn.Module, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-    """Go back through `projection`, unless something stands in its place that would change one direction alone."""
+def symmetric(projection: nn.Module) -> HyperSETProjection:
+    """`projection`, unless something stands in its place that would change one of its directions alone."""
     if not isinstance(projection, HyperSETProjection):
         raise TypeError(
             f"A Hyper-SET projection uses one weight in both directions and cannot be replaced by {type(projection)}, which "
             "would change one of them alone."
         )
-    return projection.back(tensor, delta)
+    return projection
 
 
 class IteratedAttention(nn.Module):
@@ -79,7 +79,8 @@ class HyperSETAttention(IteratedAttention):
 
     def subspaces(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
         """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
-        return self.bases(hidden_states, delta).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        tokens = symmetric(self.bases)(hidden_states, delta)
+        return tokens.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def forward(
         self,
@@ -93,7 +94,7 @@ class HyperSETAttention(IteratedAttention):
         roles = [norm(tokens) for norm in self.qkv_norms]
         query, key, value = roles if len(roles) == 3 else roles * 3
         direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
-        return project_back(self.bases, direction.transpose(1, 2).flatten(2), delta), weights
+        return self.bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
@@ -117,12 +118,12 @@ class HyperSETFeedforward(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
         """The direction, shaped like `hidden_states`; D is changed by `delta`."""
-        projections = self.norm(self.directions(hidden_states, delta))
-        return project_back(self.directions, self.energy.direction(projections), delta)
+        projections = self.norm(symmetric(self.directions)(hidden_states, delta))
+        return self.directions.back(self.energy.direction(projections), delta)
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
-        projections = self.directions(hidden_states)
+        projections = symmetric(self.directions)(hidden_states)
         return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
 
 

@@ -9,13 +9,13 @@ from .configuration_hyperset import HyperSETConfig
 
 class HyperSETDepthwiseLoRA(nn.Module):
     """
-    W_t = W + s B_t A_t, and D_t likewise, with s = `lora_alpha` / `lora_rank`. The adapters of iteration t serve every layer,
+    W_t = W + s B_t A_t, and D_t likewise, with s = `lora_alpha / lora_rank`. The adapters of iteration t serve every layer,
     and the effective weight serves both directions.
     """
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.scaling = config.lora_alpha / config.lora_rank
+        self.scaling = config.lora_scaling
         self.num_iterations = config.num_iterations
         self.zero_init = config.lora_init == "zeros"
         iterations, rank, d = config.num_iterations, config.lora_rank, config.hidden_size

@@ -66,8 +66,11 @@ def test_no_code_is_run(tmp_path):
 def test_missing_and_left_over_tensors(original):
     state_dict, options = original
     lacking = dict(state_dict)
+    lacking.pop(next(name for name in lacking if name.endswith("ln2.weight")))
+    with pytest.raises(ValueError, match=r"missing \['hyperset\.layers\.0\.feedforward\.norm\.weight'\]"):
+        convert_original_checkpoint(lacking, options)
     lacking.pop(next(name for name in lacking if name.endswith("mlp.weight")))
-    with pytest.raises(ValueError, match=r"missing \['hyperset\.layers\.0\.feedforward\.directions\.weight'\]"):
+    with pytest.raises(ValueError, match="lacks a tensor"):
         convert_original_checkpoint(lacking, options)
     with pytest.raises(ValueError, match=r"no place for: what\.is\.this"):
         convert_original_checkpoint(state_dict | {"what.is.this": torch.zeros(1)}, options)
@@ -75,16 +78,41 @@ def test_missing_and_left_over_tensors(original):
 
 def test_options_that_contradict_the_weights(original):
     state_dict, options = original
-    with pytest.raises(ValueError, match="contradict"):
+    with pytest.raises(ValueError, match=r"'n_embd'.*contradicts"):
         convert_original_checkpoint(state_dict, options | {"n_embd": 2 * options["n_embd"]})
 
 
-@pytest.mark.parametrize("name", ["n_embd", "n_recur", "task"])
+@pytest.mark.parametrize("name", ["n_recur", "task"])
 def test_missing_options(original, name):
     state_dict, options = original
     options = {key: value for key, value in options.items() if key != name}
     with pytest.raises(ValueError, match=name):
         convert_original_checkpoint(state_dict, options)
+
+
+MEASURED = (
+    "n_embd",
+    "n_layer",
+    "num_classes",
+    "mlp_hidden",
+    "head",
+    "n_head",
+    "multiplier",
+    "vocab_size",
+    "codebook_size",
+)
+MEASURED += ("time_emb", "block_size", "pos_emb", "patch")
+
+
+def test_what_the_weights_say_need_not_be_given_and_is_not_to_be_contradicted(original):
+    state_dict, options = original
+    config = convert_original_checkpoint(state_dict, options).config.to_dict()
+    fewer = {name: value for name, value in options.items() if name not in MEASURED}
+    assert convert_original_checkpoint(state_dict, fewer).config.to_dict() == config
+    for name in set(MEASURED) & options.keys():
+        wrong = "other" if isinstance(options[name], str) else options[name] + 1
+        with pytest.raises(ValueError, match=name):
+            convert_original_checkpoint(state_dict, options | {name: wrong})
 
 
 def test_unknown_options(original):
@@ -146,8 +174,9 @@ def test_width_of_the_time_code(case, name):
     state_dict["time_mlp.0.1.weight"] = torch.randn(72, 24)
     options = {key: value for key, value in options.items() if not key.startswith("time_emb")}
     assert convert_original_checkpoint(state_dict, options | {name: 24}).config.step_size_time_dim == 24
-    with pytest.raises(ValueError, match="contradict"):
-        convert_original_checkpoint(state_dict, options | {name: None})
+    assert convert_original_checkpoint(state_dict, options | {name: None}).config.step_size_time_dim == 24
+    with pytest.raises(ValueError, match="contradicts"):
+        convert_original_checkpoint(state_dict, options | {name: 32})
 
 
 def test_grid_of_codes_follows_the_image():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from modeling_hyperset.analysis import effective_rank, mean_angle, subspace_tokens
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
 
 
@@ -59,6 +60,19 @@ def test_outputs(case, attn_implementation):
             torch.testing.assert_close(energies[..., index].T, expected[name], rtol=1e-4, atol=0)
     if "energy_total" in expected:
         torch.testing.assert_close(energies.sum(dim=-1).T, expected["energy_total"], rtol=1e-4, atol=0)
+
+
+def test_rank_and_angle(case):
+    model, inputs, expected, _ = case
+    if "effective_rank" not in expected:
+        pytest.skip("not recorded for this case")
+    with torch.no_grad():
+        states = model(**inputs, output_hidden_states=True).hidden_states[1:]
+        layers = [layer for layer in model.hyperset.layers for _ in range(model.config.num_iterations)]
+        tokens = [subspace_tokens(layer, state) for layer, state in zip(layers, states, strict=True)]
+    for name, measure in (("effective_rank", effective_rank), ("average_angle_degrees", mean_angle)):
+        measured = torch.stack([measure(z) for z in tokens], dim=-1)
+        torch.testing.assert_close(measured, expected[name], rtol=1e-3, atol=1e-3)
 
 
 def test_pixel_gradients(case):
