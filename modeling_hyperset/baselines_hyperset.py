@@ -103,6 +103,7 @@ class CRATETAttention(CRATEAttention):
 class BaselineLayer(IteratedLayer):
     """A layer without step sizes, and without an energy unless a subclass has one."""
 
+    has_energies = False
     has_step_sizes = False
     default_attn_implementation = "sdpa"
 
@@ -240,6 +241,7 @@ class EnergyAttention(IteratedAttention):
 class EnergyTransformerLayer(BaselineLayer):
     """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x), both energies in parallel, step one."""
 
+    has_energies = True
     default_expansion = 4
 
     def __init__(self, config: "HyperSETConfig"):

@@ -56,6 +56,7 @@ class IteratedLayer(GradientCheckpointingLayer):
     update rule carries to the next iteration, for each of its two moves.
     """
 
+    has_energies = True  # whether it is derived from an energy, which `output_energies` returns
     has_step_sizes = True  # whether it takes step sizes, and with them an update rule and depth-wise LoRA
     default_expansion = 1  # `intermediate_size` over `hidden_size` where the config does not say
     default_attn_implementation = "eager"

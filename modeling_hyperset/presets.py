@@ -26,14 +26,23 @@ class Preset:
     paper_parameters: str
 
 
-SMALL = {"hidden_size": 384, "num_attention_heads": 6}
-SMALL_SCALED_UP = {"hidden_size": 512, "num_attention_heads": 8}
-WIDE = {"hidden_size": 640, "num_attention_heads": 10}
-BASE = {"hidden_size": 768, "num_attention_heads": 12}
+def width(hidden_size: int) -> dict[str, int]:
+    """The paper's heads are 64 wide."""
+    return {"hidden_size": hidden_size, "num_attention_heads": hidden_size // 64}
+
+
+SMALL, SMALL_SCALED_UP, BASE = width(384), width(512), width(768)  # Table 13
 
 IMAGENET = {"num_labels": 1000}
+IMAGENET100 = {"num_labels": 100}
+# CIFAR from scratch: 32-pixel images, 8 × 8 patches, and the step-size network that the authors call basic.
+CIFAR10 = {"num_labels": 10, "image_size": 32, "patch_size": 4, "step_size_sum_norm": True}
+CIFAR100 = CIFAR10 | {"num_labels": 100}
 TWELVE_LAYERS = {"num_hidden_layers": 12, "num_iterations": 1}
 FIXED_STEP = {"step_size_type": "fixed", "step_size_attention": 0.1, "step_size_feedforward": 0.1}
+TRANSFORMER, CRATE, CRATE_T, ENERGY_TRANSFORMER = (
+    {"layer_type": name} for name in ("transformer", "crate", "crate_t", "energy_transformer")
+)
 
 # What the Sudoku and masked image models have in common against the image classifiers.
 TOKEN_GRID = {
@@ -62,36 +71,82 @@ MASKED_IMAGES = TOKEN_GRID | {
     "step_size_time_dim": 768,
     "step_size_sum_norm": True,
 }
-TEXT = {"vocab_size": 30522, "max_position_embeddings": 128, "num_iterations": 6, "num_labels": 5}
+TEXT = {"vocab_size": 30522, "max_position_embeddings": 128, "num_iterations": 6, "num_labels": 5} | SMALL
+
+
+def images(table: str, parameters: str, *parts: dict[str, Any]) -> Preset:
+    """An image classifier whose config is the union of `parts`."""
+    return Preset(
+        HyperSETForImageClassification, {name: v for part in parts for name, v in part.items()}, table, parameters
+    )
+
+
+def text(parameters: str, *parts: dict[str, Any]) -> Preset:
+    """A text classifier of Table 22."""
+    config = {name: v for part in (TEXT, *parts) for name, v in part.items()}
+    return Preset(HyperSETForSequenceClassification, config, "Table 22", parameters)
+
+
+def codes(parameters: str, *parts: dict[str, Any]) -> Preset:
+    """A masked image model of Tables 3 and 15."""
+    config = {name: v for part in (BASE, MASKED_IMAGES, *parts) for name, v in part.items()}
+    return Preset(HyperSETForMaskedImageModeling, config, "Table 3", parameters)
+
+
+def lora(rank: int) -> dict[str, int]:
+    return {"lora_rank": rank}
+
+
+SUDOKU_PRESET = Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M")
 
 PRESETS: dict[str, Preset] = {
-    "imagenet-small": Preset(HyperSETForImageClassification, IMAGENET | SMALL, "Table 16", "1.55 M"),
-    "imagenet-small-fixed-step": Preset(
-        HyperSETForImageClassification, IMAGENET | SMALL | FIXED_STEP, "Table 17", "0.91 M"
-    ),
-    "imagenet-small-scaled-up": Preset(
-        HyperSETForImageClassification, IMAGENET | SMALL_SCALED_UP, "Table 1", "2.39 M"
-    ),
-    "imagenet-wide": Preset(HyperSETForImageClassification, IMAGENET | WIDE, "Table 1", "3.40 M"),
-    "imagenet-base": Preset(HyperSETForImageClassification, IMAGENET | BASE, "Table 13", "–"),
-    "imagenet-small-scaled-up-12-layers": Preset(
-        HyperSETForImageClassification, IMAGENET | SMALL_SCALED_UP | TWELVE_LAYERS, "Table 2", "8.17 M"
-    ),
-    "imagenet-base-12-layers": Preset(
-        HyperSETForImageClassification, IMAGENET | BASE | TWELVE_LAYERS, "Table 2", "17.56 M"
-    ),
-    "imagenet100-small-scaled-up": Preset(
-        HyperSETForImageClassification, {"num_labels": 100} | SMALL_SCALED_UP, "Table 5", "1.93 M"
-    ),
-    "sudoku": Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M"),
-    "mim-base": Preset(HyperSETForMaskedImageModeling, BASE | MASKED_IMAGES, "Table 3", "3.94 M"),
-    "mim-base-wide": Preset(
-        HyperSETForMaskedImageModeling,
-        BASE | MASKED_IMAGES | {"intermediate_size": 8 * 768, "num_iterations": 24},
-        "Table 3",
-        "8.07 M",
-    ),
-    "yelp-small": Preset(HyperSETForSequenceClassification, TEXT | SMALL, "Table 22", "12.66 M"),
+    # One layer, ImageNet-1K
+    "imagenet-small": images("Table 16", "1.55 M", IMAGENET, SMALL),
+    "imagenet-small-fixed-step": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP),
+    "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, SMALL, TRANSFORMER),
+    "imagenet-small-crate": images("Table 16", "1.06 M", IMAGENET, SMALL, CRATE),
+    "imagenet-small-crate-t": images("Table 16", "0.91 M", IMAGENET, SMALL, CRATE_T),
+    "imagenet-small-energy-transformer": images("Table 16", "1.50 M", IMAGENET, SMALL, ENERGY_TRANSFORMER),
+    "imagenet-small-scaled-up": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP),
+    "imagenet-wide": images("Table 1", "3.40 M", IMAGENET, width(640)),
+    "imagenet-crate-t-896": images("Table 1", "3.04 M", IMAGENET, width(896), CRATE_T),
+    "imagenet-crate-768": images("Table 1", "3.00 M", IMAGENET, BASE, CRATE),
+    "imagenet-energy-transformer-512": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP, ENERGY_TRANSFORMER),
+    "imagenet-base": images("Table 13", "–", IMAGENET, BASE),
+    # Twelve layers, one iteration each
+    "imagenet-small-scaled-up-12-layers": images("Table 2", "8.17 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS),
+    "imagenet-base-12-layers": images("Table 2", "17.56 M", IMAGENET, BASE, TWELVE_LAYERS),
+    "imagenet-small-transformer-12-layers": images("Table 2", "21.86 M", IMAGENET, SMALL, TWELVE_LAYERS, TRANSFORMER),
+    "imagenet-crate-512-12-layers": images("Table 2", "10.28 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS, CRATE),
+    # ImageNet-100 with depth-wise LoRA
+    "imagenet100-small-scaled-up": images("Table 5", "1.93 M", IMAGENET100, SMALL_SCALED_UP),
+    "imagenet100-small-scaled-up-lora-4": images("Table 5", "2.03 M", IMAGENET100, SMALL_SCALED_UP, lora(4)),
+    "imagenet100-small-scaled-up-lora-8": images("Table 5", "2.13 M", IMAGENET100, SMALL_SCALED_UP, lora(8)),
+    "imagenet100-small-scaled-up-lora-16": images("Table 5", "2.33 M", IMAGENET100, SMALL_SCALED_UP, lora(16)),
+    "imagenet100-small-scaled-up-lora-32": images("Table 5", "2.72 M", IMAGENET100, SMALL_SCALED_UP, lora(32)),
+    # CIFAR
+    "cifar10-small-scaled-up": images("Table 10", "–", CIFAR10, SMALL_SCALED_UP),
+    "cifar100-small-scaled-up": images("Table 10", "–", CIFAR100, SMALL_SCALED_UP),
+    "cifar10-1536": images("Table 21", "14.3 M", CIFAR10, width(1536), {"step_size_time_dim": 1536}),
+    "cifar10-transformer-1152": images("Table 21", "16.0 M", CIFAR10, width(1152), TRANSFORMER),
+    "cifar10-crate-1152": images("Table 21", "4.1 M", CIFAR10, width(1152), CRATE),
+    "cifar10-energy-transformer-1152": images("Table 21", "8.0 M", CIFAR10, width(1152), ENERGY_TRANSFORMER),
+    "cifar100-1536": images("Table 21", "14.4 M", CIFAR100, width(1536), {"step_size_time_dim": 1536}),
+    "cifar100-transformer-1152": images("Table 21", "16.1 M", CIFAR100, width(1152), TRANSFORMER),
+    "cifar100-crate-1152": images("Table 21", "4.2 M", CIFAR100, width(1152), CRATE),
+    "cifar100-energy-transformer-1152": images("Table 21", "8.1 M", CIFAR100, width(1152), ENERGY_TRANSFORMER),
+    # Sudoku
+    "sudoku": SUDOKU_PRESET,
+    # Masked images. Only learned positions give the Transformer the paper's count.
+    "mim-base": codes("3.94 M"),
+    "mim-base-wide": codes("8.07 M", {"intermediate_size": 8 * 768, "num_iterations": 24}),
+    "mim-base-transformer": codes("8.85 M", TRANSFORMER, {"position_embedding_type": "learned"}),
+    # Text
+    "yelp-small": text("12.66 M"),
+    "yelp-small-transformer": text("13.49 M", TRANSFORMER),
+    "yelp-small-crate-t": text("12.02 M", CRATE_T),
+    "yelp-small-crate": text("12.17 M", CRATE),
+    "yelp-small-energy-transformer": text("12.61 M", ENERGY_TRANSFORMER),
 }
 
 
@@ -119,10 +174,10 @@ def count_parameters(name: str) -> int:
 
 
 def main() -> None:
-    print(f"{'preset':<36}{'class':<34}{'parameters':>12}{'paper':>10}  table")
+    print(f"{'preset':<38}{'class':<34}{'parameters':>12}{'paper':>10}  table")
     for name, preset in PRESETS.items():
         count = f"{count_parameters(name):,}"
-        print(f"{name:<36}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
+        print(f"{name:<38}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
 
 
 if __name__ == "__main__":

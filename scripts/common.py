@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from typing import Any
 import yaml
 from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig
 
+from modeling_hyperset import HyperSETConfig
+from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.presets import PRESETS, preset_config
 
 
@@ -29,6 +32,16 @@ class ModelArguments:
         metadata={
             "help": f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
         },
+    )
+    model_type: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
+        },
+    )
+    extension: str | None = field(
+        default=None,
+        metadata={"help": "Python file to run first, such as one that registers an energy of your own."},
     )
     config_overrides: str | None = field(
         default=None, metadata={"help": "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."}
@@ -50,6 +63,14 @@ class ModelArguments:
                 "Pass exactly one of `--model_name_or_path` (to fine-tune) and `--config_name` (to train from scratch), "
                 f"got {self.model_name_or_path!r} and {self.config_name!r}."
             )
+        if self.model_type is not None and (self.config_name is None or self.model_type not in LAYERS):
+            raise ValueError(
+                f"`--model_type` must be one of {', '.join(LAYERS)} and goes with `--config_name`, got {self.model_type!r}."
+            )
+        if self.extension is not None:
+            if not Path(self.extension).is_file():
+                raise ValueError(f"`--extension` must be a Python file, got {self.extension!r}.")
+            runpy.run_path(self.extension)
 
     @property
     def hub_options(self) -> dict[str, Any]:
@@ -64,15 +85,15 @@ class ModelArguments:
 
 def parse_arguments(dataclass_types: Sequence[type], arguments: Sequence[str] | None = None) -> tuple:
     """
-    Parse flags, or a recipe: `script.py recipe.yaml [--flag value …]`, where flags win over the recipe. A recipe is a
-    YAML or JSON mapping from names of flags to values.
+    Parse flags, or a recipe: `script.py recipe.yaml [--flag value …]`, where flags win over the recipe and
+    `--config_overrides` adds to its overrides. A recipe is a YAML or JSON mapping from names of flags to values.
 
     Raises:
         `ValueError`: a flag or a key of the recipe that does not exist.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
-        arguments = recipe_flags(arguments[0], dataclass_types) + arguments[1:]
+        arguments = merge_overrides(recipe_flags(arguments[0], dataclass_types) + arguments[1:])
     return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(arguments, look_for_args_file=False)
 
 
@@ -95,6 +116,32 @@ def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
     return flags
 
 
+def merge_overrides(arguments: list[str]) -> list[str]:
+    """Make several `--config_overrides`, the recipe's and the command line's, one; the last to set a field wins."""
+    rest, overrides = [], []
+    pending = iter(arguments)
+    for argument in pending:
+        flag, _, value = argument.partition("=")
+        if flag == "--config_overrides":
+            overrides.append(value or next(pending, ""))
+        else:
+            rest.append(argument)
+    parsed = [parse_overrides(text) for text in overrides]
+    merged = {name: value for override in parsed for name, value in override.items()}
+    return [*rest, "--config_overrides", json.dumps(merged)] if overrides else rest
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """What `--config_overrides` says."""
+    try:
+        overrides = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`--config_overrides` is no JSON: {error} in {text!r}.") from error
+    if not isinstance(overrides, dict):
+        raise ValueError(f"`--config_overrides` must be a JSON object, got {text}.")
+    return overrides
+
+
 def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     """
     The config of the checkpoint to fine-tune, or the one to train from scratch, with the overrides set, and with `fields`
@@ -103,32 +150,35 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     Raises:
         `ValueError`: overrides that are no JSON object or that the config does not have.
     """
-    try:
-        overrides = json.loads(arguments.config_overrides or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"`--config_overrides` is no JSON: {error} in {arguments.config_overrides!r}.") from error
-    if not isinstance(overrides, dict):
-        raise ValueError(f"`--config_overrides` must be a JSON object, got {arguments.config_overrides}.")
+    overrides = parse_overrides(arguments.config_overrides or "{}")
+    if taken := overrides.keys() & ({"id2label", "label2id", "num_labels"} | fields.keys()):
+        raise ValueError(f"`--config_overrides` sets what comes from the data: {', '.join(sorted(taken))}.")
+    if arguments.model_type is not None:
+        overrides["layer_type"] = arguments.model_type
     if arguments.config_name in PRESETS:
-        config = preset_config(arguments.config_name)
-    else:
-        name = arguments.config_name or arguments.model_name_or_path
-        try:
-            config = AutoConfig.from_pretrained(name, **arguments.hub_options)
-        except OSError as error:
-            raise ValueError(
-                f"{name!r} is no preset ({', '.join(PRESETS)}), no folder with a config, and the Hub does not give it: {error}"
-            ) from error
-    values = config.to_dict()
-    for name in ("id2label", "label2id", "num_labels", *fields):
-        values.pop(name, None)  # labels come as one, from the data
-    if unknown := [name for name in overrides if name not in values]:
+        check_fields(overrides, preset_config(arguments.config_name))
+        preset = {name: value for name, value in PRESETS[arguments.config_name].config.items() if name != "num_labels"}
+        return HyperSETConfig(**(preset | overrides | fields))
+    name = arguments.config_name or arguments.model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(name, **arguments.hub_options)
+    except OSError as error:
         raise ValueError(
-            f"`--config_overrides` sets fields that the config does not have, or that the data set: {', '.join(unknown)}."
-        )
+            f"{name!r} is no preset ({', '.join(PRESETS)}), no folder with a config, and the Hub does not give it: {error}"
+        ) from error
+    check_fields(overrides, config)
+    values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
     if "hidden_size" in overrides and values.get("intermediate_size") == values.get("hidden_size"):
         values.pop("intermediate_size", None)  # M = d stays M = d
     return type(config).from_dict(values | overrides | fields)
+
+
+def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
+    """Refuse overrides of fields that `config` does not have."""
+    if unknown := overrides.keys() - config.to_dict().keys():
+        raise ValueError(
+            f"`--config_overrides` sets fields that the config does not have: {', '.join(sorted(unknown))}."
+        )
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -9,6 +9,8 @@ from datasets import Dataset
 from transformers import AutoModelForImageClassification
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+from modeling_hyperset.baselines_hyperset import LAYERS
+
 
 @torch.no_grad()
 def measure(
@@ -19,18 +21,21 @@ def measure(
 
     Returns:
         `dict` with `accuracy`, `num_samples`, and the mean over samples of the energies after every iteration:
-        `attention`, `feedforward` and `total`, a list each.
+        `attention`, `feedforward` and `total`, a list each, which is empty for a baseline that is derived from no energy.
     """
     model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
     model.to(device).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
-    correct, energies = 0, 0.0
+    correct, energies = 0, torch.zeros(0, 2)
+    has_energies = LAYERS[model.config.layer_type].has_energies
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
         images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt").to(device)
-        outputs = model(**images, output_energies=True)
+        outputs = model(**images, output_energies=has_energies)
         correct += int((outputs.logits.argmax(dim=-1).cpu() == torch.tensor(batch["label"])).sum())
-        energies = energies + torch.stack(outputs.energies).double().sum(dim=1).cpu()
+        if has_energies:
+            batch_energies = torch.stack(outputs.energies).double().sum(dim=1).cpu()
+            energies = batch_energies if start == 0 else energies + batch_energies
     energies = energies / len(data)
     return {
         "accuracy": correct / len(data),
@@ -70,9 +75,12 @@ def write_report(folder: str | PathLike, data: Dataset, **options) -> dict:
     """Measure a saved folder as [`measure`] does, print the figures, write them there as `energy.json` and `energy.png`."""
     report = measure(folder, data, **options)
     print(f"\nReloaded {folder}: accuracy {report['accuracy']:.4f} on {report['num_samples']} samples")
+    write_json(f"{folder}/energy.json", report)
+    if not report["total"]:
+        print("This layer is derived from no energy: there is none to print or draw.")
+        return report
     print("Energies after every iteration, mean over samples:")
     print(table(report))
-    write_json(f"{folder}/energy.json", report)
     draw(report, f"{folder}/energy.png")
     print(f"Drawn in {folder}/energy.png")
     return report

@@ -4,6 +4,8 @@
 import importlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +16,19 @@ import yaml
 from PIL import Image
 
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
 RECIPE = SCRIPTS / "recipes" / "digits.yaml"
 TINY = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 8, "patch_size": 4}'
 
 
-def run(*flags: str, timeout: int = 300) -> subprocess.CompletedProcess:
+def run(*flags: str, timeout: int = 300, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """Run the script in a process of its own, on two threads and without the network."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(SCRIPTS / "run_image_classification.py"), *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment, check=False, cwd=cwd
+    )
 
 
 @pytest.fixture
@@ -145,6 +150,8 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--config_overrides", '{"image_size": 16, "patch_size": 5}'], "image_size"),
         (["--config_overrides", '{"num_channels": 1}'], "pixel_values"),
         (["--train_dir", "somewhere"], "dataset_name"),
+        (["--model_type", "lstm"], "model_type"),
+        (["--extension", "nowhere.py"], "extension"),
         (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
     ],
     ids=str,
@@ -200,6 +207,54 @@ def test_limits_take_samples_of_every_class(main, tmp_path):
     data = image_data.load_images(arguments, 0, {"cache_dir": str(tmp_path / "cache"), "token": None})
     assert len(data["train"]) == 12 and len(data["eval"]) == 10
     assert set(data["train"]["label"]) == set(data["eval"]["label"]) == {0, 1}
+
+
+@pytest.mark.parametrize("model_type", ["transformer", "energy_transformer"])
+def test_baselines_run_through_the_same_command(main, model_type, tmp_path, capsys):
+    flags = ["--config_overrides", TINY, "--output_dir", str(tmp_path), "--num_train_epochs", "1", "--use_cpu"]
+    main([str(RECIPE), *flags, "--max_train_samples", "64", "--max_eval_samples", "20", "--model_type", model_type])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["layer_type"] == model_type and config["intermediate_size"] == 64
+    assert (tmp_path / "energy.png").exists() == (model_type == "energy_transformer")
+    assert ("derived from no energy" in capsys.readouterr().out) == (model_type == "transformer")
+
+
+def test_an_energy_from_outside_trains_as_contributing_says(tmp_path):
+    """Follow the text: the file, its direction against autograd, the command."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"<!-- file: my_energy.py -->\n```python\n(.*?)```", text, flags=re.DOTALL)
+    (command,) = re.findall(r"<!-- command: extension -->\n```bash\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my_energy.py").write_text(source)
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:2] == [".venv/bin/python", "scripts/run_image_classification.py"]
+    flags = [str(RECIPE) if word.endswith("digits.yaml") else word for word in words[2:]]
+    flags += ["--num_train_epochs", "1", "--max_train_samples", "64", "--max_eval_samples", "20"]
+    finished = run(*flags, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    saved = tmp_path / "outputs" / "quadratic"
+    config = json.loads((saved / "config.json").read_text())
+    assert config["attention_energy"] == "quadratic" and config["hidden_size"] == 96  # the recipe's overrides hold too
+
+    check = """
+import runpy, sys, torch
+from modeling_hyperset import HyperSETForImageClassification
+
+try:
+    HyperSETForImageClassification.from_pretrained(sys.argv[1])
+    sys.exit("loads without the file")
+except ValueError as error:
+    assert "'quadratic'" in str(error)
+runpy.run_path("my_energy.py")
+model = HyperSETForImageClassification.from_pretrained(sys.argv[1])
+energy = model.hyperset.layers[0].attention.energy
+tokens = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+for mask in (None, torch.tensor([[True] * 5, [True, False, True, False, False]])):
+    (gradient,) = torch.autograd.grad(energy.value(tokens, mask).sum(), tokens)
+    torch.testing.assert_close(energy.direction(tokens, tokens, tokens, mask)[0], -gradient)
+"""
+    command = [sys.executable, "-c", check, str(saved)]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.slow
