@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .layers_hyperset import HyperSETLayer, IteratedAttention, IteratedLayer
+from .layers_hyperset import HyperSETLayer, HyperSETProjection, IteratedAttention, IteratedLayer, symmetric
 
 
 if TYPE_CHECKING:
@@ -27,11 +27,20 @@ def make_norm(config: "HyperSETConfig") -> nn.Module:
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Softmax attention that forms its weights. `query`, `key` and `value` are (batch_size, num_heads, seq_len, head_dim)."""
-    scores = scaling * (query @ key.transpose(-1, -2))
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
+    weights = masked_scores(query, key, attention_mask, scaling).softmax(dim=-1).to(value.dtype)
     return (weights @ value).transpose(1, 2), weights
+
+
+def masked_scores(query, key, mask, scaling) -> torch.Tensor:
+    """Scores in float32 at least, the lowest number at keys that `mask` (of [`keys_to_see`]) hides."""
+    scores = scaling * (query @ key.transpose(-1, -2))
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+
+
+def keys_to_see(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """`(batch_size, seq_len)` → `(batch_size, 1, 1, seq_len)`. A sample of padding alone sees all of it, and stays finite."""
+    return None if mask is None else (mask | ~mask.any(dim=-1, keepdim=True))[:, None, None, :]
 
 
 class SoftmaxAttention(IteratedAttention):
@@ -67,17 +76,8 @@ class SoftmaxAttention(IteratedAttention):
         query, key, value = roles if len(roles) == 3 else roles * 3
         name = "eager" if output_attentions else self.config._attn_implementation or "eager"
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
-        output, weights = attention(
-            self, query, key, value, additive(attention_mask, query.dtype), scaling=self.scaling
-        )
+        output, weights = attention(self, query, key, value, keys_to_see(attention_mask), scaling=self.scaling)
         return self.project_output(output.flatten(2)), weights
-
-
-def additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A boolean mask of keys → what is added to the scores. Finite, so that a sample of padding alone stays finite."""
-    if mask is None:
-        return None
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)[:, None, None, :]
 
 
 class CRATEAttention(SoftmaxAttention):
@@ -111,10 +111,6 @@ class BaselineLayer(IteratedLayer):
         """X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`."""
         raise NotImplementedError
 
-    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attention and feedforward energy of each sample, of shape `(batch_size, 2)`, where the layer has them."""
-        raise ValueError(f"`output_energies`: {type(self).__name__} is not derived from an energy.")
-
     def forward(
         self,
         hidden_states,
@@ -126,7 +122,7 @@ class BaselineLayer(IteratedLayer):
     ):
         hidden_states = self.move(hidden_states, attention_mask, output_attentions)
         energies = self.energies(hidden_states, attention_mask) if output_energies else None
-        return hidden_states, energies, (), ()
+        return hidden_states, energies
 
 
 class TransformerLayer(BaselineLayer):
@@ -169,12 +165,13 @@ class CRATELayer(BaselineLayer):
         self.attention_norm = make_norm(config)
         self.attention = self.attention_class(config)
         self.coding_norm = make_norm(config)
-        self.dictionary = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.dictionary = HyperSETProjection(config.hidden_size, config.hidden_size)
 
     def move(self, hidden_states, attention_mask, output_attentions):
         attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
         tokens = self.coding_norm(hidden_states + attended)
-        gradient = (tokens - self.dictionary(tokens)) @ self.dictionary.weight
+        dictionary = symmetric(self.dictionary)
+        gradient = dictionary.back(tokens - dictionary(tokens))
         return F.relu(tokens + self.step * gradient - self.step * self.sparsity)
 
 
@@ -206,33 +203,30 @@ class EnergyAttention(IteratedAttention):
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
         self.head_dim, self.scaling = config.head_dim, config.head_dim**-0.5
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_proj = HyperSETProjection(config.hidden_size, config.hidden_size)
+        self.k_proj = HyperSETProjection(config.hidden_size, config.hidden_size)
 
     def queries_and_keys(self, tokens):
         return [
-            projection(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            symmetric(projection)(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj)
         ]
-
-    def scores(self, query, key, mask):
-        scores = self.scaling * (query @ key.transpose(-1, -2))
-        return scores if mask is None else scores + additive(mask, scores.dtype)
 
     def forward(self, tokens, attention_mask=None, output_attentions=False):
         """The direction, shaped like the normalised tokens, and P if asked for."""
         query, key = self.queries_and_keys(tokens)
-        scores = self.scores(query, key, attention_mask)
-        weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+        scores = masked_scores(query, key, keys_to_see(attention_mask), self.scaling)
+        weights = scores.softmax(dim=-1).to(tokens.dtype)
         if attention_mask is not None:
             weights = weights.masked_fill(~attention_mask[:, None, :, None], 0.0)
-        to_queries = (weights @ key).transpose(1, 2).flatten(2) @ self.q_proj.weight
-        to_keys = (weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2) @ self.k_proj.weight
+        to_queries = self.q_proj.back((weights @ key).transpose(1, 2).flatten(2))
+        to_keys = self.k_proj.back((weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
         return to_queries + to_keys, weights if output_attentions else None
 
     def energy_value(self, tokens, attention_mask=None):
         """The energy of each sample, of shape `(batch_size,)`."""
-        per_token = self.scores(*self.queries_and_keys(tokens), attention_mask).logsumexp(dim=-1)
+        query, key = self.queries_and_keys(tokens)
+        per_token = masked_scores(query, key, keys_to_see(attention_mask), self.scaling).logsumexp(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask[:, None, :], 0.0)
         return -per_token.sum(dim=(1, 2)) / self.scaling
@@ -248,20 +242,21 @@ class EnergyTransformerLayer(BaselineLayer):
         super().__init__()
         self.norm = EnergyLayerNorm(config)
         self.attention = EnergyAttention(config)
-        self.memories = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.memories = HyperSETProjection(config.hidden_size, config.intermediate_size)
 
     def move(self, hidden_states, attention_mask, output_attentions):
         tokens = self.norm(hidden_states)
         direction, _ = self.attention(tokens, attention_mask, output_attentions)
-        return hidden_states + direction + F.relu(self.memories(tokens)) @ self.memories.weight
+        memories = symmetric(self.memories)
+        return hidden_states + direction + memories.back(F.relu(memories(tokens)))
 
-    def energies(self, hidden_states, attention_mask=None):
-        """The attention energy and −½ Σ ReLU(Ξ g)² of each sample, of shape `(batch_size, 2)`."""
+    def energy_values(self, hidden_states, attention_mask):
+        """The attention energy and −½ Σ ReLU(Ξ g)²."""
         tokens = self.norm(hidden_states)
         per_token = -0.5 * F.relu(self.memories(tokens)).square().sum(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask, 0.0)
-        return torch.stack((self.attention.energy_value(tokens, attention_mask), per_token.sum(dim=-1)), dim=-1)
+        return [self.attention.energy_value(tokens, attention_mask), per_token.sum(dim=-1)]
 
 
 LAYERS: dict[str, type[IteratedLayer]] = {

@@ -264,6 +264,8 @@ class HyperSETConfig(PreTrainedConfig):
         self._check_option("feedforward_phi", PHI)
         self._check_option("hidden_act", ("relu", "gelu"))
         self._check_option("lora_init", ("normal", "zeros"))
+        if self.lora_alpha is not None and not 0 < self.lora_alpha < float("inf"):
+            raise ValueError(f"`lora_alpha` must be a positive number, got {self.lora_alpha}.")
         if self.lora_rank < 0 or (self.lora_rank and self.layer_type != "hyperset"):
             raise ValueError(
                 "`lora_rank` must not be negative, and 0 for a baseline, got lora_rank="
@@ -334,7 +336,7 @@ class HyperSETConfig(PreTrainedConfig):
             )
 
     def _check_time_code(self) -> None:
-        if self.step_size_type == "fixed":
+        if self.step_size_type == "fixed" or not LAYERS[self.layer_type].has_step_sizes:
             return
         if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
             raise ValueError(

@@ -48,6 +48,9 @@ UPDATE_RULE_NAMES = {
 }
 LEARNED_SUFFIX = "_with_learnable_step_size"
 
+# Where tensors go that the authors' program holds and never applies, such as the causal mask of the Sudoku models.
+UNUSED = ""
+
 # Pairs of (pattern of the authors' whole name, our name), tried in order.
 LAYER = r"(?:enc|blocks)\.(\d+)"
 LAYER_RENAMES = [
@@ -116,6 +119,7 @@ SHARED_STEP_RENAMES = [
     (r"time_mlp\.1\.2\.(\w+)", r"hyperset.step_sizes.0.projection.\1"),
 ]
 SUDOKU_RENAMES = [
+    (rf"{LAYER}\.attn\.mask", UNUSED),
     (r"tok_emb\.weight", "hyperset.embeddings.token_embeddings.weight"),
     (r"pos_emb", "hyperset.embeddings.position_embeddings"),
     (r"ln_f\.weight", "hyperset.norm.weight"),
@@ -127,10 +131,10 @@ MIM_RENAMES = [
     (r"transformer\.ln1\.weight", "hyperset.layers.0.attention.qkv_norms.0.weight"),
     (r"transformer\.mlp\.weight", "hyperset.layers.0.feedforward.directions.weight"),
     (r"transformer\.ln2\.weight", "hyperset.layers.0.feedforward.norm.weight"),
-    *((rf"transformer\.{pattern}", name) for pattern, name in SHARED_STEP_RENAMES),
     (r"lm_head\.0\.weight", "hyperset.norm.weight"),
     (r"lm_head\.1\.(\w+)", r"decoder.\1"),
 ]
+MIM_STEP_RENAMES = [(rf"transformer\.{pattern}", name) for pattern, name in SHARED_STEP_RENAMES]
 LORA_PARTS = {"attention_A": "bases_a", "attention_B": "bases_b", "ff_A": "directions_a", "ff_B": "directions_b"}
 
 
@@ -142,10 +146,16 @@ def load_original_state_dict(path: str | PathLike) -> StateDict:
     Raises:
         `ValueError`: the file holds no state dict.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises as many kinds as there are ways to break a file
+        raise ValueError(f"{path} cannot be read as tensors and plain containers: {error}") from error
     if isinstance(checkpoint, Mapping):
         checkpoint = checkpoint.get("model_state_dict", checkpoint.get("state_dict", checkpoint))
-    if not isinstance(checkpoint, Mapping) or not all(torch.is_tensor(value) for value in checkpoint.values()):
+    named = isinstance(checkpoint, Mapping) and all(isinstance(name, str) for name in checkpoint)
+    if not named or not all(torch.is_tensor(value) for value in checkpoint.values()):
         raise ValueError(f"{path} holds no state dict: neither bare, nor under 'model_state_dict' or 'state_dict'.")
     return {name.removeprefix("model."): value for name, value in checkpoint.items()}
 
@@ -155,9 +165,17 @@ def option(options: Mapping[str, Any], name: str, expected: tuple | None = None,
     value = options.get(name)
     value = default if value is None else value
     if value is None:
-        raise ValueError(f"The options lack {name!r}; they hold {sorted(options)}.")
+        raise ValueError(f"The options do not give {name!r}; they give {sorted(options)}.")
     if expected is not None and value not in expected:
         raise ValueError(f"The option {name!r} must be one of {', '.join(map(repr, expected))}, got {value!r}.")
+    return value
+
+
+def whole_number(options: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """One option that is a whole number of at least 1."""
+    value = option(options, name, default=default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"The option {name!r} must be a whole number of at least 1, got {value!r}.")
     return value
 
 
@@ -196,7 +214,7 @@ def measure_layers(options: Mapping[str, Any], state_dict: StateDict) -> dict[st
     iterations = len({name for name in state_dict if name.startswith("deltaW_attention_A.")})
     return {
         "num_hidden_layers": measured(options, "n_layer", max(len(indices), 1)),
-        "num_iterations": measured(options, "n_recur", iterations) if iterations else option(options, "n_recur"),
+        "num_iterations": measured(options, "n_recur", iterations) if iterations else whole_number(options, "n_recur"),
     }
 
 
@@ -226,7 +244,8 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
     embedding = find(state_dict, r"emb\.(?:1\.)?weight")
     width = measured(options, "n_embd", embedding.shape[0])
     patch_size = round((embedding.shape[1] / 3) ** 0.5)
-    image_size = option(options, "img_size", default=options.get("patch") and options["patch"] * patch_size)
+    default = None if options.get("patch") is None else whole_number(options, "patch") * patch_size
+    image_size = whole_number(options, "img_size", default)
     if image_size % patch_size:
         raise ValueError(
             f"The option 'img_size' must be a multiple of the {patch_size}-pixel patches, got {image_size}."
@@ -261,7 +280,9 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
         refuse_options(options, ("stepsize",), kind)
         config |= {
             "step_size_time_dim": time_width(options, state_dict),
-            "step_size_condition": "initial" if option(options, "input_cond", default=False) else "current",
+            "step_size_condition": "initial"
+            if option(options, "input_cond", (True, False), default=False)
+            else "current",
             "step_size_sum_norm": alternative or kind == "HyperSETBasic",
             "step_size_per_layer": alternative,
         }
@@ -287,8 +308,6 @@ def baseline_config(
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), f"The baseline {layer_type!r}")
     if layer_type == "transformer" and has(state_dict, rf"{LAYER}\.(?:msa|attn)\.qkv\.weight"):
         layer_type = "shared_qkv_transformer"
-    if layer_type == "crate" and not has(state_dict, rf"{LAYER}\.attn\.fn\.to_out\.0\.weight"):
-        layer_type = "crate_t"
     extra = {"layer_type": layer_type, "hidden_act": "relu"}
     if layer_type == "energy_transformer":
         extra["num_attention_heads"] = measured(options, heads, find(state_dict, rf"{LAYER}\.1\.attn\.wq").shape[0])
@@ -338,7 +357,7 @@ def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hy
         "update_rule": rule,
         "step_size_time_dim": time_width(options, state_dict),
         "step_size_time_network": "mlp",
-        "step_size_condition": "initial" if option(options, "input_cond", default=True) else "current",
+        "step_size_condition": "initial" if option(options, "input_cond", (True, False), default=True) else "current",
         "step_size_token_norm": False,
     }
     return HyperSETConfig(**config), SUDOKU_RENAMES + LAYER_RENAMES + TIME_NETWORK_RENAMES + SHARED_STEP_RENAMES
@@ -349,7 +368,7 @@ def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tu
     option(options, "model", ("hyper-set",))
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The masked image model")
     option(options, "n_layer", (1,), default=1)
-    image_size = option(options, "img_size", default=256)
+    image_size = whole_number(options, "img_size", 256)
     if image_size % 16:
         raise ValueError(f"The option 'img_size' must be a multiple of 16, got {image_size}.")
     tokens = find(state_dict, r"tok_emb\.weight")
@@ -358,8 +377,10 @@ def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tu
     hidden = find(state_dict, r"transformer\.mlp\.weight").shape[0]
     measured(options, "multiplier", hidden // width)
     rule, is_learned = update_rule(options)
+    # Every rule but gradient descent with learned steps has the fixed steps 0.5 and 0.1.
+    is_learned = is_learned and rule == "gradient_descent"
     config = {
-        "num_iterations": option(options, "n_recur"),
+        "num_iterations": whole_number(options, "n_recur"),
         "hidden_size": width,
         "vocab_size": tokens.shape[0],
         "max_position_embeddings": (image_size // 16) ** 2,
@@ -378,7 +399,9 @@ def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tu
     }
     if not is_learned:
         config |= {"step_size_type": "fixed", "step_size_attention": 0.5, "step_size_feedforward": 0.1}
-    return HyperSETConfig(**config), MIM_RENAMES
+        # The program builds the network of learned steps for every rule.
+        return HyperSETConfig(**config), [*MIM_RENAMES, (r"transformer\.time_mlp\..*", UNUSED)]
+    return HyperSETConfig(**config), [*MIM_RENAMES, *MIM_STEP_RENAMES]
 
 
 TASKS = {
@@ -393,7 +416,13 @@ def stack_adapters(state_dict: StateDict) -> StateDict:
     stacked = {}
     for theirs, ours in LORA_PARTS.items():
         prefix = f"deltaW_{theirs}."
-        indices = sorted(int(name.removeprefix(prefix)) for name in state_dict if name.startswith(prefix))
+        indices = sorted(
+            int(match[1]) for name in state_dict if (match := re.fullmatch(rf"{re.escape(prefix)}(\d+)", name))
+        )
+        if indices != list(range(len(indices))):
+            raise ValueError(f"The adapters {prefix}t must be numbered from 0 without gaps, got {indices}.")
+        if len({state_dict[f"{prefix}{index}"].shape for index in indices}) > 1:
+            raise ValueError(f"The adapters {prefix}t must have one shape.")
         if indices:
             stacked[f"hyperset.lora.{ours}"] = torch.stack([state_dict[f"{prefix}{index}"] for index in indices])
     return stacked
@@ -401,18 +430,19 @@ def stack_adapters(state_dict: StateDict) -> StateDict:
 
 def rename_state_dict(state_dict: StateDict, renames: list) -> StateDict:
     """
-    The tensors under our names. The causal mask that Sudoku checkpoints hold and never apply is dropped.
+    The tensors under our names, without those that the authors' program never applies.
 
     Raises:
         `ValueError`: names that no rename knows; the message lists them.
     """
     renamed, unknown = stack_adapters(state_dict), []
     for name, tensor in state_dict.items():
-        if name.endswith("attn.mask") or name.startswith("deltaW_"):
+        if re.fullmatch(rf"deltaW_(?:{'|'.join(LORA_PARTS)})\.\d+", name):
             continue
         for pattern, template in renames:
             if match := re.fullmatch(pattern, name):
-                renamed[match.expand(template)] = tensor
+                if template != UNUSED:
+                    renamed[match.expand(template)] = tensor
                 break
         else:
             unknown.append(name)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, bi_softmax_eager
 from .phi_hyperset import PHI
+from .registry_hyperset import registrar
 
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class LinearAttentionEnergy(AttentionEnergy):
         E = β/4 Σ_h Σ_ij (Φ(z_i)·Φ(z_j))² = β/4 Σ_h ‖Φ(Z)ᵀ Φ(Z)‖²,    −∇E = −β Φ(Z) Φ(Z)ᵀ Φ(Z) ⊙ Φ′(Z)
 
     Both are computed through the head_dim × head_dim matrix Φ(Z)ᵀ Φ(Z): time and memory are linear in the sequence, and there
-    are no attention weights to return.
+    are no attention weights to return. The sums grow with the sequence: with a Φ that is not bounded, float16 overflows at
+    thousands of tokens.
     """
 
     def __init__(self, config: "HyperSETConfig", beta: float | None = None):
@@ -277,17 +279,3 @@ def register_feedforward_energy(name: str):
         `ValueError`: the name is taken by another class, or the class is no `FeedforwardEnergy`.
     """
     return registrar(FEEDFORWARD_ENERGIES, FeedforwardEnergy, name)
-
-
-def registrar(registry: dict, base: type, name: str):
-    """A decorator that puts a subclass of `base` into `registry`; running its file twice is no mistake."""
-
-    def register(cls):
-        if not (isinstance(cls, type) and issubclass(cls, base)):
-            raise ValueError(f"{cls!r} must be a subclass of {base.__name__} to be registered as {name!r}.")
-        if registry.get(name, cls).__qualname__ != cls.__qualname__:
-            raise ValueError(f"{name!r} is {registry[name].__name__} already; choose another name.")
-        registry[name] = cls
-        return cls
-
-    return register

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .update_rules_hyperset import UPDATE_RULES, UpdateState
+from .update_rules_hyperset import UPDATE_RULES
 
 
 if TYPE_CHECKING:
@@ -52,14 +52,31 @@ class IteratedAttention(nn.Module):
 
 class IteratedLayer(GradientCheckpointingLayer):
     """
-    A layer that is applied again and again: X_{t−1} → X_t. It returns the tokens, their energies (or `None`), and what an
-    update rule carries to the next iteration, for each of its two moves.
+    A layer that is applied again and again: X_{t−1} → X_t. It returns the tokens, their energies (or `None`), and the tensors
+    that its update rule carries to the next iteration, for one move and then for the other.
     """
 
     has_energies = True  # whether it is derived from an energy, which `output_energies` returns
     has_step_sizes = True  # whether it takes step sizes, and with them an update rule and depth-wise LoRA
     default_expansion = 1  # `intermediate_size` over `hidden_size` where the config does not say
     default_attn_implementation = "eager"
+
+    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Attention and feedforward energy of each sample, of shape `(batch_size, 2)`, of the shared weights (without depth-wise
+        LoRA, so that all iterations are measured by one energy) and in float32 at least: they are sums over tokens of hundreds
+        of thousands, in which half precision would lose a step of descent.
+
+        Raises:
+            `ValueError`: the layer is a baseline that is not derived from an energy.
+        """
+        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            return torch.stack(self.energy_values(hidden_states, attention_mask), dim=-1)
+
+    def energy_values(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> list[torch.Tensor]:
+        """The two energies, of shape `(batch_size,)` each."""
+        raise ValueError(f"`output_energies`: {type(self).__name__} is not derived from an energy.")
 
 
 class HyperSETAttention(IteratedAttention):
@@ -142,20 +159,21 @@ class HyperSETLayer(IteratedLayer):
         hidden_states: torch.Tensor,
         initial_states: torch.Tensor,
         time_embedding: torch.Tensor | None,
-        attention_state: UpdateState,
-        feedforward_state: UpdateState,
-        *,
+        *state: torch.Tensor,
         step_size: nn.Module,
         iteration: int,
         lora: nn.Module | None = None,
         attention_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         output_energies: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, UpdateState, UpdateState]:
+    ) -> tuple[torch.Tensor | None, ...]:
         """
         X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
         if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean.
         """
+        # Flat, because a reentrant checkpoint follows gradients through tensors alone, not through tuples of them.
+        half = len(state) // 2
+        attention_state, feedforward_state = state[:half], state[half:]
         alpha, gamma = step_size(time_embedding, hidden_states, initial_states)
         bases_delta, directions_delta = (None, None) if lora is None else lora(iteration)
         direction, _ = self.attention(hidden_states, attention_mask, output_attentions, bases_delta)
@@ -165,15 +183,7 @@ class HyperSETLayer(IteratedLayer):
         move, feedforward_state = self.update_rule.move(direction, feedforward_state, iteration)
         hidden_states = hidden_states + gamma * move
         energies = self.energies(hidden_states, attention_mask) if output_energies else None
-        return hidden_states, energies, attention_state, feedforward_state
+        return hidden_states, energies, *attention_state, *feedforward_state
 
-    def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """
-        E_ATTN and E_FF of each sample, of shape `(batch_size, 2)`, of the shared W and D (without depth-wise LoRA, so that all
-        iterations are measured by one energy) and in float32 at least: they are sums over tokens of hundreds
-        of thousands, in which half precision would lose a step of descent.
-        """
-        hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            values = [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
-        return torch.stack(values, dim=-1)
+    def energy_values(self, hidden_states, attention_mask):
+        return [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]

@@ -196,7 +196,8 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
     def train_adapters_only(self) -> None:
         """
-        Freeze the base model but for its depth-wise LoRA, to fine-tune it on a frozen base. A head stays trainable.
+        Freeze the base model but for its depth-wise LoRA, to fine-tune it on a frozen base. A head stays trainable. Undo with
+        `requires_grad_(True)`.
 
         Raises:
             `ValueError`: the model has no adapters.
@@ -205,6 +206,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{type(self).__name__} has no adapters to train: its config has lora_rank=0.")
         self.base_model.requires_grad_(False)
         self.base_model.lora.requires_grad_(True)
+        self.enable_input_require_grads()  # without which a reentrant checkpoint of frozen embeddings has no gradient
 
     @torch.no_grad()
     def merge_adapters(self) -> None:
@@ -228,7 +230,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             layer.attention.bases.weight += bases_delta
             layer.feedforward.directions.weight += directions_delta
         base.lora = None
-        base.config.lora_rank = 0
+        base.config.lora_rank, base.config.lora_alpha = 0, None
 
 
 # What a forward pass takes besides its named arguments; anything else is a mistake rather than a detail to ignore.
@@ -341,14 +343,13 @@ class HyperSETModel(HyperSETPreTrainedModel):
         step_sizes = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
         for layer, step_size in zip(self.layers, step_sizes, strict=True):
-            attention_state, feedforward_state = (), ()
+            state = ()
             for iteration in range(1, num_iterations + 1):
-                hidden_states, _, attention_state, feedforward_state = layer(
+                hidden_states, _, *state = layer(
                     hidden_states,
                     initial_states,
                     time_embeddings[iteration - 1],
-                    attention_state,
-                    feedforward_state,
+                    *state,
                     step_size=step_size,
                     iteration=iteration,
                     lora=self.lora,

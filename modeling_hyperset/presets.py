@@ -90,7 +90,7 @@ def text(parameters: str, *parts: dict[str, Any]) -> Preset:
 def codes(parameters: str, *parts: dict[str, Any]) -> Preset:
     """A masked image model of Tables 3 and 15."""
     config = {name: v for part in (BASE, MASKED_IMAGES, *parts) for name, v in part.items()}
-    return Preset(HyperSETForMaskedImageModeling, config, "Table 3", parameters)
+    return Preset(HyperSETForMaskedImageModeling, config, "Tables 3, 15", parameters)
 
 
 def lora(rank: int) -> dict[str, int]:

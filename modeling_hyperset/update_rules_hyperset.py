@@ -1,10 +1,13 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Update rules: how a direction of descent becomes a move, before the step size scales it.
 
-A new rule is one subclass of [`UpdateRule`], registered under the name that `HyperSETConfig.update_rule` then accepts.
+A new rule is one subclass of [`UpdateRule`], registered with [`register_update_rule`] under the name that
+`HyperSETConfig.update_rule` then accepts.
 """
 
 import torch
+
+from .registry_hyperset import registrar
 
 
 # What a rule carries from one iteration to the next: tensors shaped like the tokens, or nothing.
@@ -34,43 +37,55 @@ class GradientDescent(UpdateRule):
         return direction, state
 
 
-class Momentum(UpdateRule):
-    """b ← 0.9 b + g; the move is b."""
+class StatefulRule(UpdateRule):
+    """A rule that remembers, in float32 at least: squares of directions leave the range of half precision."""
 
     def move(self, direction, state, iteration):
+        move, state = self.step(direction.to(torch.promote_types(direction.dtype, torch.float32)), state, iteration)
+        return move.to(direction.dtype), state
+
+    def step(self, direction: torch.Tensor, state: UpdateState, iteration: int) -> tuple[torch.Tensor, UpdateState]:
+        """As [`move`], in float32 at least."""
+        raise NotImplementedError
+
+
+class Momentum(StatefulRule):
+    """b ← 0.9 b + g; the move is b."""
+
+    def step(self, direction, state, iteration):
         velocity = decayed(state, 0, 0.9) + direction
         return velocity, (velocity,)
 
 
-class Nesterov(UpdateRule):
+class Nesterov(StatefulRule):
     """b ← 0.9 b + g; the move is g + 0.9 b (Nesterov's momentum in the form that deep learning uses)."""
 
-    def move(self, direction, state, iteration):
+    def step(self, direction, state, iteration):
         velocity = decayed(state, 0, 0.9) + direction
         return direction + 0.9 * velocity, (velocity,)
 
 
-class RMSProp(UpdateRule):
+class RMSProp(StatefulRule):
     """v ← 0.8 v + 0.2 g²; the move is g / (√v + 1e-6)."""
 
-    def move(self, direction, state, iteration):
+    def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
         return direction / (root(second) + 1e-6), (second,)
 
 
-class RMSPropMomentum(UpdateRule):
+class RMSPropMomentum(StatefulRule):
     """v as in RMSProp; b ← 0.9 b + g / (√v + 1e-6); the move is b."""
 
-    def move(self, direction, state, iteration):
+    def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
         velocity = decayed(state, 1, 0.9) + direction / (root(second) + 1e-6)
         return velocity, (second, velocity)
 
 
-class Adam(UpdateRule):
+class Adam(StatefulRule):
     """Adam with β = (0.9, 0.96), bias-corrected by the iteration, and 1e-6 beside the root."""
 
-    def move(self, direction, state, iteration):
+    def step(self, direction, state, iteration):
         first = decayed(state, 0, 0.9) + 0.1 * direction
         second = decayed(state, 1, 0.96) + 0.04 * direction.square()
         first_unbiased, second_unbiased = first / (1 - 0.9**iteration), second / (1 - 0.96**iteration)
@@ -96,3 +111,12 @@ UPDATE_RULES: dict[str, type[UpdateRule]] = {
     "rmsprop_momentum": RMSPropMomentum,
     "adam": Adam,
 }
+
+
+def register_update_rule(name: str):
+    """Decorator: make `update_rule=name` stand for an [`UpdateRule`] of yours.
+
+    Raises:
+        `ValueError`: the name is taken by another class, or the class is no `UpdateRule`.
+    """
+    return registrar(UPDATE_RULES, UpdateRule, name)

@@ -168,8 +168,12 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
         ) from error
     check_fields(overrides, config)
     values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
-    if "hidden_size" in overrides and values.get("intermediate_size") == values.get("hidden_size"):
-        values.pop("intermediate_size", None)  # M = d stays M = d
+    if isinstance(config, HyperSETConfig) and overrides.keys() & {"hidden_size", "layer_type"}:
+        # What the config derived from its layer and width is derived anew.
+        derived = HyperSETConfig(hidden_size=config.hidden_size, layer_type=config.layer_type, num_attention_heads=1)
+        for name in ("intermediate_size", "patch_embedding_norm"):
+            if values[name] == getattr(derived, name):
+                values.pop(name)
     return type(config).from_dict(values | overrides | fields)
 
 

@@ -116,7 +116,7 @@ def convert(checkpoint: str, options_file: str, output_dir: str) -> PreTrainedMo
     Raises:
         `ValueError`: a file that does not exist or does not fit, or an output folder that is not empty.
     """
-    output = Path(output_dir)
+    output = Path(output_dir).resolve()
     for flag, path in (("CHECKPOINT", checkpoint), ("--options", options_file)):
         if not Path(path).is_file():
             raise ValueError(f"`{flag}` must be a file, got {path!r}.")

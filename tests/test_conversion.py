@@ -185,3 +185,96 @@ def test_grid_of_codes_follows_the_image():
     assert model.config.grid_size == (32, 32)
     with pytest.raises(ValueError, match="img_size"):
         convert_original_checkpoint(state_dict, options | {"img_size": 250})
+
+
+def alternative():
+    """The image fixture in the layout of the models with alternative energies."""
+    state_dict, options = fixture("ic_hyperset")
+    moved = {
+        "ln_inp.weight": "enc.0.ln_inp.weight",
+        "time_mlp.1.1.weight": "enc.0.time_mlp_inner.2.weight",
+        "time_mlp.1.1.bias": "enc.0.time_mlp_inner.2.bias",
+    }
+    state_dict = {
+        moved.get(name, name).replace("time_mlp.0.", "time_mlp."): tensor for name, tensor in state_dict.items()
+    }
+    return state_dict | {"enc.0.time_mlp_inner.0.weight": torch.ones(72)}, options
+
+
+def test_names_of_rules_energies_and_phi():
+    from modeling_hyperset import conversion
+
+    state_dict, options = fixture("sudoku_hyperset")
+    for theirs, ours in {
+        "gd_momentum": "momentum",
+        "gd_nesterov": "nesterov",
+        "rmsprop": "rmsprop",
+        "adam": "adam",
+    }.items():
+        converted = convert_original_checkpoint(
+            state_dict, options | {"adaptive_mode": f"{theirs}_with_learnable_step_size"}
+        )
+        assert converted.config.update_rule == ours
+    state_dict, options = alternative()
+    attention = options | {"class": "HyperSETAlternativeAttention"}
+    for theirs, ours in {
+        "sigma": ("sigmoid", None),
+        "sigmoid": ("linear", "sigmoid"),
+        "elu+1": ("linear", "elu_plus_one"),
+    }.items():
+        config = convert_original_checkpoint(state_dict, attention | {"attention": theirs}).config
+        assert config.attention_energy == ours[0] and ours[1] in (None, config.attention_phi)
+    feedforward = options | {"class": "HyperSETAlternativeFeedforward"}
+    expected = {"softmax": ("softmax", "gelu"), "relu": ("relu", "relu"), "tanh": ("gated", "gelu")}
+    for theirs, ours in expected.items():
+        config = convert_original_checkpoint(state_dict, feedforward | {"ff": theirs}).config
+        assert (config.feedforward_energy, config.hidden_act) == ours
+    assert config.feedforward_phi == "tanh" and config.step_size_per_layer
+    assert set(conversion.PHI_NAMES.values()) == set(conversion.PHI)
+
+
+def test_masked_images_with_another_rule_have_fixed_steps():
+    state_dict, options = fixture("mim_hyperset")
+    config = convert_original_checkpoint(state_dict, options | {"adaptive_mode": "gd_momentum"}).config
+    assert (config.update_rule, config.step_size_type) == ("momentum", "fixed")
+    assert (config.step_size_attention, config.step_size_feedforward) == (0.5, 0.1)
+
+
+def test_adapters_are_numbered_without_gaps_and_all_known():
+    state_dict, options = fixture("ic_hyperset")
+    state_dict = {name: tensor for name, tensor in state_dict.items() if not name.startswith("enc.0.mlp")}
+    state_dict["enc.0.mlp.weight"] = torch.randn(108, 72)
+    options = options | {"class": "HyperSETLoRA", "r": 2, "alpha": 8, "n_recur": 3}
+    for t in range(3):
+        for part, rows in (("attention", 72), ("ff", 108)):
+            state_dict[f"deltaW_{part}_A.{t}"], state_dict[f"deltaW_{part}_B.{t}"] = (
+                torch.randn(2, 72),
+                torch.randn(rows, 2),
+            )
+    model = convert_original_checkpoint(state_dict, options)
+    assert model.hyperset.lora.scaling == 4.0 and model.config.num_iterations == 3
+    with pytest.raises(ValueError, match="no place for: deltaW_foo"):
+        convert_original_checkpoint(state_dict | {"deltaW_foo.0": torch.zeros(1)}, options)
+    gap = {
+        name: tensor for name, tensor in state_dict.items() if not (name.startswith("deltaW") and name.endswith(".1"))
+    }
+    with pytest.raises(ValueError, match="without gaps"):
+        convert_original_checkpoint(gap, options | {"n_recur": None})
+    with pytest.raises(ValueError, match="n_recur"):
+        convert_original_checkpoint(state_dict, options | {"n_recur": 4})
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken"])
+def test_files_that_are_no_checkpoints(content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_original_state_dict(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_recur", "5"), ("img_size", "32"), ("input_cond", "false"), ("n_recur", 0)]
+)
+def test_options_of_the_wrong_kind(name, value):
+    state_dict, options = fixture("ic_hyperset")
+    with pytest.raises(ValueError, match=name):
+        convert_original_checkpoint(state_dict, options | {name: value})

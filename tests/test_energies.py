@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modeling_hyperset import HyperSETConfig, HyperSETModel
+from modeling_hyperset import HyperSETModel
 from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from modeling_hyperset.layers_hyperset import HyperSETLayer
 from modeling_hyperset.phi_hyperset import PHI
 
 
@@ -107,14 +106,14 @@ def test_weights_times_value_is_minus_direction(shape, seed):
 
 @pytest.mark.parametrize("side", ["attention", "feedforward", "both"])
 @pytest.mark.parametrize(("attention", "attention_phi"), ATTENTION)
-@pytest.mark.parametrize(("feedforward", "feedforward_phi"), FEEDFORWARD[:3])
-@settings(max_examples=4)
+@pytest.mark.parametrize(("feedforward", "feedforward_phi"), FEEDFORWARD)
+@settings(max_examples=2)
 @given(case_seed=seeds)
 def test_energy_falls_under_small_fixed_steps(attention, attention_phi, feedforward, feedforward_phi, side, case_seed):
     """
     Each step alone makes its own energy fall, and both together their sum, in every iteration. The conditions: W and D
-    orthogonal, one head and M = d, so that a step in x is the same step in the projections; gains of one; the ReLU
-    feedforward; float64.
+    orthogonal, one head and M = d, so that a step in x is the same step in the projections; gains of one; ReLU itself where
+    the feedforward energy is the ReLU one; float64.
     """
     torch.manual_seed(case_seed)
     config = make_config(
@@ -138,16 +137,3 @@ def test_energy_falls_under_small_fixed_steps(attention, attention_phi, feedforw
     energies = torch.stack(outputs.energies)
     energy = {"attention": energies[..., 0], "feedforward": energies[..., 1], "both": energies.sum(dim=-1)}[side]
     assert (energy[1:] < energy[:-1]).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_energies_in_half_precision(dtype):
-    """At the paper's width and number of tokens, where a sum in half precision would overflow or lose a step."""
-    layer = HyperSETLayer(HyperSETConfig())
-    tokens = torch.randn(1, 257, 768)
-    expected = layer.energies(tokens)
-    with torch.autocast("cpu", dtype=dtype):
-        torch.testing.assert_close(layer.energies(tokens), expected)
-    energies = layer.to(dtype).energies(tokens.to(dtype))
-    assert energies.dtype == torch.float32
-    torch.testing.assert_close(energies, expected, rtol=2e-3, atol=0)

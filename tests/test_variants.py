@@ -13,9 +13,14 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from modeling_hyperset import HyperSETForImageClassification, HyperSETForSequenceClassification, HyperSETModel
 from modeling_hyperset.baselines_hyperset import LAYERS
-from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from modeling_hyperset.energies_hyperset import (
+    ATTENTION_ENERGIES,
+    FEEDFORWARD_ENERGIES,
+    AttentionEnergy,
+    register_attention_energy,
+)
 from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES
+from modeling_hyperset.update_rules_hyperset import UPDATE_RULES, register_update_rule
 
 
 BASELINES = [name for name in LAYERS if name != "hyperset"]
@@ -48,15 +53,16 @@ def test_variant(name, tmp_path):
     assert type(loaded) is HyperSETForSequenceClassification and torch.equal(loaded(**inputs).logits, outputs.logits)
 
     gradients = []
-    for checkpointing in (False, True):
+    for checkpointing in (None, {"use_reentrant": False}, {"use_reentrant": True}):
         model.train().zero_grad()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable(checkpointing)
         model(**inputs).loss.backward()
         gradients.append({key: parameter.grad.clone() for key, parameter in model.named_parameters()})
     assert [key for key, gradient in gradients[0].items() if not torch.isfinite(gradient).all()] == []
     for key, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], gradient, msg=key)
+        for other in gradients[1:]:
+            torch.testing.assert_close(other[key], gradient, msg=key)
 
     model.gradient_checkpointing_disable()
     half = model.to(torch.bfloat16)
@@ -124,6 +130,20 @@ def test_update_rule(rule):
         torch.testing.assert_close(move, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0])
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_update_rule_in_half_precision(rule, scale, dtype):
+    """Where the square of a direction is below or above what half precision holds."""
+    directions = [(scale * torch.randn(2, 3, 4)).to(dtype) for _ in range(5)]
+    state, made = (), UPDATE_RULES[rule]()
+    for t, direction in enumerate(directions, start=1):
+        move, state = made.move(direction, state, t)
+    expected = reference_moves(rule, [direction.double() for direction in directions])[-1]
+    assert move.dtype == dtype
+    torch.testing.assert_close(move.double(), expected, rtol=0.01, atol=0.01 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("rule", UPDATE_RULES)
 def test_state_starts_afresh_in_every_call_and_layer(rule):
     model, inputs = make_model("images", update_rule=rule, num_hidden_layers=2), make_inputs("images")
@@ -133,7 +153,7 @@ def test_state_starts_afresh_in_every_call_and_layer(rule):
         # The second layer by itself, from where the first one left, does what it did behind it.
         states, hidden = first.hidden_states, first.hidden_states[3]
         times = model.time_embedding(3, hidden.device, hidden.dtype)
-        carried = ((), ())
+        carried = ()
         for t in range(1, 4):
             hidden, _, *carried = model.layers[1](
                 hidden, states[0], times[t - 1], *carried, step_size=model.step_sizes[0], iteration=t
@@ -158,9 +178,7 @@ def test_lora_changes_both_directions():
             model.layers[0].feedforward.directions.weight.copy_(
                 d + 3 * lora.directions_b[t - 1] @ lora.directions_a[t - 1]
             )
-        after, *_ = model.layers[0](
-            states[t - 1], states[0], times[t - 1], (), (), step_size=model.step_sizes[0], iteration=t
-        )
+        after, *_ = model.layers[0](states[t - 1], states[0], times[t - 1], step_size=model.step_sizes[0], iteration=t)
         torch.testing.assert_close(after, states[t])
 
 
@@ -190,14 +208,23 @@ def test_lora_on_a_frozen_base(tmp_path):
     model = HyperSETForImageClassification.from_pretrained(tmp_path, lora_rank=2, lora_init="zeros")
     inputs = make_inputs("image-classification", labels=True)
     torch.testing.assert_close(model(**inputs).logits, base(**inputs).logits, rtol=0, atol=0)
+    assert model.hyperset.lora.scaling == 4.0  # the paper's, unless `lora_alpha` says otherwise
     model.train_adapters_only()
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     lora = {f"hyperset.lora.{name}" for name in ("bases_a", "bases_b", "directions_a", "directions_b")}
     assert trainable == lora | {"classifier.weight", "classifier.bias"}
     model(**inputs).loss.backward()
     assert model.hyperset.lora.bases_b.grad.any() and model.hyperset.lora.directions_b.grad.any()
+    model.train().gradient_checkpointing_enable({"use_reentrant": True})
+    wanted = model.hyperset.lora.bases_b.grad.clone()
+    model.zero_grad()
+    model(**inputs).loss.backward()
+    torch.testing.assert_close(model.hyperset.lora.bases_b.grad, wanted)
     with pytest.raises(ValueError, match="lora_rank=0"):
         base.train_adapters_only()
+    for alpha in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="lora_alpha"):
+            make_config(lora_rank=2, lora_alpha=alpha)
 
 
 # Linear attention
@@ -279,8 +306,99 @@ def test_energy_transformer_descends_its_energy(masked):
     hopfield = -0.5 * F.relu(layer.memories(tokens)).square().sum(dim=-1)
     hopfield = hopfield if mask is None else hopfield.masked_fill(~mask, 0.0)
     energy = layer.attention.energy_value(tokens, mask) + hopfield.sum(dim=-1)
+    layer.norm = torch.nn.Identity()
+    torch.testing.assert_close(layer.energies(tokens, mask).sum(dim=-1), energy)
     (gradient,) = torch.autograd.grad(energy.sum(), tokens)
     direction, _ = layer.attention(tokens, mask)
     direction = direction + F.relu(layer.memories(tokens)) @ layer.memories.weight
     keep = torch.ones(2, 7, 1, dtype=torch.bool) if mask is None else mask.unsqueeze(-1)
     torch.testing.assert_close(direction * keep, -gradient * keep)
+
+
+def one_step(layer_type: str, norm_type: str = "layernorm"):
+    """The tokens before and after one iteration of a baseline, and its layer."""
+    model = make_model("images", layer_type=layer_type, norm_type=norm_type, num_iterations=1)
+    with torch.no_grad():
+        before, after = model(**make_inputs("images"), output_hidden_states=True).hidden_states
+    return before, after, model.layers[0]
+
+
+def heads(tensor):
+    return tensor.unflatten(-1, (4, 8)).transpose(1, 2)
+
+
+def softmax_attention(query, key, value):
+    weights = (heads(query) @ heads(key).transpose(-1, -2) / 8**0.5).softmax(dim=-1)
+    return (weights @ heads(value)).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("layer_type", ["transformer", "shared_qkv_transformer"])
+@pytest.mark.parametrize("norm_type", ["layernorm", "rmsnorm"])
+def test_transformer_by_hand(layer_type, norm_type):
+    x, after, layer = one_step(layer_type, norm_type)
+    weights = [projection.weight for projection in layer.attention.qkv_projs]
+    wq, wk, wv = weights if len(weights) == 3 else weights * 3
+    y = layer.attention_norm(x)
+    x = x + softmax_attention(y @ wq.T, y @ wk.T, y @ wv.T) @ layer.attention.output_proj.weight.T
+    x = x + F.relu(layer.mlp_norm(x) @ layer.up_proj.weight.T) @ layer.down_proj.weight.T
+    torch.testing.assert_close(after, x)
+
+
+@pytest.mark.parametrize("layer_type", ["crate", "crate_t"])
+def test_crate_by_hand(layer_type):
+    x, after, layer = one_step(layer_type)
+    u = layer.attention.qkv_projs[0].weight
+    z = layer.attention_norm(x) @ u.T
+    z = softmax_attention(z, z, z)
+    attended = z @ u.T if layer_type == "crate_t" else layer.attention.output_proj(z)
+    y, c = layer.coding_norm(x + attended), layer.dictionary.weight
+    torch.testing.assert_close(after, F.relu(y + 0.1 * (F.linear(y, c.T) - F.linear(F.linear(y, c), c.T)) - 0.1 * 0.1))
+
+
+def test_energy_transformer_by_hand():
+    x, after, layer = one_step("energy_transformer")
+    mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)
+    g = (layer.norm.weight * (x - mean) / (variance + 1e-5).sqrt() + layer.norm.bias).requires_grad_()
+    scores = heads(g @ layer.attention.q_proj.weight.T) @ heads(g @ layer.attention.k_proj.weight.T).transpose(-1, -2)
+    energy = -(8**0.5) * torch.logsumexp(scores / 8**0.5, dim=-1).sum()
+    energy = energy - 0.5 * F.relu(g @ layer.memories.weight.T).square().sum()
+    (gradient,) = torch.autograd.grad(energy, g)
+    torch.testing.assert_close(after, x - gradient)
+    torch.testing.assert_close(layer.energies(x).sum(), energy)
+
+
+@pytest.mark.parametrize("layer_type", ["hyperset", "energy_transformer"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_energies_are_in_float32(layer_type, dtype):
+    layer = HyperSETModel(make_config(layer_type=layer_type, hidden_size=384, num_attention_heads=6)).layers[0]
+    tokens = torch.randn(1, 257, 384)
+    expected = layer.energies(tokens)
+    with torch.autocast("cpu", dtype=dtype):
+        torch.testing.assert_close(layer.energies(tokens), expected)
+    energies = layer.to(dtype).energies(tokens.to(dtype))
+    assert energies.dtype == torch.float32
+    torch.testing.assert_close(energies, expected, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("layer_type", LAYERS)
+def test_all_padding_stays_finite_in_half_precision(layer_type, attn_implementation):
+    model = make_model("sequence-classification", layer_type=layer_type, pooling="mean").half()
+    model.set_attn_implementation(attn_implementation)
+    mask = torch.ones(2, 16)
+    mask[0] = 0
+    logits = model(**make_inputs("tokens"), attention_mask=mask).logits
+    logits.float().sum().backward()
+    assert torch.isfinite(logits).all() and all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_registration_does_not_replace_what_is_there():
+    with pytest.raises(ValueError, match="already"):
+
+        @register_attention_energy("linear")
+        class LinearAttentionEnergy(AttentionEnergy):
+            pass
+
+    with pytest.raises(ValueError, match="subclass of UpdateRule"):
+        register_update_rule("mine")(AttentionEnergy)
+    assert "mine" not in UPDATE_RULES
