@@ -131,7 +131,7 @@ class HyperSETEmbeddings(nn.Module):
         positions = self.position_embeddings
         if interpolate_pos_encoding:
             positions = self.interpolate_pos_encoding(*pixel_values.shape[-2:])
-        return self.dropout(embeddings + positions)
+        return embeddings + positions
 
     def embed_tokens(
         self,
@@ -161,4 +161,20 @@ class HyperSETEmbeddings(nn.Module):
         if mask is not None and not is_grid:
             # Padding counts for no position, on whichever side it is.
             positions = positions[0][(mask.long().cumsum(dim=-1) - 1).clamp(min=0)]
-        return self.dropout(inputs_embeds + positions)
+        return inputs_embeds + positions
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.BoolTensor | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> torch.Tensor:
+        """Exactly one input → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
+        if self.config.takes_token_ids:
+            embeddings = self.embed_tokens(input_ids, inputs_embeds, mask)
+        else:
+            embeddings = self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+        return self.dropout(embeddings)

@@ -327,9 +327,13 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     raise ValueError(f"`{name}` is for images; this model takes token ids.")
             tokens = input_ids if input_ids is not None else inputs_embeds
             attention_mask = check_mask(attention_mask, tokens.shape[:2])
-            hidden_states = self.embeddings.embed_tokens(input_ids, inputs_embeds, attention_mask)
+            hidden_states = self.embeddings(input_ids, inputs_embeds=inputs_embeds, mask=attention_mask)
         else:
-            hidden_states = self.embeddings.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+            hidden_states = self.embeddings(
+                pixel_values=pixel_values,
+                bool_masked_pos=bool_masked_pos,
+                interpolate_pos_encoding=interpolate_pos_encoding,
+            )
             attention_mask = check_mask(attention_mask, hidden_states.shape[:2])
         output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
         output_energies = kwargs.get("output_energies", self.config.output_energies)

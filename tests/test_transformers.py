@@ -456,6 +456,20 @@ def test_identical_seeds_give_identical_weights():
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.parametrize("case", ["image-classification", "sequence-classification"])
+def test_device_map(case, tmp_path):
+    """Placed by accelerate, whose hooks sit on the modules' forward."""
+    model, inputs = make_model(case), make_inputs(case)
+    model.save_pretrained(tmp_path)
+    placed = getattr(transformers, AUTO_OF_CASE[case]).from_pretrained(tmp_path, device_map={"": "cpu"})
+    torch.testing.assert_close(placed(**inputs).logits, model(**inputs).logits)
+    calls = []
+    placed.hyperset.embeddings.register_forward_hook(lambda *_: calls.append("embeddings"))
+    placed.hyperset.layers[0].register_forward_hook(lambda *_: calls.append("layer"))
+    placed(**inputs)
+    assert calls == ["embeddings", "layer", "layer", "layer"]
+
+
 def test_models_load_on_the_meta_device():
     with torch.device("meta"):
         model = HyperSETForImageClassification(make_config())
