@@ -17,10 +17,12 @@ from modeling_hyperset.energies_hyperset import (
     ATTENTION_ENERGIES,
     FEEDFORWARD_ENERGIES,
     AttentionEnergy,
+    FeedforwardEnergy,
     register_attention_energy,
+    register_feedforward_energy,
 )
 from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES, register_update_rule
+from modeling_hyperset.update_rules_hyperset import UPDATE_RULES, UpdateRule, register_update_rule
 
 
 BASELINES = [name for name in LAYERS if name != "hyperset"]
@@ -402,3 +404,30 @@ def test_registration_does_not_replace_what_is_there():
     with pytest.raises(ValueError, match="subclass of UpdateRule"):
         register_update_rule("mine")(AttentionEnergy)
     assert "mine" not in UPDATE_RULES
+
+
+def test_a_feedforward_energy_and_a_rule_of_ones_own():
+    """Registered from outside, they run through the model under their names."""
+    try:
+
+        @register_feedforward_energy("test-linear")
+        class Linear(FeedforwardEnergy):
+            def value(self, projections, mask=None):
+                return -(projections if mask is None else projections * mask.unsqueeze(-1)).sum(dim=(1, 2))
+
+            def direction(self, projections):
+                return torch.ones_like(projections)
+
+        @register_update_rule("test-sign")
+        class Sign(UpdateRule):
+            def move(self, direction, state, iteration):
+                return direction.sign(), state
+
+        model = make_model("images", feedforward_energy="test-linear", update_rule="test-sign")
+        plain = make_model("images", feedforward_energy="test-linear")
+        outputs = model(**make_inputs("images"), output_energies=True)
+        assert torch.isfinite(outputs.last_hidden_state).all() and len(outputs.energies) == 3
+        assert model.config.update_rule == "test-sign" and plain.config.update_rule == "gradient_descent"
+    finally:
+        FEEDFORWARD_ENERGIES.pop("test-linear", None)
+        UPDATE_RULES.pop("test-sign", None)
