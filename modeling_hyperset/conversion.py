@@ -28,6 +28,13 @@ IMAGE_CLASSES = (
     "HyperSETAlternativeAttention",
     "HyperSETAlternativeFeedforward",
 )
+# The options that one of these classes has and the others do not.
+OWN_OPTIONS = {
+    "HyperSETFixedStepSize": ("stepsize",),
+    "HyperSETLoRA": ("r", "alpha"),
+    "HyperSETAlternativeAttention": ("attention",),
+    "HyperSETAlternativeFeedforward": ("ff",),
+}
 # Baselines by the authors' names of them; where only one of several spellings is known, the likely ones are taken too.
 IMAGE_BASELINES = {
     "ViT": "transformer",
@@ -231,9 +238,8 @@ def time_width(options: Mapping[str, Any], state_dict: StateDict) -> int:
 
 def update_rule(options: Mapping[str, Any]) -> tuple[str, bool]:
     """Our name of the update rule, and whether its step sizes are learned."""
-    mode = option(options, "adaptive_mode", default="gd" + LEARNED_SUFFIX)
-    names = [name + suffix for name in UPDATE_RULE_NAMES for suffix in ("", LEARNED_SUFFIX)]
-    option({"adaptive_mode": mode}, "adaptive_mode", tuple(names))
+    names = tuple(name + suffix for name in UPDATE_RULE_NAMES for suffix in ("", LEARNED_SUFFIX))
+    mode = option(options, "adaptive_mode", names, default="gd" + LEARNED_SUFFIX)
     return UPDATE_RULE_NAMES[mode.removesuffix(LEARNED_SUFFIX)], mode.endswith(LEARNED_SUFFIX)
 
 
@@ -260,24 +266,22 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
     }
     if kind in IMAGE_BASELINES:
         extra, renames = baseline_config(options, state_dict, IMAGE_BASELINES[kind], width, "head")
-        hidden = {"transformer": r".*\.mlp\.0\.weight", "shared_qkv_transformer": r".*\.mlp\.0\.weight"}
-        if pattern := hidden.get(extra["layer_type"]):
-            extra["intermediate_size"] = measured(options, "mlp_hidden", find(state_dict, pattern).shape[0])
+        if extra["layer_type"] in ("transformer", "shared_qkv_transformer"):
+            hidden = find(state_dict, rf"{LAYER}\.mlp\.0\.weight").shape[0]
+            extra["intermediate_size"] = measured(options, "mlp_hidden", hidden)
         return HyperSETConfig(**(config | extra)), IMAGE_RENAMES + renames
     config |= {
         "num_attention_heads": measure_heads(options, "head", width, find(state_dict, r".*\.ln1_1\.weight")),
         "intermediate_size": measured(options, "mlp_hidden", find(state_dict, rf"{LAYER}\.mlp\.weight").shape[0]),
     }
     alternative = kind.startswith("HyperSETAlternative")
-    refuse_options(options, () if kind == "HyperSETAlternativeAttention" else ("attention",), kind)
-    refuse_options(options, () if kind == "HyperSETAlternativeFeedforward" else ("ff",), kind)
-    refuse_options(options, () if kind == "HyperSETLoRA" else ("r", "alpha"), kind)
+    others = {name for names in OWN_OPTIONS.values() for name in names} - set(OWN_OPTIONS.get(kind, ()))
+    refuse_options(options, tuple(sorted(others)), kind)
     if kind == "HyperSETFixedStepSize":
         refuse_options(options, ("input_cond", "time_emb", "time_embed"), kind)
         step = option(options, "stepsize")
         config |= {"step_size_type": "fixed", "step_size_attention": step, "step_size_feedforward": step}
     else:
-        refuse_options(options, ("stepsize",), kind)
         config |= {
             "step_size_time_dim": time_width(options, state_dict),
             "step_size_condition": "initial"
@@ -347,7 +351,9 @@ def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hy
         return HyperSETConfig(**(config | extra), intermediate_size=hidden), SUDOKU_RENAMES + renames
     rule, is_learned = update_rule(options)
     if not is_learned:
-        raise ValueError(f"The option 'adaptive_mode' of a Sudoku model must end in {LEARNED_SUFFIX!r}, got {rule!r}.")
+        raise ValueError(
+            f"The option 'adaptive_mode' of a Sudoku model must end in {LEARNED_SUFFIX!r}, got {options['adaptive_mode']!r}."
+        )
     hidden = find(state_dict, rf"{LAYER}\.mlp\.weight").shape[0]
     measured(options, "multiplier", hidden // width)
     config |= {

@@ -71,7 +71,7 @@ class HyperSETPatchEmbeddings(nn.Module):
 
 
 class HyperSETEmbeddings(nn.Module):
-    """X_0: embedded patches after [CLS], or embedded token ids; plus positions."""
+    """X_0: embedded patches after [CLS], or embedded token ids; plus positions, under dropout."""
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__()
@@ -114,7 +114,7 @@ class HyperSETEmbeddings(nn.Module):
         bool_masked_pos: torch.BoolTensor | None,
         interpolate_pos_encoding: bool,
     ) -> torch.Tensor:
-        """Embedded patches, the masked ones replaced, after [CLS], plus positions: X_0."""
+        """Embedded patches, the masked ones replaced, after [CLS], plus positions."""
         check_pixel_values(pixel_values, self.config, any_size=interpolate_pos_encoding)
         embeddings = self.patch_embeddings(pixel_values.to(self.patch_embeddings.projection.weight.dtype))
         if bool_masked_pos is not None:
@@ -139,7 +139,7 @@ class HyperSETEmbeddings(nn.Module):
         inputs_embeds: torch.Tensor | None,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Embedded token ids, or embeddings given in their place, plus positions: X_0. `mask` is boolean."""
+        """Embedded token ids, or embeddings given in their place, plus positions. `mask` is boolean."""
         name = "input_ids" if input_ids is not None else "inputs_embeds"
         if input_ids is not None:
             check_ids(input_ids, self.token_embeddings.num_embeddings)

@@ -154,7 +154,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        # Hyper-SET's default is the reference: "sdpa" saves memory, and time for long sequences only.
+        # Hyper-SET's default is the reference; "sdpa" is there for its memory.
         name = requested_attention or LAYERS[self.config.layer_type].default_attn_implementation
         if name not in BI_SOFTMAX_FUNCTIONS:
             raise ValueError(f"`attn_implementation` must be one of {', '.join(BI_SOFTMAX_FUNCTIONS)}, got {name!r}.")
@@ -648,18 +648,19 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     ) -> HyperSETMaskedImageModelingOutput:
         """Codes of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)` → logits over the codebook."""
         grid = self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
-        shape = codes.shape
+        if codes.ndim == 3:
+            grid = tuple(codes.shape[1:]) if grid is None else grid
         codes = flatten_grid("input_ids", codes, grid)
         check_ids(codes, self.mask_token_id + 1)
         if bool_masked_pos is not None:
-            masked = flatten_grid("bool_masked_pos", bool_masked_pos, shape[1:] if len(shape) == 3 else grid).bool()
+            masked = flatten_grid("bool_masked_pos", bool_masked_pos, grid).bool()
             check_masked_positions(masked, codes.shape)
             if labels is None:
                 check_range("input_ids", codes.masked_fill(~masked, 0), self.mask_token_id, "codebook size")
                 labels = codes.masked_fill(~masked, -100)
             codes = codes.masked_fill(masked, self.mask_token_id)
         if labels is not None:
-            labels = flatten_grid("labels", labels, shape[1:] if len(shape) == 3 else grid)
+            labels = flatten_grid("labels", labels, grid)
             check_token_labels(labels, codes.shape, self.mask_token_id, "codebook size")
         base = self.hyperset(return_dict=True, input_ids=codes, **kwargs)
         logits = self.decoder(base.last_hidden_state)
