@@ -15,15 +15,14 @@ import torch
 from common import ModelArguments, load_config, parse_arguments
 from energy_report import write_report
 from image_data import ImageDataArguments, load_images
+from training import ScriptTrainingArguments, check_splits, run
 from transformers import (
     AutoModelForImageClassification,
     Trainer,
-    TrainingArguments,
     ViTImageProcessorPil,
     set_seed,
 )
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_hyperset import HyperSETConfig
 
@@ -65,17 +64,13 @@ def accuracy(prediction) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     model_arguments, data_arguments, training_arguments = parse_arguments(
-        (ModelArguments, ImageDataArguments, TrainingArguments), arguments
+        (ModelArguments, ImageDataArguments, ScriptTrainingArguments), arguments
     )
-    if not (training_arguments.do_train or training_arguments.do_eval):
-        raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
     training_arguments.remove_unused_columns = False  # the images are transformed when they are read
     set_seed(training_arguments.seed)
 
     data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
-    for wanted, split in ((training_arguments.do_train, "train"), (training_arguments.do_eval, "eval")):
-        if wanted and split not in data:
-            raise ValueError(f"The data set has no split to {'train' if split == 'train' else 'evaluate'} on.")
+    check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
     config = load_config(
         model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
@@ -102,35 +97,12 @@ def main(arguments: list[str] | None = None) -> None:
         processing_class=processor,
         data_collator=collate,
     )
-    if training_arguments.do_train:
-        checkpoint = training_arguments.resume_from_checkpoint
-        if checkpoint in ("True", "true", True):
-            checkpoint = get_last_checkpoint(training_arguments.output_dir)
-            if checkpoint is None:
-                raise ValueError(
-                    f"`--resume_from_checkpoint` finds no checkpoint in {training_arguments.output_dir!r}."
-                )
-        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", metrics)
-        trainer.save_metrics("train", metrics)
-    if training_arguments.do_eval:
-        metrics = trainer.evaluate()
-        trainer.log_metrics("eval", metrics)
-        trainer.save_metrics("eval", metrics)
-
     card = {"tasks": "image-classification", "tags": ["image-classification", "vision", "hyperset"]}
     if data_arguments.dataset_name is not None:
         card["dataset"] = data_arguments.dataset_name
     if model_arguments.model_name_or_path is not None:
         card["finetuned_from"] = model_arguments.model_name_or_path
-    else:
-        model.config.name_or_path = training_arguments.output_dir  # it comes from nowhere else: "trained from scratch"
-    if training_arguments.push_to_hub:
-        trainer.push_to_hub(**card)
-    else:
-        trainer.create_model_card(**card)
+    run(trainer, card)
 
     if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
         write_report(
