@@ -14,6 +14,12 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from .fused_attention_hyperset import bi_softmax, normaliser, runs_on
+
+
+# Takes (…, seq_len, width) to the rows that are wanted.
+RowSelection = Callable[[torch.Tensor], torch.Tensor]
+
 
 def bi_softmax_eager(
     query: torch.Tensor,
@@ -122,5 +128,47 @@ def bi_softmax_sdpa(
     return output, None
 
 
-# What `attn_implementation` names.
+def bi_softmax_fused(
+    tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None = None, rows: RowSelection | None = None
+) -> torch.Tensor:
+    """
+    y of queries `gain` ⊙ tokens with keys and values that are the tokens themselves, or some `rows` of it alone, by our own
+    kernels, which never hold the scores of all pairs.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`): The normalised tokens.
+        gain (`torch.Tensor` of shape `(head_dim,)`): The product of the gains of queries and keys and of the scaling.
+    """
+    device = tokens.device.type
+    if torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
+        tokens = tokens.to(torch.get_autocast_dtype(device))
+    if rows is None:
+        return bi_softmax(tokens, gain, mask)[0]
+    return read_out(rows(tokens), tokens, gain, mask, normaliser(tokens, gain, mask))
+
+
+def read_out(
+    rows: torch.Tensor, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, normaliser: torch.Tensor
+) -> torch.Tensor:
+    """
+    y of `rows`, a few of the tokens. Of the scores of all pairs it needs the normalisers r_i = log Σ_j exp(S_ij) alone, which
+    serve the softmax over queries because S is symmetric.
+    """
+    scores = ((rows * gain).to(tokens.dtype) @ tokens.transpose(-1, -2)).to(normaliser.dtype)
+    over_queries = (scores - normaliser[..., None, :]).exp()
+    if mask is None:
+        weights = scores.softmax(dim=-1) + over_queries
+    else:
+        padding = ~mask[:, None, None, :]
+        over_keys = scores.masked_fill(padding, torch.finfo(scores.dtype).min).softmax(dim=-1)
+        weights = (over_keys + over_queries).masked_fill(padding, 0.0)
+    return weights.to(tokens.dtype) @ tokens
+
+
+def can_fuse(tokens: torch.Tensor) -> bool:
+    """Whether our kernels run here: not on every device, and an export wants operators that others know."""
+    return runs_on(tokens) and not torch.jit.is_tracing() and not torch.compiler.is_exporting()
+
+
+# What `attn_implementation` names beside `fused`, which takes other arguments.
 BI_SOFTMAX_FUNCTIONS: dict[str, Callable] = {"eager": bi_softmax_eager, "sdpa": bi_softmax_sdpa}

@@ -105,7 +105,7 @@ class BaselineLayer(IteratedLayer):
 
     has_energies = False
     has_step_sizes = False
-    default_attn_implementation = "sdpa"
+    attn_implementations = ("sdpa", "eager")
 
     def move(self, hidden_states, attention_mask, output_attentions) -> torch.Tensor:
         """X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`."""

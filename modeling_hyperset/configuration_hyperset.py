@@ -44,6 +44,10 @@ class HyperSETConfig(PreTrainedConfig):
         norm_type (`str`, defaults to `"layernorm"`):
             Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
             `"rmsnorm"`.
+        prune_last_iteration (`bool`, defaults to `True`):
+            Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
+            The logits and gradients are the same. Whatever returns more of that iteration (hidden states, attentions,
+            energies) switches it off for the call. Hyper-SET's layer alone does so.
         classifier_bias (`bool`, defaults to `True`):
             Whether the classification heads have a bias.
         layer_type (`str`, defaults to `"hyperset"`):
@@ -153,6 +157,7 @@ class HyperSETConfig(PreTrainedConfig):
     # What comes out
     pooling: str = "cls"
     norm_type: str = "layernorm"
+    prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
     output_energies: bool = False

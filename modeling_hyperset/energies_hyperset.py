@@ -5,12 +5,13 @@ A new energy is one subclass of [`AttentionEnergy`] or [`FeedforwardEnergy`] wit
 that `HyperSETConfig.attention_energy` or `.feedforward_energy` then accepts.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
-from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, bi_softmax_eager
+from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection, bi_softmax_eager, bi_softmax_fused, can_fuse
 from .phi_hyperset import PHI
 from .registry_hyperset import registrar
 
@@ -73,6 +74,30 @@ class AttentionEnergy:
         """
         raise NotImplementedError
 
+    def layer_direction(
+        self,
+        tokens: torch.Tensor,
+        gains: Sequence[torch.Tensor],
+        mask: torch.Tensor | None = None,
+        output_weights: bool = False,
+        rows: RowSelection | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        The direction as the layer takes it: [`direction`] of the tokens scaled by the gains. An energy overrides it that can do
+        with less than three scaled copies of the tokens, or compute some rows for less than all.
+
+        Args:
+            tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
+                The normalised tokens of [`value`].
+            gains (three `torch.Tensor` of shape `(head_dim,)`): Of queries, keys and values.
+            mask, output_weights: As in [`direction`].
+            rows (callable, *optional*):
+                Takes `(…, seq_len, width)` to `(…, num_rows, width)`: the rows of the direction that are wanted.
+        """
+        roles = [tokens * gain for gain in gains]
+        direction, weights = self.direction(*roles, mask, output_weights)
+        return direction if rows is None else rows(direction), weights
+
 
 class BiSoftmaxAttentionEnergy(AttentionEnergy):
     """
@@ -96,6 +121,15 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
         attention = BI_SOFTMAX_FUNCTIONS.get(name, bi_softmax_eager)
         output, weights = attention(query, key, value, scaling=self.beta, mask=mask)
         return -output, weights if output_weights else None
+
+    def layer_direction(self, tokens, gains, mask=None, output_weights=False, rows=None):
+        # S depends on the product of two gains, and y is linear in the third: queries alone are scaled, keys and values are the
+        # tokens themselves.
+        query_gain, key_gain, value_gain = gains
+        if self.config._attn_implementation == "fused" and can_fuse(tokens) and not output_weights:
+            return bi_softmax_fused(tokens, self.beta * query_gain * key_gain, mask, rows) * -value_gain, None
+        direction, weights = self.direction(tokens * (query_gain * key_gain), tokens, tokens, mask, output_weights)
+        return (direction if rows is None else rows(direction)) * value_gain, weights
 
 
 class SigmoidAttentionEnergy(AttentionEnergy):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
 from .update_rules_hyperset import UPDATE_RULES
 
@@ -59,7 +60,8 @@ class IteratedLayer(GradientCheckpointingLayer):
     has_energies = True  # whether it is derived from an energy, which `output_energies` returns
     has_step_sizes = True  # whether it takes step sizes, and with them an update rule and depth-wise LoRA
     default_expansion = 1  # `intermediate_size` over `hidden_size` where the config does not say
-    default_attn_implementation = "eager"
+    attn_implementations = ("fused", *BI_SOFTMAX_FUNCTIONS)  # what `attn_implementation` may name, the default first
+    takes_rows = False  # whether it can compute some of the tokens alone
 
     def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
@@ -106,12 +108,17 @@ class HyperSETAttention(IteratedAttention):
         attention_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         delta: torch.Tensor | None = None,
+        rows: RowSelection | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The direction, shaped like `hidden_states`, and the attention weights if asked for; W is changed by `delta`."""
+        """
+        The direction, shaped like `hidden_states`, or its `rows` alone; and the attention weights if asked for. W is changed by
+        `delta`.
+        """
         tokens = self.subspaces(hidden_states, delta)
-        roles = [norm(tokens) for norm in self.qkv_norms]
-        query, key, value = roles if len(roles) == 3 else roles * 3
-        direction, weights = self.energy.direction(query, key, value, attention_mask, output_attentions)
+        tokens = F.rms_norm(tokens, (self.head_dim,), eps=self.eps)
+        gains = [norm.weight.to(tokens.dtype) for norm in self.qkv_norms]
+        gains = gains if len(gains) == 3 else gains * 3
+        direction, weights = self.energy.layer_direction(tokens, gains, attention_mask, output_attentions, rows)
         return self.bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -145,8 +152,17 @@ class HyperSETFeedforward(nn.Module):
         return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
 
 
+def moved(hidden_states: torch.Tensor, step_size: torch.Tensor | float, move: torch.Tensor) -> torch.Tensor:
+    """X + step size ⊙ move, in one pass."""
+    if isinstance(step_size, torch.Tensor):
+        return torch.addcmul(hidden_states, step_size, move)
+    return torch.add(hidden_states, move, alpha=step_size)
+
+
 class HyperSETLayer(IteratedLayer):
     """One alternating step on E = E_ATTN + E_FF (Eq. 6): attention (Eq. 9), then feedforward (Eq. 11)."""
+
+    takes_rows = True
 
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
@@ -166,22 +182,28 @@ class HyperSETLayer(IteratedLayer):
         attention_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         output_energies: bool = False,
+        rows: RowSelection | None = None,
     ) -> tuple[torch.Tensor | None, ...]:
         """
         X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
-        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean.
+        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean. With `rows`, those of
+        X_t alone.
         """
+        take = rows or (lambda tokens: tokens)
         # Flat, because a reentrant checkpoint follows gradients through tensors alone, not through tuples of them.
         half = len(state) // 2
-        attention_state, feedforward_state = state[:half], state[half:]
-        alpha, gamma = step_size(time_embedding, hidden_states, initial_states)
+        attention_state, feedforward_state = (
+            [take(part) for part in state[:half]],
+            [take(part) for part in state[half:]],
+        )
+        alpha, gamma = step_size(time_embedding, take(hidden_states), take(initial_states))
         bases_delta, directions_delta = (None, None) if lora is None else lora(iteration)
-        direction, _ = self.attention(hidden_states, attention_mask, output_attentions, bases_delta)
+        direction, _ = self.attention(hidden_states, attention_mask, output_attentions, bases_delta, rows)
         move, attention_state = self.update_rule.move(direction, attention_state, iteration)
-        hidden_states = hidden_states + alpha * move
+        hidden_states = moved(take(hidden_states), alpha, move)
         direction = self.feedforward(hidden_states, directions_delta)
         move, feedforward_state = self.update_rule.move(direction, feedforward_state, iteration)
-        hidden_states = hidden_states + gamma * move
+        hidden_states = moved(hidden_states, gamma, move)
         energies = self.energies(hidden_states, attention_mask) if output_energies else None
         return hidden_states, energies, *attention_state, *feedforward_state
 

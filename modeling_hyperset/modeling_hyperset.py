@@ -18,7 +18,6 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention_hyperset import BI_SOFTMAX_FUNCTIONS
 from .baselines_hyperset import LAYERS, EnergyLayerNorm, make_norm
 from .checks_hyperset import (
     check_ids,
@@ -36,7 +35,7 @@ from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
 from .layers_hyperset import IteratedAttention, IteratedLayer
 from .lora_hyperset import HyperSETDepthwiseLoRA
-from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
+from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear, given_step_sizes
 
 
 # The outputs of transformers, each with the energies.
@@ -154,10 +153,15 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        # Hyper-SET's default is the reference; "sdpa" is there for its memory.
-        name = requested_attention or LAYERS[self.config.layer_type].default_attn_implementation
-        if name not in BI_SOFTMAX_FUNCTIONS:
-            raise ValueError(f"`attn_implementation` must be one of {', '.join(BI_SOFTMAX_FUNCTIONS)}, got {name!r}.")
+        layer_class = LAYERS[self.config.layer_type]
+        name = requested_attention or layer_class.attn_implementations[0]
+        if requested_attention is None and self.config.output_attentions:
+            name = "eager"  # the only one that has weights to return
+        if name not in layer_class.attn_implementations:
+            raise ValueError(
+                f"`attn_implementation` must be one of {', '.join(layer_class.attn_implementations)} for "
+                f"layer_type={self.config.layer_type!r}, got {name!r}."
+            )
         return name
 
     @classmethod
@@ -239,8 +243,22 @@ FORWARD_KWARGS = {
     "output_attentions",
     "output_energies",
     "num_items_in_batch",
+    "read_out_only",
     "token_type_ids",  # BERT's tokenizers return them; this family has no segment embedding
 }
+
+
+class FirstToken:
+    """Selects the first token that is no padding: `(batch_size, …, seq_len, width)` → `(batch_size, …, 1, width)`."""
+
+    def __init__(self, mask: torch.Tensor | None):
+        self.index = None if mask is None else mask.int().argmax(dim=-1)
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.index is None:
+            return tokens[..., :1, :]
+        index = self.index.view(-1, *[1] * (tokens.ndim - 1)).expand(*tokens.shape[:-2], 1, tokens.shape[-1])
+        return tokens.gather(-2, index)
 
 
 class HyperSETModel(HyperSETPreTrainedModel):
@@ -338,6 +356,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
         output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
         output_energies = kwargs.get("output_energies", self.config.output_energies)
 
+        rows = None
+        if self.reads_one_token(kwargs, output_attentions, output_energies):
+            rows = FirstToken(None if self.config.has_cls_token else attention_mask)
         initial_states = hidden_states
         time_embeddings = [None] * num_iterations
         if self.time_embedding is not None:
@@ -347,11 +368,16 @@ class HyperSETModel(HyperSETPreTrainedModel):
         step_sizes = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
         for layer, step_size in zip(self.layers, step_sizes, strict=True):
-            state = ()
+            state, ahead = (), None
+            if self.config.step_size_condition == "initial" and self.time_embedding is not None:
+                # A checkpointed layer computes them itself, or they would all be kept.
+                if not (self.training and layer.gradient_checkpointing):
+                    step_size, ahead = given_step_sizes, step_size.ahead(time_embeddings, initial_states)
             for iteration in range(1, num_iterations + 1):
+                is_last = iteration == num_iterations and layer is self.layers[-1]
                 hidden_states, _, *state = layer(
                     hidden_states,
-                    initial_states,
+                    initial_states if ahead is None else next(ahead),
                     time_embeddings[iteration - 1],
                     *state,
                     step_size=step_size,
@@ -360,19 +386,27 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,
+                    rows=rows if is_last else None,
                 )
+        if rows is not None:
+            read_out = self.norm(hidden_states)
+            return HyperSETModelOutput(last_hidden_state=read_out, pooler_output=read_out[:, 0])
         return HyperSETModelOutput(
             last_hidden_state=self.norm(hidden_states),
             pooler_output=self.norm(self.pool(hidden_states, attention_mask)),
         )
 
+    def reads_one_token(self, kwargs: dict, output_attentions: bool, output_energies: bool) -> bool:
+        """Whether the last iteration computes the pooled token alone: a head asks for it, and nothing else is returned."""
+        returns_more = kwargs.get("output_hidden_states", self.config.output_hidden_states)
+        returns_more = returns_more or output_attentions or output_energies
+        can = self.config.pooling == "cls" and self.layers[-1].takes_rows
+        return kwargs.get("read_out_only", False) and can and not returns_more
+
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: the first token, or the mean of tokens."""
         if self.config.pooling == "cls":
-            if attention_mask is None or self.config.has_cls_token:
-                return hidden_states[:, 0]
-            first = attention_mask.int().argmax(dim=-1)
-            return hidden_states[torch.arange(len(first), device=first.device), first]
+            return FirstToken(None if self.config.has_cls_token else attention_mask)(hidden_states)[:, 0]
         if attention_mask is None:
             return hidden_states.mean(dim=1)
         mask = attention_mask.unsqueeze(-1)
@@ -456,6 +490,7 @@ class HyperSETForImageClassification(HyperSETHead):
             pixel_values=pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             num_iterations=num_iterations,
+            read_out_only=self.config.prune_last_iteration,
             **kwargs,
         )
         logits = self.classifier(base.pooler_output)
@@ -467,6 +502,7 @@ class HyperSETTextHead(HyperSETHead):
     """A head on token ids: a subclass says how it reads its logits and what its labels are."""
 
     takes_token_ids = True
+    reads_pooled = False  # whether it reads the pooled token, and no other
 
     def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
         """The logits."""
@@ -506,6 +542,7 @@ class HyperSETTextHead(HyperSETHead):
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             num_iterations=num_iterations,
+            read_out_only=self.reads_pooled and self.config.prune_last_iteration,
             **kwargs,
         )
         logits = self.read_out(base)
@@ -517,6 +554,7 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
     """A norm and a Linear on the pooled tokens of a text."""
 
     output_class = HyperSETSequenceClassifierOutput
+    reads_pooled = True
     loss = HyperSETHead.sample_loss
 
     def __init__(self, config: HyperSETConfig):

@@ -2,6 +2,7 @@
 """Step sizes α_t and γ_t: learned from the iteration and the tokens (Eq. 12, Appendix D.1), or fixed."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -53,6 +54,15 @@ class HyperSETTimeEmbedding(nn.Module):
         return self.network(time_codes(num_iterations, self.width, device, dtype))
 
 
+# Channels of step sizes to compute at once.
+AHEAD = 2**22
+
+
+def given_step_sizes(_, hidden_states: torch.Tensor, step_sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """α and γ computed [`ahead`](HyperSETLearnedStepSize.ahead), in the place of a step size."""
+    return step_sizes.chunk(2, dim=-1)
+
+
 class HyperSETLearnedStepSize(nn.Module):
     """[α_t, γ_t] = Linear(GELU(e_t + x)), with RMSNorms on x and on the sum where the config asks (Eq. 12)."""
 
@@ -79,8 +89,21 @@ class HyperSETLearnedStepSize(nn.Module):
             α_t and γ_t, each of shape `(batch_size, seq_len, hidden_size)`.
         """
         tokens = hidden_states if self.condition == "current" else initial_states
-        embedding = self.sum_norm(time_embedding + self.token_norm(tokens))
-        return self.projection(self.activation(embedding)).chunk(2, dim=-1)
+        return self.project(time_embedding, tokens).chunk(2, dim=-1)
+
+    def project(self, time_embedding: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """`(…, hidden_size)` and `(batch_size, seq_len, hidden_size)` → `(…, batch_size, seq_len, 2 · hidden_size)`."""
+        embedding = self.sum_norm(time_embedding[..., None, None, :] + self.token_norm(tokens))
+        return self.projection(self.activation(embedding))
+
+    def ahead(self, time_embeddings: torch.Tensor, initial_states: torch.Tensor) -> Iterator[torch.Tensor]:
+        """
+        [α_t, γ_t] of all iterations in turn, where they depend on X_0: computed together while they are small, so that a short
+        batch keeps a GPU busy, and no more of them at once than a long sequence has room for.
+        """
+        together = max(1, AHEAD // initial_states.numel())
+        for embeddings in time_embeddings.split(together):
+            yield from self.project(embeddings, initial_states)
 
 
 class HyperSETFixedStepSize(nn.Module):

@@ -109,7 +109,7 @@ def test_both_or_neither_input():
         (torch.randn(3, 12, 12), r"\(batch_size, 3, height, width\)"),
         (torch.zeros(2, 3, 12, 12, dtype=torch.uint8), "floating point"),
     ],
-    ids=str,
+    ids=["size", "channels", "dimensions", "dtype"],
 )
 def test_pixel_values(pixel_values, message):
     with pytest.raises(ValueError, match=f"pixel_values.*{message}"):

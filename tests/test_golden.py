@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_hyperset.analysis import effective_rank, mean_angle, subspace_tokens
+from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
 
 
@@ -39,9 +40,11 @@ def test_number_of_parameters(case):
     assert model.num_parameters() == options["parameters"]
 
 
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_outputs(case, attn_implementation):
     model, inputs, expected, _ = case
+    if attn_implementation not in LAYERS[model.config.layer_type].attn_implementations:
+        pytest.skip("a baseline has no such implementation")
     model.set_attn_implementation(attn_implementation)
     with torch.no_grad():
         has_energies = any(name.startswith("energ") for name in expected)

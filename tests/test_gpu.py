@@ -28,7 +28,7 @@ def to_gpu(inputs: dict) -> dict:
 
 
 @pytest.mark.parametrize("case", HEADS)
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_equals_cpu(case, attn_implementation):
     model, inputs = make_model(case), make_inputs(case, labels=True)
     other = copy.deepcopy(model).cuda()
@@ -44,7 +44,7 @@ def test_equals_cpu(case, attn_implementation):
 
 
 @pytest.mark.parametrize("case", HEADS)
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_trains_without_nan(case, attn_implementation, dtype):
     model = make_model(case).cuda().train()

@@ -146,7 +146,7 @@ def test_num_iterations_at_call_time(num_iterations):
         assert len(model(**inputs, output_hidden_states=True).hidden_states) == 7
 
 
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("condition", ["current", "initial"])
 def test_padded_batch_equals_its_rows_alone(condition, pooling, attn_implementation):
@@ -299,7 +299,7 @@ def test_masked_codes():
 
 @pytest.mark.parametrize("case", HEADS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_half_precision_trains_without_nan(case, dtype, attn_implementation):
     model, inputs = make_model(case), make_inputs(case, labels=True)
     model.set_attn_implementation(attn_implementation)
@@ -323,7 +323,7 @@ def test_autocast():
 
 
 def test_all_padding_stays_finite():
-    for implementation in ("eager", "sdpa"):
+    for implementation in ("fused", "eager", "sdpa"):
         model = make_model("sequence-classification", pooling="mean")
         model.set_attn_implementation(implementation)
         mask = torch.ones(2, 16)
@@ -335,7 +335,7 @@ def test_all_padding_stays_finite():
 
 
 def test_one_token():
-    for implementation in ("eager", "sdpa"):
+    for implementation in ("fused", "eager", "sdpa"):
         model = make_model("sequence-classification")
         model.set_attn_implementation(implementation)
         assert torch.isfinite(model(input_ids=torch.tensor([[3]])).logits).all()

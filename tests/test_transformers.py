@@ -141,12 +141,15 @@ def test_output_attentions_under_sdpa():
 
 def test_attn_implementation(tmp_path):
     config = make_config()
-    assert HyperSETModel(config).config._attn_implementation == "eager"
+    assert HyperSETModel(config).config._attn_implementation == "fused"
     assert AutoModel.from_config(make_config(), attn_implementation="sdpa").config._attn_implementation == "sdpa"
     for name in ("flash_attention_2", "flex_attention", "nonsense"):
         with pytest.raises((ValueError, ImportError), match=r"attn_implementation|flash|Flash"):
             AutoModel.from_config(make_config(), attn_implementation=name)
     HyperSETModel(config).save_pretrained(tmp_path)
+    with_weights = AutoModel.from_pretrained(tmp_path, output_attentions=True)
+    assert with_weights.config._attn_implementation == "eager"
+    assert len(with_weights(**make_inputs("images")).attentions) == 3
     model = AutoModel.from_pretrained(tmp_path, attn_implementation="sdpa").eval()
     expected = AutoModel.from_pretrained(tmp_path)(**(inputs := make_inputs("images"))).last_hidden_state
     torch.testing.assert_close(model(**inputs).last_hidden_state, expected)
@@ -212,7 +215,7 @@ def test_dtype_of_from_pretrained(dtype, tmp_path):
     torch.__version__.startswith("2.6."), reason="torch 2.6 traces no model of transformers 5 whole, ViT neither"
 )
 @pytest.mark.parametrize("case", ["image-classification", "sequence-classification", "masked-codes"])
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_compile_fullgraph(case, attn_implementation):
     """No graph break, forward and backward; `aot_eager` traces what inductor would compile."""
     torch.compiler.reset()

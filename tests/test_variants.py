@@ -88,13 +88,17 @@ def test_variants_compile_whole(name):
 
 
 @pytest.mark.parametrize("layer_type", LAYERS)
-def test_eager_and_sdpa_agree(layer_type):
+def test_attention_implementations_agree(layer_type):
     model, inputs = make_model("images", layer_type=layer_type), make_inputs("images")
     model.set_attn_implementation("eager")
     expected = model(**inputs).last_hidden_state
-    model.set_attn_implementation("sdpa")
-    torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
-    default = "eager" if layer_type == "hyperset" else "sdpa"
+    default = "fused" if layer_type == "hyperset" else "sdpa"
+    for name in {"sdpa", default}:
+        model.set_attn_implementation(name)
+        torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
+    if default != "fused":
+        with pytest.raises(ValueError, match="attn_implementation"):
+            HyperSETModel._from_config(make_config(layer_type=layer_type), attn_implementation="fused")
     assert HyperSETModel(make_config(layer_type=layer_type)).config._attn_implementation == default
 
 
@@ -382,8 +386,10 @@ def test_energies_are_in_float32(layer_type, dtype):
     torch.testing.assert_close(energies, expected, rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
-@pytest.mark.parametrize("layer_type", LAYERS)
+@pytest.mark.parametrize(
+    ("layer_type", "attn_implementation"),
+    [(name, implementation) for name, layer in LAYERS.items() for implementation in layer.attn_implementations],
+)
 def test_all_padding_stays_finite_in_half_precision(layer_type, attn_implementation):
     model = make_model("sequence-classification", layer_type=layer_type, pooling="mean").half()
     model.set_attn_implementation(attn_implementation)

@@ -1,0 +1,114 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Bi-softmax attention as operators of torch that never hold the scores of all pairs of tokens: in blocks on a processor, in
+Triton on a GPU. `torch.compile` puts them into its graph as they are. They have first derivatives only.
+
+What they compute is said in `blocked_attention_hyperset.py`.
+"""
+
+import torch
+
+from .blocked_attention_hyperset import BLOCKED, Kernels, wide_dtype
+
+
+try:
+    from .triton_attention_hyperset import LARGEST_HEAD_DIM, TRITON
+except ImportError:  # without Triton there are no kernels for a GPU
+    TRITON, LARGEST_HEAD_DIM = None, 0
+
+# A checkpoint's own code and the package may both be loaded: each has operators of its own.
+NAMESPACE = __name__.replace(".", "_")
+
+
+def runs_on(tensor: torch.Tensor) -> bool:
+    """Whether there is an implementation for the device, the dtype and the last dimension of `tensor`."""
+    if tensor.device.type == "cuda":
+        return TRITON is not None and tensor.dtype != torch.float64 and tensor.shape[-1] <= LARGEST_HEAD_DIM
+    return tensor.device.type in ("cpu", "meta")
+
+
+def kernels(tensor: torch.Tensor) -> Kernels:
+    """What computes on the device of `tensor`."""
+    return TRITON if tensor.device.type == "cuda" else BLOCKED
+
+
+@torch.library.custom_op(f"{NAMESPACE}::bi_softmax", mutates_args=())
+def bi_softmax(
+    tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """y and r."""
+    return kernels(tokens).forward(tokens, gain, mask)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::bi_softmax_backward", mutates_args=())
+def bi_softmax_backward(
+    grad_output: torch.Tensor,
+    tokens: torch.Tensor,
+    gain: torch.Tensor,
+    mask: torch.Tensor | None,
+    normaliser: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """dz and dgain."""
+    return kernels(tokens).backward(grad_output, tokens, gain, mask, normaliser)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::normaliser", mutates_args=())
+def normaliser(tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """r of shape (batch_size, num_heads, seq_len)."""
+    return kernels(tokens).normaliser_forward(tokens, gain, mask)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::normaliser_backward", mutates_args=())
+def normaliser_backward(
+    grad_normaliser: torch.Tensor,
+    tokens: torch.Tensor,
+    gain: torch.Tensor,
+    mask: torch.Tensor | None,
+    normaliser: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """dz and dgain."""
+    return kernels(tokens).normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser)
+
+
+def new_like(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(tokens, memory_format=torch.contiguous_format)
+
+
+def normaliser_like(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens.new_empty(tokens.shape[:-1], dtype=wide_dtype(tokens))
+
+
+@bi_softmax.register_fake
+def _(tokens, gain, mask):
+    return new_like(tokens), normaliser_like(tokens)
+
+
+@bi_softmax_backward.register_fake
+def _(grad_output, tokens, gain, mask, normaliser):
+    return new_like(tokens), torch.empty_like(gain)
+
+
+@normaliser.register_fake
+def _(tokens, gain, mask):
+    return normaliser_like(tokens)
+
+
+@normaliser_backward.register_fake
+def _(grad_normaliser, tokens, gain, mask, normaliser):
+    return new_like(tokens), torch.empty_like(gain)
+
+
+def keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs, output[1] if isinstance(output, tuple) else output)
+
+
+def backward_of_bi_softmax(ctx, grad_output, _):
+    return *bi_softmax_backward(grad_output, *ctx.saved_tensors), None
+
+
+def backward_of_normaliser(ctx, grad_normaliser):
+    return *normaliser_backward(grad_normaliser, *ctx.saved_tensors), None
+
+
+bi_softmax.register_autograd(backward_of_bi_softmax, setup_context=keep)
+normaliser.register_autograd(backward_of_normaliser, setup_context=keep)

@@ -1,0 +1,313 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Bi-softmax attention (Eq. 7) on a GPU in Triton: what `blocked_attention_hyperset.py` says and computes, with a program for each
+block of rows. Because S is symmetric, the program of rows i knows all that the loss has to say of z_i: one sweep over columns
+gives y, and in the backward pass one gives δ and one dz, without atomics. Everything is summed in float32; products of matrices
+take operands in the dtype of the tokens.
+"""
+
+import torch
+
+from .blocked_attention_hyperset import Kernels
+
+
+try:  # transformers refuses a checkpoint's code for what it imports outside a `try`, and a processor needs none of this
+    import triton
+    import triton.language as tl
+except ImportError as error:
+    raise ImportError("The kernels for GPUs are written in Triton: pip install triton") from error
+
+
+LOG2E = tl.constexpr(1.4426950408889634)  # exponentials are of base two here
+LARGEST_HEAD_DIM = 256
+
+
+@triton.jit
+def load_rows(pointer, rows, channels, seq_len, HEAD_DIM: tl.constexpr):
+    """(rows, channels) of one matrix, zero outside it."""
+    inside = (rows[:, None] < seq_len) & (channels[None, :] < HEAD_DIM)
+    return tl.load(pointer + rows[:, None] * HEAD_DIM + channels[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def store_rows(pointer, value, rows, channels, seq_len, HEAD_DIM: tl.constexpr):
+    inside = (rows[:, None] < seq_len) & (channels[None, :] < HEAD_DIM)
+    value = value.to(pointer.dtype.element_ty)
+    tl.store(pointer + rows[:, None] * HEAD_DIM + channels[None, :], value, mask=inside)
+
+
+@triton.jit
+def are_tokens(mask, rows, seq_len, HAS_MASK: tl.constexpr):
+    """Which of these rows are no padding."""
+    inside = rows < seq_len
+    if HAS_MASK:
+        inside = inside & (tl.load(mask + rows, mask=inside, other=0) != 0)
+    return inside
+
+
+@triton.jit
+def normaliser_kernel(
+    tokens,
+    gain,
+    mask,
+    normaliser,
+    heads,
+    seq_len,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """r of a block of rows, +∞ at padding."""
+    matrix = tl.program_id(1).to(tl.int64)
+    tokens += matrix * seq_len * HEAD_DIM
+    mask += matrix // heads * seq_len
+    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
+    row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
+    query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
+
+    maximum, total = tl.full((ROWS,), -1e30, tl.float32), tl.zeros((ROWS,), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        scores = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], scores, float("-inf"))
+        larger = tl.maximum(maximum, tl.max(scores, 1))
+        total = total * tl.exp2(maximum - larger) + tl.sum(tl.exp2(scores - larger[:, None]), 1)
+        maximum = larger
+    result = (maximum + tl.log2(total)) / LOG2E
+    result = tl.where(are_tokens(mask, rows, seq_len, HAS_MASK), result, float("inf"))
+    tl.store(normaliser + matrix * seq_len + rows, result, mask=rows < seq_len)
+
+
+@triton.jit
+def forward_kernel(
+    tokens,
+    gain,
+    mask,
+    normaliser,
+    output,
+    heads,
+    seq_len,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """y of a block of rows."""
+    matrix = tl.program_id(1).to(tl.int64)
+    tokens += matrix * seq_len * HEAD_DIM
+    normaliser += matrix * seq_len
+    mask += matrix // heads * seq_len
+    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
+    row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
+    query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
+    row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
+
+    attended = tl.zeros((ROWS, CHANNELS), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        # +∞ at padding: what it takes from the softmax over queries vanishes.
+        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        over_keys = tl.exp2(scores - row_normaliser[:, None])
+        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
+        weights = over_keys + tl.exp2(scores - column_normaliser[None, :])
+        attended += tl.dot(weights.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
+    attended = tl.where(are_tokens(mask, rows, seq_len, HAS_MASK)[:, None], attended, 0.0)
+    store_rows(output + matrix * seq_len * HEAD_DIM, attended, rows, channels, seq_len, HEAD_DIM)
+
+
+@triton.jit
+def delta_kernel(
+    tokens,
+    gain,
+    mask,
+    normaliser,
+    grad_output,
+    delta,
+    heads,
+    seq_len,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """δ of a block of rows."""
+    matrix = tl.program_id(1).to(tl.int64)
+    tokens += matrix * seq_len * HEAD_DIM
+    grad_output += matrix * seq_len * HEAD_DIM
+    normaliser += matrix * seq_len
+    mask += matrix // heads * seq_len
+    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
+    row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
+    row_grad = load_rows(grad_output, rows, channels, seq_len, HEAD_DIM)
+    query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
+    row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
+
+    total = tl.zeros((ROWS,), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        column_grad = load_rows(grad_output, columns, channels, seq_len, HEAD_DIM)
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        over_keys = tl.exp2(scores - row_normaliser[:, None])
+        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
+        of_pairs = tl.dot(row_grad, tl.trans(column_tokens), input_precision=PRECISION)
+        of_pairs += tl.dot(row_tokens, tl.trans(column_grad), input_precision=PRECISION)
+        total += tl.sum(over_keys * of_pairs, 1)
+    tl.store(delta + matrix * seq_len + rows, total, mask=rows < seq_len)
+
+
+@triton.jit
+def backward_kernel(
+    tokens,
+    gain,
+    mask,
+    normaliser,
+    grad_output,
+    delta,
+    grad_tokens,
+    grad_gain,
+    heads,
+    seq_len,
+    OF_NORMALISER: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """dz of a block of rows, and what the block gives to dgain. `OF_NORMALISER`: of a loss of r alone, and `delta` is dr."""
+    matrix = tl.program_id(1).to(tl.int64)
+    tokens += matrix * seq_len * HEAD_DIM
+    normaliser += matrix * seq_len
+    delta += matrix * seq_len
+    mask += matrix // heads * seq_len
+    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32)
+    row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
+    query = (row_tokens * (gains * LOG2E)[None, :]).to(row_tokens.dtype)
+    row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
+    row_delta = tl.load(delta + rows, mask=rows < seq_len, other=0.0)
+    of_values, of_scores = tl.zeros((ROWS, CHANNELS), tl.float32), tl.zeros((ROWS, CHANNELS), tl.float32)
+    if not OF_NORMALISER:
+        grad_output += matrix * seq_len * HEAD_DIM
+        row_grad = load_rows(grad_output, rows, channels, seq_len, HEAD_DIM)
+
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
+        column_delta = tl.load(delta + columns, mask=columns < seq_len, other=0.0)
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        over_keys = tl.exp2(scores - row_normaliser[:, None])
+        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
+        over_queries = tl.exp2(scores - column_normaliser[None, :])
+        if OF_NORMALISER:
+            grad_scores = over_keys * row_delta[:, None] + over_queries * column_delta[None, :]
+        else:
+            column_grad = load_rows(grad_output, columns, channels, seq_len, HEAD_DIM)
+            of_pairs = tl.dot(row_grad, tl.trans(column_tokens), input_precision=PRECISION)
+            of_pairs += tl.dot(row_tokens, tl.trans(column_grad), input_precision=PRECISION)
+            weights = (over_keys + over_queries).to(column_grad.dtype)
+            of_values += tl.dot(weights, column_grad, input_precision=PRECISION)
+            grad_scores = over_keys * (of_pairs - row_delta[:, None]) + over_queries * (
+                of_pairs - column_delta[None, :]
+            )
+        of_scores += tl.dot(grad_scores.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
+
+    is_token = are_tokens(mask, rows, seq_len, HAS_MASK)[:, None]
+    of_scores = tl.where(is_token, of_scores, 0.0)
+    gradient = tl.where(is_token, of_values, 0.0) + of_scores * gains[None, :]
+    store_rows(grad_tokens + matrix * seq_len * HEAD_DIM, gradient, rows, channels, seq_len, HEAD_DIM)
+    partial = tl.sum(row_tokens.to(tl.float32) * of_scores, 0) / 2
+    block = matrix * tl.num_programs(0) + tl.program_id(0)
+    tl.store(grad_gain + block * HEAD_DIM + channels, partial, mask=channels < HEAD_DIM)
+
+
+class Launch:
+    """The grid and the constants of a kernel for these tokens, and the arguments that all kernels begin with."""
+
+    def __init__(self, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, is_backward: bool):
+        self.tokens = tokens.contiguous()
+        batch_size, self.heads, self.seq_len, head_dim = tokens.shape
+        channels = max(16, triton.next_power_of_2(head_dim))
+        # Accumulators and tiles have to fit into registers and shared memory: four bytes and wide heads take smaller blocks.
+        wide = channels * tokens.element_size() // 2 > 64
+        rows, columns = (32, 32) if wide and is_backward else (64, 32) if wide else (64, 64)
+        if channels * tokens.element_size() > 512:
+            rows, columns = 32, 16
+        self.blocks = triton.cdiv(self.seq_len, rows)
+        self.grid = (self.blocks, batch_size * self.heads)
+        # A kernel without a mask reads none, but a pointer it has to have.
+        self.operands = self.tokens, gain.contiguous(), self.tokens if mask is None else mask.to(torch.uint8)
+        exact = tokens.dtype != torch.float32 or not torch.backends.cuda.matmul.allow_tf32
+        self.constants = {
+            "HAS_MASK": mask is not None,
+            "HEAD_DIM": head_dim,
+            "CHANNELS": channels,
+            "ROWS": rows,
+            "COLUMNS": columns,
+            "PRECISION": "ieee" if exact else "tf32",
+        }
+
+    def run(self, kernel, *arguments, **constants) -> None:
+        kernel[self.grid](*self.operands, *arguments, self.heads, self.seq_len, **constants, **self.constants)
+
+    def new_normaliser(self) -> torch.Tensor:
+        return self.tokens.new_empty(self.tokens.shape[:-1], dtype=torch.float32)
+
+    def new_grad_gain(self) -> torch.Tensor:
+        """A row for each program: they are added up afterwards, always in the same order."""
+        return self.tokens.new_empty(self.grid[0] * self.grid[1], self.tokens.shape[-1], dtype=torch.float32)
+
+
+def normaliser_forward(tokens, gain, mask):
+    """r alone."""
+    launch = Launch(tokens, gain, mask, is_backward=False)
+    normaliser = launch.new_normaliser()
+    launch.run(normaliser_kernel, normaliser)
+    return normaliser
+
+
+def forward(tokens, gain, mask):
+    """y and r."""
+    launch = Launch(tokens, gain, mask, is_backward=False)
+    normaliser, output = launch.new_normaliser(), torch.empty_like(launch.tokens)
+    launch.run(normaliser_kernel, normaliser)
+    launch.run(forward_kernel, normaliser, output)
+    return output, normaliser
+
+
+def backward(grad_output, tokens, gain, mask, normaliser):
+    """dz and dgain."""
+    launch = Launch(tokens, gain, mask, is_backward=True)
+    grad_output = grad_output.to(tokens.dtype).contiguous()
+    delta, grad_tokens, grad_gain = launch.new_normaliser(), torch.empty_like(launch.tokens), launch.new_grad_gain()
+    launch.run(delta_kernel, normaliser, grad_output, delta)
+    launch.run(backward_kernel, normaliser, grad_output, delta, grad_tokens, grad_gain, OF_NORMALISER=False)
+    return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
+
+
+def normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser):
+    """dz and dgain of a loss of r."""
+    launch = Launch(tokens, gain, mask, is_backward=True)
+    grad_normaliser = grad_normaliser.float().contiguous()
+    grad_tokens, grad_gain = torch.empty_like(launch.tokens), launch.new_grad_gain()
+    launch.run(backward_kernel, normaliser, launch.tokens, grad_normaliser, grad_tokens, grad_gain, OF_NORMALISER=True)
+    return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
+
+
+TRITON = Kernels(forward, backward, normaliser_forward, normaliser_backward)
