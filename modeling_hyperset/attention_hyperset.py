@@ -140,7 +140,7 @@ def bi_softmax_fused(
         gain (`torch.Tensor` of shape `(head_dim,)`): The product of the gains of queries and keys and of the scaling.
     """
     device = tokens.device.type
-    if torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
+    if device != "meta" and torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
         tokens = tokens.to(torch.get_autocast_dtype(device))
     if rows is None:
         return bi_softmax(tokens, gain, mask)[0]

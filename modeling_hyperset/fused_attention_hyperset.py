@@ -6,15 +6,16 @@ Triton on a GPU. `torch.compile` puts them into its graph as they are. They have
 What they compute is said in `blocked_attention_hyperset.py`.
 """
 
+import importlib.util
+
 import torch
+from torch.utils.flop_counter import register_flop_formula
 
 from .blocked_attention_hyperset import BLOCKED, Kernels, wide_dtype
 
 
-try:
-    from .triton_attention_hyperset import LARGEST_HEAD_DIM, TRITON
-except ImportError:  # without Triton there are no kernels for a GPU
-    TRITON, LARGEST_HEAD_DIM = None, 0
+HAS_TRITON = importlib.util.find_spec("triton") is not None  # without it there are no kernels for a GPU
+LARGEST_HEAD_DIM = 256  # that they are made for
 
 # A checkpoint's own code and the package may both be loaded: each has operators of its own.
 NAMESPACE = __name__.replace(".", "_")
@@ -23,13 +24,17 @@ NAMESPACE = __name__.replace(".", "_")
 def runs_on(tensor: torch.Tensor) -> bool:
     """Whether there is an implementation for the device, the dtype and the last dimension of `tensor`."""
     if tensor.device.type == "cuda":
-        return TRITON is not None and tensor.dtype != torch.float64 and tensor.shape[-1] <= LARGEST_HEAD_DIM
+        return HAS_TRITON and tensor.dtype != torch.float64 and tensor.shape[-1] <= LARGEST_HEAD_DIM
     return tensor.device.type in ("cpu", "meta")
 
 
 def kernels(tensor: torch.Tensor) -> Kernels:
     """What computes on the device of `tensor`."""
-    return TRITON if tensor.device.type == "cuda" else BLOCKED
+    if tensor.device.type != "cuda":
+        return BLOCKED
+    from .triton_attention_hyperset import TRITON  # not before there is a GPU to use it: it takes its time
+
+    return TRITON
 
 
 @torch.library.custom_op(f"{NAMESPACE}::bi_softmax", mutates_args=())
@@ -108,6 +113,35 @@ def backward_of_bi_softmax(ctx, grad_output, _):
 
 def backward_of_normaliser(ctx, grad_normaliser):
     return *normaliser_backward(grad_normaliser, *ctx.saved_tensors), None
+
+
+# What a FLOP counter counts: the products of matrices, two operations for each pair of factors.
+
+
+@register_flop_formula(getattr(torch.ops, NAMESPACE).bi_softmax)
+def _(tokens_shape, *_, out_shape=None, **__) -> int:
+    return 2 * flops_of_product(tokens_shape)  # S, y
+
+
+@register_flop_formula(getattr(torch.ops, NAMESPACE).bi_softmax_backward)
+def _(_, tokens_shape, *__, out_shape=None, **___) -> int:
+    return 4 * flops_of_product(tokens_shape)  # S, G, (P + Q) dy, M z
+
+
+@register_flop_formula(getattr(torch.ops, NAMESPACE).normaliser)
+def _(tokens_shape, *_, out_shape=None, **__) -> int:
+    return flops_of_product(tokens_shape)  # S
+
+
+@register_flop_formula(getattr(torch.ops, NAMESPACE).normaliser_backward)
+def _(_, tokens_shape, *__, out_shape=None, **___) -> int:
+    return 2 * flops_of_product(tokens_shape)  # S, M z
+
+
+def flops_of_product(tokens_shape) -> int:
+    """Of the product of one pair of matrices for each sample and head: z zᵀ, or scores times z."""
+    batch_size, num_heads, seq_len, head_dim = tokens_shape
+    return 2 * batch_size * num_heads * seq_len**2 * head_dim
 
 
 bi_softmax.register_autograd(backward_of_bi_softmax, setup_context=keep)

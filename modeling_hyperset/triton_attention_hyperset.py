@@ -19,7 +19,6 @@ except ImportError as error:
 
 
 LOG2E = tl.constexpr(1.4426950408889634)  # exponentials are of base two here
-LARGEST_HEAD_DIM = 256
 
 
 @triton.jit
