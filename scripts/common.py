@@ -195,7 +195,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_whole(path: str | os.PathLike, write) -> None:
     """Have `write` make a file beside `path`, then rename it there."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)
     os.close(handle)
     try:
         write(temporary)

@@ -15,10 +15,9 @@ import torch
 from common import ModelArguments, load_config, parse_arguments
 from energy_report import write_report
 from image_data import ImageDataArguments, load_images
-from training import ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
 from transformers import (
     AutoModelForImageClassification,
-    Trainer,
     ViTImageProcessorPil,
     set_seed,
 )
@@ -88,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     with torch.no_grad():
         model(transform(next(iter(data.values()))[:1])["pixel_values"][0][None])
 
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model=model,
         args=training_arguments,
         train_dataset=data["train"].with_transform(transform) if training_arguments.do_train else None,
