@@ -177,6 +177,28 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     return type(config).from_dict(values | overrides | fields)
 
 
+def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:
+    """
+    Before a checkpoint is loaded: the data have as many classes as its head, or it may start a head afresh.
+
+    Args:
+        head (`str`): What the names of classes with such a head end in, such as `"ImageClassification"`.
+        num_labels (`int`): The classes of the data.
+
+    Raises:
+        `ValueError`: they differ, without `--ignore_mismatched_sizes`.
+    """
+    if arguments.model_name_or_path is None or arguments.ignore_mismatched_sizes:
+        return
+    config = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+    has_head = any(name.endswith(head) for name in config.architectures or ())
+    if has_head and config.num_labels != num_labels:
+        raise ValueError(
+            f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
+            "`--ignore_mismatched_sizes` to start the head afresh."
+        )
+
+
 def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
     """Refuse overrides of fields that `config` does not have."""
     if unknown := overrides.keys() - config.to_dict().keys():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from checkpoints import (
     STATE,
     UNFINISHED,
@@ -20,15 +21,19 @@ from checkpoints import (
     writing,
 )
 from common import write_json, write_whole
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
-    """`TrainingArguments`, and the depths to evaluate at."""
+    """`TrainingArguments`, the depths to evaluate at, and Adam, whose weight decay is part of the gradient."""
 
+    optim: str = field(
+        default=TrainingArguments.optim,
+        metadata={"help": "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."},
+    )
     eval_num_iterations: list[int] | None = field(
         default=None,
         metadata={
@@ -37,11 +42,26 @@ class ScriptTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        adam = self.optim == "adam"
+        if adam:
+            self.optim = "adamw_torch"  # a name that is known there
         super().__post_init__()
+        if adam:
+            self.optim = "adam"
         if self.eval_num_iterations is not None and min(self.eval_num_iterations, default=0) < 1:
             raise ValueError(
                 f"`--eval_num_iterations` must be one or more positive numbers, got {self.eval_num_iterations}."
             )
+
+
+class EpochSetter(TrainerCallback):
+    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.data.set_epoch(int(state.epoch))
 
 
 class ScriptTrainer(Trainer):
@@ -49,9 +69,25 @@ class ScriptTrainer(Trainer):
     `Trainer` whose checkpoints, models and metrics are whole or absent, whatever stops it: they are written in a folder beside
     their place and renamed. The next run removes what a killed one left. A full disk is an `OSError` that names what could not
     be written, and leaves the last checkpoint.
+
+    A resumed run computes what an unbroken one does if nothing random happens while data are read but as a function of the
+    epoch: the state of the random numbers is restored only after the first batches. A `train_dataset` that has `set_epoch` is
+    told the epoch.
     """
 
     staged: str | None = None  # the folder of the checkpoint that is being written
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.add_callback(EpochSetter(self.train_dataset))
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):
+        if args.optim == "adam":
+            betas = (args.adam_beta1, args.adam_beta2)
+            return torch.optim.Adam, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+        return Trainer.get_optimizer_cls_and_kwargs(args, model)
 
     def train(self, *args, **kwargs):
         self.on_each_disk(self.args.output_dir, lambda: clean_up(self.args.output_dir))
