@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 UNFINISHED = "_unfinished"
 REPLACED = "replaced-"
 STATE = "trainer_state.json"
+# One file, shards, the adapter of PEFT, or what FSDP and DeepSpeed write.
+WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors|pytorch_model.*|global_step.*")
 
 
 @contextlib.contextmanager
@@ -117,9 +120,7 @@ def defects(checkpoint: str | os.PathLike, only_model: bool = False) -> list[str
         json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found.append(f"{STATE} is missing or unreadable")
-    # One file, shards, the adapter of PEFT, or what FSDP and DeepSpeed write.
-    starts = ("model", "adapter_model", "pytorch_model", "global_step")
-    if not any(name.startswith(starts) for name in names):
+    if not any(WEIGHTS.fullmatch(name) for name in names):
         found.append("it has no weights")
     if not only_model:
         for kind in ("optimizer", "scheduler"):

@@ -133,7 +133,7 @@ class ScriptTrainer(Trainer):
             super()._save(output_dir, state_dict)
             return
         staged = os.path.join(output_dir, UNFINISHED, "model")
-        with writing(os.path.join(output_dir, SAFE_WEIGHTS_NAME), staged):
+        with writing(os.path.join(output_dir, SAFE_WEIGHTS_NAME), os.path.dirname(staged)):
             super()._save(staged, state_dict)
             publish_model(staged, output_dir)
 
