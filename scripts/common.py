@@ -99,7 +99,10 @@ def parse_arguments(dataclass_types: Sequence[type], arguments: Sequence[str] | 
 
 def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
     """The flags that a recipe file stands for."""
-    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"The recipe {path} cannot be read: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"The recipe {path} must be a mapping from flags to values, got {type(recipe).__name__}.")
     known = {item.name for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}

@@ -28,7 +28,8 @@ class ImageDataArguments(AugmentationArguments):
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn."
+            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for none, "
+            "against a recipe's."
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
@@ -60,6 +61,7 @@ class ImageDataArguments(AugmentationArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        self.dataset_name = self.dataset_name or None
         folders = {"--train_dir": self.train_dir, "--validation_dir": self.validation_dir}
         folders = {flag: folder for flag, folder in folders.items() if folder is not None}
         if (self.dataset_name is None) == (not folders):
@@ -147,7 +149,10 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
     if arguments.dataset_name is None:
         folders = {"train": arguments.train_dir, "validation": arguments.validation_dir}
         files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
-        return load_dataset("imagefolder", data_files=files, **options)
+        try:
+            return load_dataset("imagefolder", data_files=files, **options)
+        except FileNotFoundError as error:
+            raise ValueError(f"`--train_dir` and `--validation_dir` must hold images: {error}") from error
     try:
         return load_dataset(
             arguments.dataset_name, arguments.dataset_config_name, token=hub_options["token"], **options

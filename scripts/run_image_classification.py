@@ -89,10 +89,10 @@ def build_trainer(
         data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
     check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
-    check_class_count(model_arguments, "ImageClassification", len(names))
     config = load_config(
         model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
     )
+    check_class_count(model_arguments, "ImageClassification", len(names))
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
     model = build_model(model_arguments, config)
     if training_arguments.process_index == 0:

@@ -79,6 +79,8 @@ class ScriptTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not self.is_fsdp_enabled:
+            raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(EpochSetter(self.train_dataset))
 
