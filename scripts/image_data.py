@@ -28,8 +28,8 @@ class ImageDataArguments(AugmentationArguments):
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for none, "
-            "against a recipe's."
+            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
+            "none, where a recipe has one."
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
@@ -151,7 +151,7 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
         files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
         try:
             return load_dataset("imagefolder", data_files=files, **options)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"`--train_dir` and `--validation_dir` must hold images: {error}") from error
     try:
         return load_dataset(

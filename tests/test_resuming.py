@@ -9,11 +9,11 @@ import resource
 import shutil
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
+from processes import in_a_process
 from safetensors.torch import load_file
 
 
@@ -51,24 +51,6 @@ def script(monkeypatch):
 @pytest.fixture
 def training(script):
     return importlib.import_module("training")
-
-
-def in_a_process(work) -> int:
-    """Run `work` in a forked process, on one thread; the signal or the negative status that ended it, 0 if all went well."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            torch.set_num_threads(1)
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
 
 
 def count_operations(folder: Path, training, event) -> None:
