@@ -218,7 +218,12 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_whole(path: str | os.PathLike, write) -> None:
-    """Have `write` make a file beside `path`, then rename it there."""
+    """
+    Have `write` make a file beside `path`, then rename it there.
+
+    Raises:
+        `OSError`: the disk does not take it; the error names `path`.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)
     os.close(handle)
@@ -226,6 +231,8 @@ def write_whole(path: str | os.PathLike, write) -> None:
         write(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(f"Could not write {path}: {error}") from error
         raise

@@ -194,9 +194,8 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     if arguments.do_train:
         metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
         if trainer.is_fsdp_enabled:
-            trainer.accelerator.state.fsdp_plugin.set_state_dict_type(
-                "FULL_STATE_DICT"
-            )  # one model, not one per process
+            # The model is saved whole; checkpoints are in shards.
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model()
         trainer.save_state()
         trainer.log_metrics("train", metrics)

@@ -189,6 +189,20 @@ def test_a_full_disk_leaves_the_model_of_an_earlier_run(script, training, unbrok
     assert not (folder / "_unfinished").exists()
 
 
+def test_a_full_disk_leaves_the_results_of_an_earlier_run(training, tmp_path):
+    common = importlib.import_module("common")
+    path = tmp_path / "eval_results.json"
+    common.write_json(path, {"eval_loss": 1.0})
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        with pytest.raises(OSError, match=r"Could not write .*eval_results\.json: "):
+            common.write_json(path, {"eval_loss": "2" * 1000})
+
+    assert in_a_process(work) == 0
+    assert json.loads(path.read_text()) == {"eval_loss": 1.0} and list(tmp_path.iterdir()) == [path]
+
+
 def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 100)
 

@@ -16,6 +16,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import FullyShardedDataParallelPlugin
 from processes import in_a_process
 from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
 
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
 
@@ -241,6 +242,11 @@ def shard_and_compare(rank: int, folder: Path) -> None:
             torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad, rtol=1e-3, atol=1e-6, msg=name)
         for optimizer in optimizers:
             optimizer.step()
+    state = {name: getattr(tensor, "full_tensor", lambda t=tensor: t)() for name, tensor in model.state_dict().items()}
+    if rank == 0:
+        model.save_pretrained(folder / "saved", state_dict=state)
+        saved = AutoModelForImageClassification.from_pretrained(folder / "saved")
+        torch.testing.assert_close(saved(images).logits, whole.eval()(images).logits, rtol=1e-3, atol=1e-4)
     torch.distributed.destroy_process_group()
 
 
