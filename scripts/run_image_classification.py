@@ -24,6 +24,7 @@ from transformers import (
     ViTImageProcessorPil,
     set_seed,
 )
+from transformers.image_utils import PILImageResampling
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from modeling_hyperset import HyperSETConfig
@@ -109,7 +110,7 @@ def build_trainer(
     model.eval()
     with torch.no_grad():
         model(first[None])
-    view = RandomView(data_arguments, tuple(first.shape[-2:]), processor.resample)
+    view = RandomView(data_arguments, tuple(first.shape[-2:]), processor.resample or PILImageResampling.BILINEAR)
 
     def vary(example, rng):
         (image,) = pixels([view(example["image"].convert("RGB"), rng)], do_resize=False, do_center_crop=False)

@@ -121,7 +121,7 @@ def test_the_saved_folder_is_a_checkpoint_for_fine_tuning(main, trained, images,
 
 
 def test_streaming_equals_its_data_set_loaded_whole(main, images, tmp_path):
-    """The same folder, read while training, passed through more than once, from several processes."""
+    """Read while training, passed through more than once, from several processes; resumed in a later pass bit by bit."""
     flags = [
         "--config_name",
         "imagenet-small",
@@ -135,7 +135,13 @@ def test_streaming_equals_its_data_set_loaded_whole(main, images, tmp_path):
     flags += ["--do_train", "--do_eval", "--per_device_train_batch_size", "8", "--dataloader_num_workers", "2"]
     with pytest.raises(ValueError, match="`--streaming` needs `--max_steps`"):
         main([*flags, "--output_dir", str(tmp_path / "out"), "--streaming"])
-    metrics = main([*flags, "--output_dir", str(tmp_path / "out"), "--streaming", "--max_steps", "7"])
+    streaming = [*flags, "--streaming", "--max_steps", "7", "--save_strategy", "steps", "--save_steps", "5"]
+    metrics = main([*streaming, "--output_dir", str(tmp_path / "out")])
+    (tmp_path / "resumed").mkdir()
+    (tmp_path / "out" / "checkpoint-5").rename(tmp_path / "resumed" / "checkpoint-5")
+    main([*streaming, "--output_dir", str(tmp_path / "resumed"), "--resume_from_checkpoint", "true"])
+    saved = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "resumed")]
+    assert saved[0] == saved[1]
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
     assert state["global_step"] == 7  # 24 images are three steps
     report = json.loads((tmp_path / "out" / "energy.json").read_text())
