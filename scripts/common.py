@@ -99,7 +99,10 @@ def parse_arguments(dataclass_types: Sequence[type], arguments: Sequence[str] | 
 
 def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
     """The flags that a recipe file stands for."""
-    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"The recipe {path} cannot be read: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"The recipe {path} must be a mapping from flags to values, got {type(recipe).__name__}.")
     known = {item.name for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
@@ -177,6 +180,28 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     return type(config).from_dict(values | overrides | fields)
 
 
+def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:
+    """
+    Before a checkpoint is loaded: the data have as many classes as its head, or it may start a head afresh.
+
+    Args:
+        head (`str`): What the names of classes with such a head end in, such as `"ImageClassification"`.
+        num_labels (`int`): The classes of the data.
+
+    Raises:
+        `ValueError`: they differ, without `--ignore_mismatched_sizes`.
+    """
+    if arguments.model_name_or_path is None or arguments.ignore_mismatched_sizes:
+        return
+    config = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+    has_head = any(name.endswith(head) for name in config.architectures or ())
+    if has_head and config.num_labels != num_labels:
+        raise ValueError(
+            f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
+            "`--ignore_mismatched_sizes` to start the head afresh."
+        )
+
+
 def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
     """Refuse overrides of fields that `config` does not have."""
     if unknown := overrides.keys() - config.to_dict().keys():
@@ -193,14 +218,21 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_whole(path: str | os.PathLike, write) -> None:
-    """Have `write` make a file beside `path`, then rename it there."""
+    """
+    Have `write` make a file beside `path`, then rename it there.
+
+    Raises:
+        `OSError`: the disk does not take it; the error names `path`.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)
     os.close(handle)
     try:
         write(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(f"Could not write {path}: {error}") from error
         raise

@@ -5,7 +5,7 @@ from os import PathLike
 
 import torch
 from common import write_json, write_whole
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import AutoModelForImageClassification
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -14,7 +14,11 @@ from modeling_hyperset.baselines_hyperset import LAYERS
 
 @torch.no_grad()
 def measure(
-    folder: str | PathLike, data: Dataset, batch_size: int, device: torch.device, trust_remote_code: bool = False
+    folder: str | PathLike,
+    data: Dataset | IterableDataset,
+    batch_size: int,
+    device: torch.device,
+    trust_remote_code: bool = False,
 ) -> dict:
     """
     Reload a saved folder with the Auto classes and run it over the columns `image` and `label` of `data` on `device`.
@@ -26,20 +30,20 @@ def measure(
     model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
     model.to(device).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
-    correct, energies = 0, torch.zeros(0, 2)
+    correct, num_samples, energies = 0, 0, torch.zeros(0, 2)
     has_energies = LAYERS[model.config.layer_type].has_energies
-    for start in range(0, len(data), batch_size):
-        batch = data[start : start + batch_size]
+    for batch in data.iter(batch_size):
         images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt").to(device)
         outputs = model(**images, output_energies=has_energies)
         correct += int((outputs.logits.argmax(dim=-1).cpu() == torch.tensor(batch["label"])).sum())
         if has_energies:
             batch_energies = torch.stack(outputs.energies).double().sum(dim=1).cpu()
-            energies = batch_energies if start == 0 else energies + batch_energies
-    energies = energies / len(data)
+            energies = batch_energies if num_samples == 0 else energies + batch_energies
+        num_samples += len(batch["label"])
+    energies = energies / num_samples
     return {
-        "accuracy": correct / len(data),
-        "num_samples": len(data),
+        "accuracy": correct / num_samples,
+        "num_samples": num_samples,
         "attention": energies[:, 0].tolist(),
         "feedforward": energies[:, 1].tolist(),
         "total": energies.sum(dim=-1).tolist(),
@@ -71,7 +75,7 @@ def draw(report: dict, path: str | PathLike) -> None:
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def write_report(folder: str | PathLike, data: Dataset, **options) -> dict:
+def write_report(folder: str | PathLike, data: Dataset | IterableDataset, **options) -> dict:
     """Measure a saved folder as [`measure`] does, print the figures, write them there as `energy.json` and `energy.png`."""
     report = measure(folder, data, **options)
     print(f"\nReloaded {folder}: accuracy {report['accuracy']:.4f} on {report['num_samples']} samples")

@@ -6,18 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+from augmentation import AugmentationArguments
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    IterableDataset,
+    IterableDatasetDict,
+    load_dataset,
+)
+from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
 
 @dataclass
-class ImageDataArguments:
-    """Which images to train on and to evaluate."""
+class ImageDataArguments(AugmentationArguments):
+    """Which images to train on, how they vary, and which to evaluate."""
 
     dataset_name: str | None = field(
         default=None,
         metadata={
-            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn."
+            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
+            "none, where a recipe has one."
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
@@ -26,12 +38,30 @@ class ImageDataArguments:
     train_val_split: float = field(
         default=0.15, metadata={"help": "Share of the training images to evaluate on where there is no such split."}
     )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training images, which are not trained on then, even where there is "
+            "a split to evaluate on: to choose hyperparameters without a look at it."
+        },
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
+        },
+    )
+    shuffle_buffer_size: int = field(
+        default=10_000, metadata={"help": "Images that `--streaming` holds to draw the next one from."}
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many images."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many images."})
     image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
     label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
 
     def __post_init__(self):
+        super().__post_init__()
+        self.dataset_name = self.dataset_name or None
         folders = {"--train_dir": self.train_dir, "--validation_dir": self.validation_dir}
         folders = {flag: folder for flag, folder in folders.items() if folder is not None}
         if (self.dataset_name is None) == (not folders):
@@ -39,12 +69,18 @@ class ImageDataArguments:
                 "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
                 f"{self.dataset_name!r} and {folders}."
             )
+        if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
+            raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
         for flag, folder in folders.items():
             if not Path(folder).is_dir():
                 raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
         if not 0.0 < self.train_val_split < 1.0:
             raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
-        for flag in ("max_train_samples", "max_eval_samples"):
+        if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
+            raise ValueError(
+                "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
+            )
+        for flag in ("max_train_samples", "max_eval_samples", "shuffle_buffer_size"):
             limit = getattr(self, flag)
             if limit is not None and limit < 1:
                 raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
@@ -70,55 +106,110 @@ def digits() -> DatasetDict:
     return DatasetDict({"train": split(train), "test": split(test)})
 
 
-def load_images(arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]) -> DatasetDict:
+def load_images(
+    arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]
+) -> DatasetDict | IterableDatasetDict:
     """
-    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`.
+    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`; with `--streaming`
+    its images are read when they are needed, the ones to train on in random order.
 
     Raises:
-        `ValueError`: a column that does not exist, a split without images, or labels that are no classes.
+        `ValueError`: a data set that is not found, a column that does not exist, a split without images, or labels that are no
+        classes.
     """
-    if arguments.dataset_name == "digits":
-        data = digits()
-    elif arguments.dataset_name is not None:
-        options = {"cache_dir": hub_options["cache_dir"], "token": hub_options["token"]}
-        data = load_dataset(arguments.dataset_name, arguments.dataset_config_name, **options)
-    else:
-        folders = {"train": arguments.train_dir, "validation": arguments.validation_dir}
-        files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
-        data = load_dataset("imagefolder", data_files=files, cache_dir=hub_options["cache_dir"])
-
-    splits = {}
-    if "train" in data:
-        splits["train"] = data["train"]
-    for name in ("validation", "test"):
-        if name in data and "eval" not in splits:
-            splits["eval"] = data[name]
-    if not splits:
-        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
+    splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
     for name, split in splits.items():
         check_columns(name, split, arguments)
         columns = {arguments.image_column_name: "image", arguments.label_column_name: "label"}
         split = split.select_columns(list(columns))
         splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
+    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
+    if arguments.streaming:
+        check_declared_classes(splits)
+        for name, split in splits.items():
+            if name == "train":
+                split = split.shuffle(seed=seed, buffer_size=arguments.shuffle_buffer_size)
+            splits[name] = split if limits[name] is None else split.take(limits[name])
+        return IterableDatasetDict(splits)
     splits = encode_labels(splits)
     if "eval" not in splits:
-        parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed, stratify_by_column="label")
-        splits = {"train": parts["train"], "eval": parts["test"]}
-    for name, limit in (("train", arguments.max_train_samples), ("eval", arguments.max_eval_samples)):
+        splits = hold_out(splits["train"], arguments.train_val_split, seed)
+    for name, limit in limits.items():
         if name in splits and limit is not None:
             # Shuffled, because folders of images come class by class.
             splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
     return DatasetDict(splits)
 
 
-def check_columns(name: str, split: Dataset, arguments: ImageDataArguments) -> None:
+def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> DatasetDict | IterableDatasetDict:
+    """The data set as it is, with the splits and columns that it has."""
+    if arguments.dataset_name == "digits":
+        return digits()
+    options = {"cache_dir": hub_options["cache_dir"], "streaming": arguments.streaming}
+    if arguments.dataset_name is None:
+        folders = {"train": arguments.train_dir, "validation": arguments.validation_dir}
+        files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
+        try:
+            return load_dataset("imagefolder", data_files=files, **options)
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"`--train_dir` and `--validation_dir` must hold images: {error}") from error
+    try:
+        return load_dataset(
+            arguments.dataset_name, arguments.dataset_config_name, token=hub_options["token"], **options
+        )
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        raise ValueError(
+            f"`--dataset_name` {arguments.dataset_name!r} is neither `digits`, nor a folder, nor a data set that the Hub "
+            f"gives: {error}"
+        ) from error
+
+
+def choose_splits(data: dict, hold_out_validation: bool) -> dict:
+    """The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist."""
+    splits = {"train": data["train"]} if "train" in data else {}
+    for name in ("validation", "test"):
+        if name in data and "eval" not in splits and not hold_out_validation:
+            splits["eval"] = data[name]
+    if hold_out_validation and "train" not in splits:
+        raise ValueError(f"`--hold_out_validation` needs a split 'train', got {', '.join(data)}.")
+    if not splits:
+        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
+    return splits
+
+
+def hold_out(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:
+    """Take a share of each class out of `train`, to evaluate on."""
+    try:
+        parts = train.train_test_split(share, seed=seed, stratify_by_column="label")
+    except ValueError as error:
+        raise ValueError(
+            f"`--train_val_split` {share} of the {len(train)} training images leaves no images of every class on both "
+            f"sides: {error}"
+        ) from error
+    return {"train": parts["train"], "eval": parts["test"]}
+
+
+def check_columns(name: str, split: Dataset | IterableDataset, arguments: ImageDataArguments) -> None:
     """The split has images, and the two columns."""
-    if len(split) == 0:
+    first = next(iter(split), None)
+    if first is None:
         raise ValueError(f"The split {name!r} of the data set is empty.")
     for flag in ("image_column_name", "label_column_name"):
         column = getattr(arguments, flag)
-        if column not in split.column_names:
-            raise ValueError(f"`--{flag}` must be one of {', '.join(split.column_names)}, got {column!r}.")
+        if column not in first:
+            raise ValueError(f"`--{flag}` must be one of {', '.join(first)}, got {column!r}.")
+
+
+def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
+    """A stream declares its classes: there is no looking for them in images that are not there yet."""
+    declared = {name: (split.features or {}).get("label") for name, split in splits.items()}
+    for name, feature in declared.items():
+        if not isinstance(feature, ClassLabel):
+            raise ValueError(
+                f"`--streaming` needs a data set that declares its classes, the label of the split {name!r} is {feature}."
+            )
+    if len({tuple(feature.names) for feature in declared.values()}) > 1:
+        raise ValueError(f"All splits must declare the same classes, got {declared}.")
 
 
 def encode_labels(splits: dict[str, Dataset]) -> dict[str, Dataset]:

@@ -2,18 +2,38 @@
 """What the training scripts do with a Trainer: train or resume, evaluate at several depths, save, write the card, push."""
 
 import contextlib
-from collections.abc import Collection
+import json
+import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedModel, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+import torch
+from checkpoints import (
+    STATE,
+    UNFINISHED,
+    all_checkpoints,
+    clean_up,
+    defects,
+    last_whole_checkpoint,
+    publish,
+    publish_model,
+    writing,
+)
+from common import write_json, write_whole
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
-    """`TrainingArguments`, and the depths to evaluate at."""
+    """`TrainingArguments`, the depths to evaluate at, and Adam, whose weight decay is part of the gradient."""
 
+    optim: str = field(
+        default=TrainingArguments.optim,
+        metadata={"help": "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."},
+    )
     eval_num_iterations: list[int] | None = field(
         default=None,
         metadata={
@@ -22,9 +42,119 @@ class ScriptTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        adam = self.optim == "adam"
+        if adam:
+            self.optim = "adamw_torch"  # a name that is known there
         super().__post_init__()
-        if self.eval_num_iterations is not None and any(depth < 1 for depth in self.eval_num_iterations):
-            raise ValueError(f"`--eval_num_iterations` must be positive, got {self.eval_num_iterations}.")
+        if adam:
+            self.optim = "adam"
+        if self.eval_num_iterations is not None and min(self.eval_num_iterations, default=0) < 1:
+            raise ValueError(
+                f"`--eval_num_iterations` must be one or more positive numbers, got {self.eval_num_iterations}."
+            )
+
+
+class EpochSetter(TrainerCallback):
+    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.data.set_epoch(int(state.epoch))
+
+
+class ScriptTrainer(Trainer):
+    """
+    `Trainer` whose checkpoints, models and metrics are whole or absent, whatever stops it: they are written in a folder beside
+    their place and renamed. The next run removes what a killed one left. A full disk is an `OSError` that names what could not
+    be written, and leaves the last checkpoint.
+
+    A resumed run computes what an unbroken one does if nothing random happens while data are read but as a function of the
+    epoch: the state of the random numbers is restored only after the first batches. A `train_dataset` that has `set_epoch` is
+    told the epoch.
+    """
+
+    staged: str | None = None  # the folder of the checkpoint that is being written
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not self.is_fsdp_enabled:
+            raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.add_callback(EpochSetter(self.train_dataset))
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):
+        if args.optim == "adam":
+            betas = (args.adam_beta1, args.adam_beta2)
+            return torch.optim.Adam, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+        return Trainer.get_optimizer_cls_and_kwargs(args, model)
+
+    def train(self, *args, **kwargs):
+        self.on_each_disk(self.args.output_dir, lambda: clean_up(self.args.output_dir))
+        return super().train(*args, **kwargs)
+
+    def on_each_disk(self, folder: str, work: Callable[[], None]) -> None:
+        """Have one process do `work` wherever there is a `folder`: machines may share their disk or not."""
+        for mine in (self.args.should_save, self.args.local_process_index == 0):
+            if mine and os.path.isdir(folder):
+                work()
+            self.accelerator.wait_for_everyone()
+
+    def _get_output_dir(self, trial) -> str:
+        return self.staged or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        folder = self._get_output_dir(trial)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        checkpoint, staged = os.path.join(folder, name), os.path.join(folder, UNFINISHED, name)
+        self.staged = os.path.dirname(staged)
+        try:
+            with writing(checkpoint, self.staged):
+                super()._save_checkpoint(model, trial)
+                if self.state.best_model_checkpoint == staged:
+                    self.state.best_model_checkpoint = checkpoint
+                    if self.args.should_save:
+                        self.state.save_to_json(os.path.join(staged, STATE))
+                self.accelerator.wait_for_everyone()
+                self.on_each_disk(staged, lambda: publish(staged, checkpoint))
+        finally:
+            self.staged = None
+        if self.args.push_to_hub:
+            super()._push_from_checkpoint(checkpoint)
+        if self.args.should_save:
+            rotate_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """`_save_checkpoint` pushes what it has renamed: the upload goes on while training does."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        output_dir = self.args.output_dir if output_dir is None else output_dir
+        if self.staged is not None or not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        staged = os.path.join(output_dir, UNFINISHED, "model")
+        with writing(os.path.join(output_dir, SAFE_WEIGHTS_NAME), os.path.dirname(staged)):
+            super()._save(staged, state_dict)
+            publish_model(staged, output_dir)
+
+    def save_state(self) -> None:
+        if self.is_world_process_zero():
+            write_whole(os.path.join(self.args.output_dir, STATE), self.state.save_to_json)
+
+    def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
+        if not self.is_world_process_zero():
+            return
+        names = {f"{split}_results.json": {}}
+        if combined:
+            path = os.path.join(self.args.output_dir, "all_results.json")
+            names["all_results.json"] = {}
+            if os.path.exists(path):
+                with open(path, encoding="utf-8") as file:
+                    names["all_results.json"] = json.load(file)
+        for name, others in names.items():
+            write_json(os.path.join(self.args.output_dir, name), dict(sorted((others | metrics).items())))
 
 
 def check_splits(arguments: TrainingArguments, splits: Collection[str]) -> None:
@@ -60,8 +190,12 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         `eval_accuracy`, at any other with its number, such as `eval_16_iterations_accuracy`.
     """
     arguments, model = trainer.args, trainer.model
+    check_depths(arguments, model)
     if arguments.do_train:
         metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
+        if trainer.is_fsdp_enabled:
+            # The model is saved whole; checkpoints are in shards.
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model()
         trainer.save_state()
         trainer.log_metrics("train", metrics)
@@ -81,14 +215,48 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint` names, the last one of `output_dir` if it is `True`."""
-    checkpoint = arguments.resume_from_checkpoint
-    if checkpoint not in ("True", "true", True):
-        return checkpoint
-    checkpoint = get_last_checkpoint(arguments.output_dir)
-    if checkpoint is None:
-        raise ValueError(f"`--resume_from_checkpoint` finds no checkpoint in {arguments.output_dir!r}.")
+    """
+    The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
+
+    Raises:
+        `ValueError`: there is none, the one named is not whole, or a run that does not resume would mix its checkpoints with
+        those of an earlier one.
+    """
+    checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
+    if checkpoint in (None, False, "False", "false"):
+        if found := all_checkpoints(folder):
+            raise ValueError(
+                f"`--output_dir` {folder!r} holds {found[-1].name} of an earlier run. Continue that run with "
+                "`--resume_from_checkpoint true`, or give this one another folder."
+            )
+        return None
+    if checkpoint in ("True", "true", True):
+        checkpoint = last_whole_checkpoint(folder, arguments.save_only_model)
+        if checkpoint is None:
+            raise ValueError(f"`--resume_from_checkpoint` finds no whole checkpoint in {folder!r}.")
+    elif found := defects(checkpoint, arguments.save_only_model):
+        raise ValueError(f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}: {', '.join(found)}.")
     return checkpoint
+
+
+def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> None:
+    """
+    Raises:
+        `ValueError`: `--eval_num_iterations` without an evaluation, of a model that does not iterate, or above the iterations
+        that have depth-wise LoRA weights.
+    """
+    depths, trained = arguments.eval_num_iterations, getattr(model.config, "num_iterations", None)
+    if depths is None:
+        return
+    if not arguments.do_eval:
+        raise ValueError(f"`--eval_num_iterations` goes with `--do_eval`, got {depths} without it.")
+    if trained is None:
+        raise ValueError(f"`--eval_num_iterations` is for models that iterate, {model.config.model_type!r} does not.")
+    if model.config.lora_rank and max(depths) > trained:
+        raise ValueError(
+            f"`--eval_num_iterations` must not exceed the {trained} iterations that have depth-wise LoRA weights, got "
+            f"{depths}."
+        )
 
 
 def evaluate_depths(trainer: Trainer) -> dict[str, float]:

@@ -1,10 +1,13 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The training script, as a user calls it."""
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -12,8 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+from processes import in_a_process
+
+from modeling_hyperset import HyperSETForImageClassification
 
 
 ROOT = Path(__file__).parents[1]
@@ -22,13 +29,11 @@ RECIPE = SCRIPTS / "recipes" / "digits.yaml"
 TINY = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 8, "patch_size": 4}'
 
 
-def run(*flags: str, timeout: int = 300, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def run(*flags: str, timeout: int = 300) -> subprocess.CompletedProcess:
     """Run the script in a process of its own, on two threads and without the network."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(SCRIPTS / "run_image_classification.py"), *map(str, flags)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env=environment, check=False, cwd=cwd
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
 
 
 @pytest.fixture
@@ -39,22 +44,23 @@ def main(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Path, str]:
+def trained_main():
+    """The same for what is done once for all tests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(SCRIPTS)
+        yield importlib.import_module("run_image_classification").main
+
+
+@pytest.fixture(scope="module")
+def trained(trained_main, tmp_path_factory) -> tuple[Path, str]:
     """A folder with a tiny model trained on a few digits, and what the run printed."""
     folder = tmp_path_factory.mktemp("trained")
-    flags = [
-        "--config_overrides",
-        TINY,
-        "--output_dir",
-        folder,
-        "--num_train_epochs",
-        "1",
-        "--max_train_samples",
-        "96",
-    ]
-    finished = run(RECIPE, *flags, "--max_eval_samples", "50", "--learning_rate", "0.001")
-    assert finished.returncode == 0, finished.stderr
-    return folder, finished.stdout
+    flags = ["--config_overrides", TINY, "--output_dir", str(folder), "--num_train_epochs", "1", "--use_cpu"]
+    flags += ["--max_train_samples", "96", "--max_eval_samples", "50", "--learning_rate", "0.001"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        trained_main([str(RECIPE), *flags])
+    return folder, printed.getvalue()
 
 
 def test_everything_is_saved_and_reported(trained):
@@ -84,40 +90,71 @@ def test_flags_win_over_the_recipe(trained):
     assert state["max_steps"] == 2 and state["num_train_epochs"] == 1
 
 
-def test_the_saved_folder_is_a_recipe_for_fine_tuning(trained, tmp_path):
-    """On a folder of images, with another number of classes."""
-    folder, _ = trained
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 4), ("validation", 2)):
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Folders `train` and `validation` with images of three classes."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("validation", 2)):
         for label in ("cat", "dog", "owl"):
-            (tmp_path / split / label).mkdir(parents=True)
+            (folder / split / label).mkdir(parents=True)
             for index in range(count):
                 pixels = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / split / label / f"{index}.png")
-    flags = [
-        "--model_name_or_path",
-        folder,
-        "--train_dir",
-        tmp_path / "train",
-        "--validation_dir",
-        tmp_path / "validation",
-    ]
-    flags += [
-        "--do_train",
-        "--do_eval",
-        "--output_dir",
-        tmp_path / "out",
-        "--num_train_epochs",
-        "1",
-        "--cache_dir",
-        tmp_path / "c",
-    ]
-    assert "ignore_mismatched_sizes" in run(*flags).stderr
-    finished = run(*flags, "--ignore_mismatched_sizes")
-    assert finished.returncode == 0, finished.stderr
+                Image.fromarray(pixels).save(folder / split / label / f"{index}.png")
+    return folder
+
+
+def test_the_saved_folder_is_a_checkpoint_for_fine_tuning(main, trained, images, tmp_path):
+    """On a folder of images, with another number of classes."""
+    folder, _ = trained
+    flags = ["--train_dir", str(images / "train"), "--validation_dir", str(images / "validation"), "--use_cpu"]
+    flags += ["--model_name_or_path", str(folder), "--output_dir", str(tmp_path / "out"), "--do_train", "--do_eval"]
+    flags += ["--num_train_epochs", "1", "--cache_dir", str(tmp_path / "c")]
+    with pytest.raises(ValueError, match="head for 10 classes, the data have 3: pass `--ignore_mismatched_sizes`"):
+        main(flags)
+    with pytest.raises(ValueError, match="`--crop_pct` is for a new image processor"):
+        main([*flags, "--ignore_mismatched_sizes", "--crop_pct", "0.9"])
+    assert not (tmp_path / "out").exists()
+    main([*flags, "--ignore_mismatched_sizes"])
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "fine-tuned version of" in (tmp_path / "out" / "README.md").read_text()
     assert config["id2label"] == {"0": "cat", "1": "dog", "2": "owl"} and config["hidden_size"] == 16
+
+
+def test_streaming_equals_its_data_set_loaded_whole(main, images, tmp_path):
+    """Read while training, passed through more than once, from several processes; resumed in a later pass bit by bit."""
+    flags = [
+        "--config_name",
+        "imagenet-small",
+        "--config_overrides",
+        TINY,
+        "--use_cpu",
+        "--cache_dir",
+        str(tmp_path / "c"),
+    ]
+    flags += ["--train_dir", str(images / "train"), "--validation_dir", str(images / "validation"), "--random_flip"]
+    flags += ["--do_train", "--do_eval", "--per_device_train_batch_size", "8", "--dataloader_num_workers", "2"]
+    with pytest.raises(ValueError, match="`--streaming` needs `--max_steps`"):
+        main([*flags, "--output_dir", str(tmp_path / "out"), "--streaming"])
+    streaming = [*flags, "--streaming", "--max_steps", "7", "--save_strategy", "steps", "--save_steps", "5"]
+    metrics = main([*streaming, "--output_dir", str(tmp_path / "out")])
+    (tmp_path / "resumed").mkdir()
+    (tmp_path / "out" / "checkpoint-5").rename(tmp_path / "resumed" / "checkpoint-5")
+    main([*streaming, "--output_dir", str(tmp_path / "resumed"), "--resume_from_checkpoint", "true"])
+    saved = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "resumed")]
+    assert saved[0] == saved[1]
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert state["global_step"] == 7  # 24 images are three steps
+    report = json.loads((tmp_path / "out" / "energy.json").read_text())
+    assert report["num_samples"] == 6 and report["accuracy"] == pytest.approx(metrics["eval_accuracy"])
+    again = [
+        "--model_name_or_path",
+        str(tmp_path / "out"),
+        "--validation_dir",
+        str(images / "validation"),
+        "--do_eval",
+    ]
+    again += ["--use_cpu", "--cache_dir", str(tmp_path / "c"), "--output_dir", str(tmp_path / "whole")]
+    assert main(again)["eval_loss"] == pytest.approx(metrics["eval_loss"], rel=1e-6)
 
 
 def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
@@ -153,6 +190,22 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--model_type", "lstm"], "model_type"),
         (["--extension", "nowhere.py"], "extension"),
         (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
+        (["--resume_from_checkpoint", "nowhere"], "it is no folder"),
+        (["--dataset_name", "no/such-data"], "'no/such-data' is neither"),
+        (["--dataset_name", ""], "--train_dir"),
+        (["--random_crop", "round"], "random_crop"),
+        (["--crop_scale", "0.5"], "crop_scale"),
+        (["--crop_padding", "0"], "crop_padding"),
+        (["--auto_augment", "mnist"], "auto_augment"),
+        (["--mixup_alpha", "-1"], "mixup_alpha"),
+        (["--crop_pct", "2"], "crop_pct"),
+        (["--shuffle_buffer_size", "0"], "shuffle_buffer_size"),
+        (["--streaming"], "streaming"),
+        (["--optim", "adamm"], "adamm"),
+        (["--eval_num_iterations", "0"], "eval_num_iterations"),
+        (["--eval_num_iterations", "9", "--config_overrides", '{"lora_rank": 2}'], "must not exceed the 8 iterations"),
+        (["--eval_num_iterations", "4", "--do_eval", "false", "--eval_strategy", "no"], "goes with `--do_eval`"),
+        (["--extension", "recipe.yaml"], "extension"),
     ],
     ids=str,
 )
@@ -160,6 +213,31 @@ def test_mistakes_stop_before_training(main, flags, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         main([str(RECIPE), "--output_dir", str(tmp_path / "out"), *flags])
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_data_without_images_stop_before_training(main, tmp_path):
+    flags = ["--config_name", "imagenet-small", "--config_overrides", TINY, "--do_train", "--use_cpu"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--train_dir", str(tmp_path / "train")]
+    with pytest.raises(ValueError, match="`--train_dir` must be a folder"):
+        main(flags)
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match="must hold images"):
+        main(flags)
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "cat" / "0.png")
+    with pytest.raises(ValueError, match="label_column_name"):  # no folders to tell classes by
+        main(flags)
+    (tmp_path / "train" / "dog").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "dog" / "0.png")
+    with pytest.raises(ValueError, match=r"`--train_val_split` 0\.15 of the 2 training images"):
+        main(flags)
+    (tmp_path / "broken.yaml").write_text("a: [")
+    for recipe in ("nowhere.yaml", "broken.yaml"):
+        with pytest.raises(ValueError, match=f"{recipe} cannot be read"):
+            main([str(tmp_path / recipe)])
+    image_data = importlib.import_module("image_data")
+    empty = image_data.Dataset.from_dict({"image": [], "label": []})
+    with pytest.raises(ValueError, match="'train' of the data set is empty"):
+        image_data.check_columns("train", empty, image_data.ImageDataArguments(dataset_name="digits"))
 
 
 def test_recipes(main, tmp_path):
@@ -219,7 +297,7 @@ def test_baselines_run_through_the_same_command(main, model_type, tmp_path, caps
     assert ("derived from no energy" in capsys.readouterr().out) == (model_type == "transformer")
 
 
-def test_an_energy_from_outside_trains_as_contributing_says(tmp_path):
+def test_an_energy_from_outside_trains_as_contributing_says(main, monkeypatch, tmp_path):
     """Follow the text: the file, its direction against autograd, the command."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (source,) = re.findall(r"<!-- file: my_energy.py -->\n```python\n(.*?)```", text, flags=re.DOTALL)
@@ -228,33 +306,25 @@ def test_an_energy_from_outside_trains_as_contributing_says(tmp_path):
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:2] == [".venv/bin/python", "scripts/run_image_classification.py"]
     flags = [str(RECIPE) if word.endswith("digits.yaml") else word for word in words[2:]]
-    flags += ["--num_train_epochs", "1", "--max_train_samples", "64", "--max_eval_samples", "20"]
-    finished = run(*flags, cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
+    flags += ["--num_train_epochs", "1", "--max_train_samples", "64", "--max_eval_samples", "20", "--use_cpu"]
+    monkeypatch.chdir(tmp_path)
+    assert in_a_process(lambda: main(flags)) == 0
     saved = tmp_path / "outputs" / "quadratic"
     config = json.loads((saved / "config.json").read_text())
     assert config["attention_energy"] == "quadratic" and config["hidden_size"] == 96  # the recipe's overrides hold too
 
-    check = """
-import runpy, sys, torch
-from modeling_hyperset import HyperSETForImageClassification
+    def check():
+        with pytest.raises(ValueError, match="'quadratic'"):
+            HyperSETForImageClassification.from_pretrained(saved)
+        runpy.run_path("my_energy.py")
+        model = HyperSETForImageClassification.from_pretrained(saved)
+        energy = model.hyperset.layers[0].attention.energy
+        tokens = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
+        for mask in (None, torch.tensor([[True] * 5, [True, False, True, False, False]])):
+            (gradient,) = torch.autograd.grad(energy.value(tokens, mask).sum(), tokens)
+            torch.testing.assert_close(energy.direction(tokens, tokens, tokens, mask)[0], -gradient)
 
-try:
-    HyperSETForImageClassification.from_pretrained(sys.argv[1])
-    sys.exit("loads without the file")
-except ValueError as error:
-    assert "'quadratic'" in str(error)
-runpy.run_path("my_energy.py")
-model = HyperSETForImageClassification.from_pretrained(sys.argv[1])
-energy = model.hyperset.layers[0].attention.energy
-tokens = torch.randn(2, 3, 5, 8, dtype=torch.float64, requires_grad=True)
-for mask in (None, torch.tensor([[True] * 5, [True, False, True, False, False]])):
-    (gradient,) = torch.autograd.grad(energy.value(tokens, mask).sum(), tokens)
-    torch.testing.assert_close(energy.direction(tokens, tokens, tokens, mask)[0], -gradient)
-"""
-    command = [sys.executable, "-c", check, str(saved)]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    assert in_a_process(check) == 0
 
 
 @pytest.mark.slow
