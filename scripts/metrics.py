@@ -64,10 +64,14 @@ class F1(ScriptMetric):
     description = "Harmonic mean of precision and recall, over classes and (multi-label) over all decisions."
 
     def _compute(self, predictions, references) -> Scores:
+        several = self.config_name == "multilabel"
+        single_column = several and np.shape(references)[1] == 1  # to scikit-learn that is two classes, not one label
+
         def f1(average):
+            average = "binary" if single_column else average
             return float(sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0))
 
-        return ({"f1": f1("micro")} if self.config_name == "multilabel" else {}) | {"f1_macro": f1("macro")}
+        return ({"f1": f1("micro")} if several else {}) | {"f1_macro": f1("macro")}
 
 
 class MeanSquaredError(ScriptMetric):
