@@ -16,7 +16,7 @@ from metrics import MULTI_LABEL, REGRESSION, decide, make_compute_metrics
 from text_data import LabelSpace, TextDataArguments, encode_labels, hold_out, load_texts, tokenize
 from text_tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from training import ScriptTrainingArguments, check_splits, run
-from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, set_seed
+from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, set_seed
 
 
 def build_model(arguments: TextModelArguments, config):
@@ -59,15 +59,20 @@ def main(arguments: list[str] | None = None) -> None:
     do_train, do_eval, do_predict = (
         getattr(training_arguments, f"do_{what}") for what in ("train", "eval", "predict")
     )
+    if not (do_train or do_eval or do_predict):
+        raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
 
-    checkpoint = load_config(model_arguments) if model_arguments.model_name_or_path is not None else None
+    checkpoint = None
+    if model_arguments.model_name_or_path is not None:
+        load_config(model_arguments)
+        checkpoint = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
     with training_arguments.main_process_first(desc="reading the texts"):
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         splits, labels = encode_labels(
             splits, data_arguments, checkpoint, do_train, model_arguments.ignore_mismatched_sizes
         )
         splits = hold_out(splits, data_arguments, training_arguments.seed, do_eval)
-    if do_train or do_eval or not do_predict:
+    if do_train or do_eval:
         check_splits(training_arguments, splits)
     compute_metrics = make_compute_metrics(labels.problem_type, data_arguments.metric_name, len(labels.names))
 

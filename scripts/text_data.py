@@ -144,7 +144,9 @@ def read(arguments: TextDataArguments, hub_options: dict[str, Any]) -> dict[str,
         try:
             data = load_dataset(reader, data_files={split: path}, cache_dir=cache_dir, **options)
         except Exception as error:  # readers raise errors of their own libraries
-            raise ValueError(f"`--{split}_file` {path!r} cannot be read: {error.__cause__ or error}") from error
+            raise ValueError(
+                f"`--{split}_file` {path!r} is empty or cannot be read: {error.__cause__ or error}"
+            ) from error
         splits[split] = data[split]
     return splits
 
@@ -323,11 +325,14 @@ def hold_out(splits: dict[str, Dataset], arguments: TextDataArguments, seed: int
     """
     if do_eval and "eval" not in splits and "train" in splits:
         train, column = splits["train"], None
+        if len(train) < 2:
+            raise ValueError("There is one text alone: none of it can be held out for evaluation.")
+        held_out = min(max(round(len(train) * arguments.train_val_split), 1), len(train) - 1)
         if isinstance(train.features["label"], ClassLabel):
             counts = Counter(train["label"])
-            enough = round(len(train) * min(arguments.train_val_split, 1 - arguments.train_val_split)) >= len(counts)
-            column = "label" if min(counts.values()) > 1 and enough else None
-        parts = train.train_test_split(arguments.train_val_split, seed=seed, stratify_by_column=column)
+            smallest = min(held_out, len(train) - held_out)
+            column = "label" if min(counts.values()) > 1 and smallest >= len(counts) else None
+        parts = train.train_test_split(held_out, seed=seed, stratify_by_column=column)
         splits = splits | {"train": parts["train"], "eval": parts["test"]}
     limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
     for name, limit in limits.items():
