@@ -5,6 +5,7 @@ import csv
 import importlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
 
 
@@ -34,7 +36,15 @@ def scripts():
     """The script's modules, to call in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "scripts")
-        names = ("run_text_classification", "text_data", "text_tokenizer", "common", "training")
+        names = (
+            "run_text_classification",
+            "text_data",
+            "text_labels",
+            "text_tokenizer",
+            "text_trainer",
+            "common",
+            "training",
+        )
         yield {name: importlib.import_module(name) for name in names}
 
 
@@ -375,7 +385,7 @@ LABELS = st.one_of(
 def test_classes_are_the_labels_in_order(scripts, labels):
     data = scripts["text_data"]
     split = data.Dataset.from_dict({"text": ["a"] * len(labels), "label": labels})
-    encoded, space = data.encode_labels({"train": split}, data.TextDataArguments(dataset_name="x"))
+    encoded, space = scripts["text_labels"].encode_labels({"train": split}, data.TextDataArguments(dataset_name="x"))
     assert [space.names[index] for index in encoded["train"]["label"]] == [str(label) for label in labels]
     whole = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
     assert not whole or list(space.names) == [str(label) for label in sorted(set(labels))]
@@ -391,10 +401,47 @@ def test_held_out_texts_are_no_training_texts(scripts, per_class, classes, share
         {"text": list(map(str, range(count))), "label": [i % classes for i in range(count)]}
     )
     arguments = data.TextDataArguments(dataset_name="x", train_val_split=share)
-    encoded, _ = data.encode_labels({"train": split}, arguments)
+    encoded, _ = scripts["text_labels"].encode_labels({"train": split}, arguments)
     parts = data.hold_out(encoded, arguments, seed=0, do_eval=True)
     assert sorted(map(int, [*parts["train"]["text"], *parts["eval"]["text"]])) == list(range(count))
     assert len(parts["eval"]) == pytest.approx(count * share, abs=1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 8))
+def test_groups_by_length(scripts, lengths, batch_size):
+    """Every text once, the longest in the first whole batch, in an order of their own in every epoch."""
+    sampler = scripts["text_trainer"].LengthGroups(batch_size, lengths, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        torch.rand(epoch)  # the global random numbers do not matter
+        orders.append(list(sampler))
+    assert orders[0] == orders[2] and sorted(orders[0]) == list(range(len(lengths)))
+    assert len(lengths) < 20 or batch_size > 1 or orders[0] != orders[1]
+    if len(lengths) >= batch_size:
+        assert max(lengths) in [lengths[index] for index in orders[0][:batch_size]]
+
+
+@pytest.mark.parametrize("step", [5, 10])
+def test_a_resumed_run_ends_with_the_same_weights(run, files, tmp_path, step):
+    """With batches by length and dropout, from within an epoch of 8 steps and within the next."""
+    overrides = {"config_overrides": TINY | {"embedding_dropout": 0.3}, "train_file": files["train_file"]}
+    options = overrides | {"do_train": True, "max_steps": 18, "per_device_train_batch_size": 40}
+    options |= {"train_sampling_strategy": "group_by_length", "save_strategy": "steps", "save_steps": 5}
+    whole = run(tmp_path / "whole", **options)
+    folder = tmp_path / "resumed"
+    shutil.copytree(whole / f"checkpoint-{step}", folder / f"checkpoint-{step}")
+    run(folder, resume_from_checkpoint=True, **options)
+    weights = [load_file(path / "model.safetensors") for path in (whole, folder)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_predictions_are_in_the_order_of_the_data(run, trained, files, tmp_path):
+    options = {"test_file": files["test_file"], "do_predict": True, "train_sampling_strategy": "group_by_length"}
+    run(tmp_path, model_name_or_path=trained, per_device_eval_batch_size=4, **options)
+    predictions = (tmp_path / "predict_results.txt").read_text()
+    assert predictions == (trained / "predict_results.txt").read_text()
 
 
 def test_the_papers_recipe(scripts):
