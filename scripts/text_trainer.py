@@ -64,8 +64,9 @@ class TextTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        sampler = LengthGroups(batch_size, list(map(len, train_dataset["input_ids"])), seed)
+        # What one step of all processes takes together is alike, so that none waits for another's long texts.
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        sampler = LengthGroups(together, list(map(len, train_dataset["input_ids"])), seed)
         self.remove_callback(EpochSetter)
         self.add_callback(EpochSetter(sampler))
         return sampler

@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -437,6 +439,40 @@ def test_a_resumed_run_ends_with_the_same_weights(run, files, tmp_path, step):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+def curve(folder: Path) -> list[float]:
+    """The loss that was logged at each step."""
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+BATCHES = {"train_sampling_strategy": "group_by_length", "num_train_epochs": 2, "logging_steps": 1, "do_train": True}
+
+
+def test_accumulated_gradients_give_the_curve_of_one_batch(run, files, tmp_path):
+    options = BATCHES | {"train_file": files["train_file"]}
+    whole = run(tmp_path / "whole", per_device_train_batch_size=40, **options)
+    parts = run(tmp_path / "parts", per_device_train_batch_size=10, gradient_accumulation_steps=4, **options)
+    assert len(curve(whole)) == 16 and curve(parts) == pytest.approx(curve(whole), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_curve_of_one(run, files, tmp_path):
+    """With dropout off; each process reads texts of its own, of similar lengths."""
+    options = BATCHES | {"train_file": files["train_file"], "do_eval": True, "validation_file": files["test_file"]}
+    one = run(tmp_path / "one", per_device_train_batch_size=40, **options)
+    options |= {"config_name": "yelp-small", "config_overrides": TINY, "train_tokenizer": 320, "max_seq_length": 32}
+    options |= {"learning_rate": 0.02, "save_strategy": "no", "report_to": "none", "use_cpu": True}
+    options |= {"per_device_train_batch_size": 20, "ddp_backend": "gloo", "output_dir": tmp_path / "two"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    script = ROOT / "scripts" / "run_text_classification.py"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command += [str(script), *flags_of(options)]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert curve(tmp_path / "two") == pytest.approx(curve(one), rel=1e-3)
+    assert results(tmp_path / "two")["eval_loss"] == pytest.approx(results(one)["eval_loss"], rel=1e-2)
+
+
 def test_predictions_are_in_the_order_of_the_data(run, trained, files, tmp_path):
     options = {"test_file": files["test_file"], "do_predict": True, "train_sampling_strategy": "group_by_length"}
     run(tmp_path, model_name_or_path=trained, per_device_eval_batch_size=4, **options)
@@ -459,3 +495,38 @@ def test_the_papers_recipe(scripts):
     assert (training.lr_scheduler_type, training.lr_scheduler_kwargs) == ("cosine_with_min_lr", {"min_lr": 1e-5})
     assert training.get_warmup_steps(1000) == 500  # 5 of the 10 epochs
     assert training.max_grad_norm == 0.0 and training.label_smoothing_factor == 0.0
+
+
+needs_reviews = pytest.mark.skipif(
+    not (REVIEWS / "train.csv").is_file(), reason="no review sentences; HYPERSET_REVIEWS may name their folder"
+)
+
+
+def recipe_flags(folder: Path, **options) -> list[str]:
+    """The reviews recipe, on the files at hand."""
+    files = {"train_file": REVIEWS / "train.csv", "validation_file": REVIEWS / "test.csv"}
+    common = {"output_dir": folder, "cache_dir": folder / "cache", "use_cpu": True, "report_to": "none"}
+    return [str(RECIPES / "reviews.yaml"), *flags_of(files | common | {"disable_tqdm": True} | options)]
+
+
+@needs_reviews
+@pytest.mark.parametrize("model_type", ["hyperset", "transformer"])
+def test_the_reviews_recipe_runs(scripts, tmp_path, model_type):
+    options = {"max_train_samples": 128, "max_eval_samples": 64, "num_train_epochs": 1, "train_tokenizer": 400}
+    metrics = scripts["run_text_classification"].main(recipe_flags(tmp_path, model_type=model_type, **options))
+    assert {"eval_accuracy", "eval_12_iterations_accuracy"} <= metrics.keys()
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["layer_type"], config["num_hidden_layers"], config["num_iterations"]) == (model_type, 1, 6)
+    assert list(config["label2id"]) == ["0", "1", "2", "3", "4"]
+
+
+@needs_reviews
+@pytest.mark.slow
+def test_the_reviews_recipe_beats_the_majority_by_12_points(scripts, tmp_path):
+    """A one-layer six-iteration model, at the trained depth and at twice that, trained within ten minutes."""
+    metrics = scripts["run_text_classification"].main(recipe_flags(tmp_path))
+    with (REVIEWS / "test.csv").open(encoding="utf-8") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    majority = max(labels.count(label) for label in set(labels)) / len(labels)
+    assert metrics["eval_accuracy"] >= majority + 0.12 and metrics["eval_12_iterations_accuracy"] >= majority + 0.12
+    assert results(tmp_path, "train")["train_runtime"] <= 600
