@@ -50,7 +50,9 @@ def read_data(
     checkpoint = None
     if model_arguments.model_name_or_path is not None:
         load_config(model_arguments)  # and its errors
-        checkpoint = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
+        config = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
+        if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+            checkpoint = config  # a pre-trained body alone has no labels of its own
     with training_arguments.main_process_first(desc="reading the texts"):
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         new_head = model_arguments.ignore_mismatched_sizes

@@ -85,6 +85,18 @@ def class_names(feature: Any, labels: Iterable) -> list[str]:
         return sorted(names)
 
 
+def has_no_labels(split: Dataset) -> bool:
+    """Whether the column of labels is empty from the first text to the last, as in the test sets of competitions."""
+    feature = split.features["label"]
+    nothing = (None, "", -1) if isinstance(feature, ClassLabel) else (None, "")
+    return not isinstance(feature, List) and all(value in nothing for value in split.unique("label"))
+
+
+def names_of(checkpoint: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of a checkpoint's labels, in the order of its logits."""
+    return tuple(checkpoint.id2label[index] for index in range(checkpoint.num_labels))
+
+
 def encode_labels(
     splits: dict[str, Dataset],
     arguments: TextDataArguments,
@@ -101,26 +113,18 @@ def encode_labels(
         `ValueError`: labels that are missing, that the training texts do not have, or that do not match the checkpoint (unless
             the model gets a `new_head`).
     """
-    labelled = [split for split in splits.values() if "label" in split.features]
+    if "predict" in splits and "label" in splits["predict"].features and has_no_labels(splits["predict"]):
+        splits = splits | {"predict": splits["predict"].remove_columns("label")}
+    labelled = {name: split for name, split in splits.items() if "label" in split.features}
     if not labelled:
         if checkpoint is None:
             raise ValueError("There are no labels to learn from.")
-        names = [checkpoint.id2label[index] for index in range(checkpoint.num_labels)]
         kind = checkpoint.problem_type or (REGRESSION if checkpoint.num_labels == 1 else SINGLE_LABEL)
-        return splits, LabelSpace(kind, tuple(names))
-    feature = labelled[0].features["label"]
+        return splits, LabelSpace(kind, names_of(checkpoint))
+    feature = next(iter(labelled.values())).features["label"]
     problem_type = problem_type_of(feature, arguments)
-    labels = {
-        name: read_labels(split, problem_type, arguments.label_delimiter)
-        for name, split in splits.items()
-        if "label" in split.features
-    }
-    if "predict" in labels and all(label is None for label in labels["predict"]):
-        labels.pop("predict")
-        splits = splits | {"predict": splits["predict"].remove_columns("label")}
-    names = ["LABEL_0"]
-    if problem_type != REGRESSION:
-        names = class_names(feature, next(iter(labels.values()), []))
+    labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
+    names = ["LABEL_0"] if problem_type == REGRESSION else class_names(feature, next(iter(labels.values())))
     space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
     encoded = {name: add_labels(name, splits[name], values, space) for name, values in labels.items()}
     return splits | encoded, space
@@ -134,10 +138,10 @@ def match_checkpoint(
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:
         return space
-    names = tuple(checkpoint.id2label[index] for index in range(checkpoint.num_labels))
+    names = names_of(checkpoint)
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
         raise ValueError(f"The checkpoint is for {checkpoint.problem_type}, the labels are for {space.problem_type}.")
-    unnamed = names == tuple(f"LABEL_{index}" for index in range(len(names)))
+    unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
     if set(space.names) == set(names) or not (do_train or unnamed):
         return LabelSpace(space.problem_type, names)
     if len(space.names) != len(names) and not (do_train and new_head):

@@ -16,7 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
+
+from modeling_hyperset import HyperSETForMaskedLM
 
 
 ROOT = Path(__file__).parents[1]
@@ -178,11 +180,13 @@ def test_evaluation_alone_repeats_the_training_runs(run, trained, files, tmp_pat
 
 def test_prediction_alone_needs_no_labels(run, trained, files, tmp_path):
     rows = [{"text": row["text"]} for row in csv.DictReader(Path(files["test_file"]).open())]
-    options = {"test_file": write_rows(tmp_path / "t.json", rows), "do_predict": True, "max_predict_samples": 10}
-    run(tmp_path / "out", model_name_or_path=trained, **options)
-    lines = (tmp_path / "out" / "predict_results.txt").read_text().splitlines()
-    assert lines == (trained / "predict_results.txt").read_text().splitlines()[:11]
-    assert "predict_accuracy" not in results(tmp_path / "out", "predict")
+    for name, column in (("t.json", {}), ("t.csv", {"label": ""}), ("t.jsonl", {"label": None})):
+        path = write_rows(tmp_path / name, [row | column for row in rows])
+        out = tmp_path / f"out-{name}"
+        run(out, model_name_or_path=trained, test_file=path, do_predict=True, max_predict_samples=10)
+        lines = (out / "predict_results.txt").read_text().splitlines()
+        assert lines == (trained / "predict_results.txt").read_text().splitlines()[:11]
+        assert "predict_accuracy" not in results(out, "predict")
 
 
 def test_fine_tuning(run, trained, files, tmp_path):
@@ -206,6 +210,20 @@ def test_fine_tuning(run, trained, files, tmp_path):
     for name, value in model.hyperset.state_dict().items():
         assert torch.equal(value, body[trained]["hyperset." + name]), name
     assert "fine-tuned version of" in (tmp_path / "three" / "README.md").read_text()
+
+
+def test_fine_tuning_of_a_body_without_a_head(run, trained, tmp_path):
+    """What masked language modelling trained has no labels: any number of them will do."""
+    config = AutoConfig.from_pretrained(trained)
+    body = HyperSETForMaskedLM(type(config).from_dict(config.to_dict() | {"num_labels": 2}))
+    body.save_pretrained(tmp_path / "body")
+    AutoTokenizer.from_pretrained(trained).save_pretrained(tmp_path / "body")
+    rows = [row | {"label": index % 3} for index, row in enumerate(reviews(32, 5))]
+    options = {"train_file": write_rows(tmp_path / "t.csv", rows), "do_train": True, "learning_rate": 0.0}
+    folder = run(tmp_path / "out", model_name_or_path=tmp_path / "body", **options)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.config.num_labels == 3
+    assert all(torch.equal(v, body.hyperset.state_dict()[k]) for k, v in model.hyperset.state_dict().items())
 
 
 def test_regression(run, tmp_path):
@@ -365,6 +383,9 @@ def test_a_checkpoint_that_does_not_fit(run, trained, files, tmp_path):
         run(tmp_path / "out", validation_file=path, **options)
     path = write_rows(tmp_path / "m.jsonl", [{"text": "a", "label": ["good", "bad"]}])
     with pytest.raises(ValueError, match=r"single_label_classification.*multi_label_classification"):
+        run(tmp_path / "out", validation_file=path, **options)
+    path = write_rows(tmp_path / "r.jsonl", [{"text": "a", "label": 0.5}])
+    with pytest.raises(ValueError, match=r"single_label_classification.*regression"):
         run(tmp_path / "out", validation_file=path, **options)
     vocabulary = {f"[{name}]": index for index, name in enumerate(("PAD", "UNK", "CLS", "SEP", "MASK"))}
     BertTokenizer(vocab=vocabulary | {f"w{i}": 5 + i for i in range(400)}).save_pretrained(tmp_path / "big")
