@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from common import check_login, pushing
+from model_card import write_card
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -21,8 +23,14 @@ class ScriptTrainingArguments(TrainingArguments):
         },
     )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes into `training_args.bin`, which is pushed: not the token."""
+        return self.__dict__ | {"hub_token": None}
+
     def __post_init__(self):
         super().__post_init__()
+        if self.push_to_hub and self.process_index == 0:
+            check_login(self.hub_token)
         if self.eval_num_iterations is not None and any(depth < 1 for depth in self.eval_num_iterations):
             raise ValueError(f"`--eval_num_iterations` must be positive, got {self.eval_num_iterations}.")
 
@@ -53,16 +61,16 @@ def depth(model: PreTrainedModel, num_iterations: int):
 def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     """
     Train (or resume) and evaluate as the trainer's arguments say; save the model, its processor and the metrics in
-    `output_dir` with a model card that says `card` (the arguments of `Trainer.create_model_card`), and push them if asked to.
+    `output_dir` with a model card that says `card` (the keywords of [`model_card.write_card`]), and push them if asked to.
 
     Returns:
         The metrics of the evaluation: at the trained number of iterations by the names Trainer gives them, such as
         `eval_accuracy`, at any other with its number, such as `eval_16_iterations_accuracy`.
     """
-    arguments, model = trainer.args, trainer.model
+    arguments = trainer.args
     if arguments.do_train:
         metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # which does not push: that comes once, at the end, with the card
         trainer.save_state()
         trainer.log_metrics("train", metrics)
         trainer.save_metrics("train", metrics)
@@ -71,12 +79,13 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         metrics = evaluate_depths(trainer)
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
-    if "finetuned_from" not in card:
-        model.config.name_or_path = arguments.output_dir  # it comes from nowhere else: "trained from scratch"
+    # Whatever pushes writes this card, instead of Trainer's own.
+    trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)
     if arguments.push_to_hub:
-        trainer.push_to_hub(**card)
+        with pushing(arguments.output_dir, trainer.hub_model_id):
+            trainer.push_to_hub()
     else:
-        trainer.create_model_card(**card)
+        trainer.create_model_card()
     return metrics
 
 
