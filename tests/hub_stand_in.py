@@ -94,12 +94,14 @@ class HubStandIn:
         repositories (`dict[str, Repository]`): What was pushed.
         requests (`list[str]`): Method and path of every request, in order.
         unknown (`list[str]`): Those that no route answers.
+        expires_after (`str`): The request, a line of `requests`, with which the token is taken back, if any.
         expired (`bool`): Whether the token has been taken back.
     """
 
     def __init__(self):
         self.repositories: dict[str, Repository] = {}
-        self.requests, self.unknown, self.expired = [], [], False
+        self.requests, self.unknown = [], []
+        self.expires_after, self.expired = None, False
         self.uploads: dict[str, bytes] = {}  # LFS objects by their SHA-256
         self.lock = threading.RLock()
 
@@ -118,9 +120,7 @@ class HubStandIn:
 
     def environment(self, home: Path, token: str | None = TOKEN) -> dict[str, str]:
         """The environment of a process that takes this for the Hub, with its caches and its login in `home` alone."""
-        kept = {
-            name: value for name, value in environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))
-        }
+        kept = {name: environ[name] for name in ("PATH", "TMPDIR", "LANG", "LD_LIBRARY_PATH") if name in environ}
         # Where the process may find a proxy for the outside, loopback is not outside.
         own = {
             "HF_ENDPOINT": self.url,
@@ -129,7 +129,7 @@ class HubStandIn:
             "NO_PROXY": "*",
             "no_proxy": "*",
         }
-        own |= {"HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "2"}
+        own |= {"HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "2", "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
         return kept | own | ({"HF_TOKEN": token} if token else {})
 
     def files(self, repo: str) -> dict[str, bytes]:
@@ -153,7 +153,9 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 for pattern, route in ROUTES:
                     if match := re.fullmatch(pattern, line):
-                        return route(self, **match.groupdict())
+                        route(self, **match.groupdict())
+                        self.hub.expired |= line == self.hub.expires_after
+                        return
                 self.hub.unknown.append(line)
                 raise Refusal(501, f"The stand-in of the Hub has no answer to {line}.")
             except Refusal as refusal:
@@ -238,6 +240,10 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.repositories[repo] = Repository(private)
         self.hub.repositories[repo].add("initial commit", {".gitattributes": File(GIT_ATTRIBUTES)})
         self.answer(answer)
+
+    def agents(self):
+        """Which tools call, as the command `hf` asks for its statistics: none that it need tell."""
+        self.answer({})
 
     def validate(self):
         request = json.loads(self.body)
@@ -381,6 +387,7 @@ ROUTES = [
     (r"GET /api/whoami-v2", Handler.whoami),
     (r"POST /api/repos/create", Handler.create),
     (r"POST /api/validate-yaml", Handler.validate),
+    (r"GET /api/agent-harnesses", Handler.agents),
     (rf"POST /api/models/{NAME}/preupload/(?P<revision>.+)", Handler.preupload),
     (rf"POST /api/models/{NAME}/commit/(?P<revision>.+)", Handler.commit),
     (rf"GET /api/models/{NAME}/refs", Handler.refs),
