@@ -13,10 +13,10 @@ import transformers
 import yaml
 from common import write_whole
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from transformers import PreTrainedModel, Trainer
+from transformers import Trainer
 from transformers.modelcard import TASK_TAG_TO_NAME_MAPPING, extract_hyperparameters_from_trainer
 
-from modeling_hyperset import HyperSETPreTrainedModel
+from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES
 
 
@@ -25,6 +25,7 @@ LICENSE = "apache-2.0"
 # What Trainer measures of itself rather than of the model.
 TIMINGS = re.compile(r"runtime|.*_per_second|.*_time|num_input_tokens_seen")
 OPTIMIZER_SETTINGS = ("betas", "eps", "momentum")
+TASKS = TASK_TAG_TO_NAME_MAPPING | {"image-to-image": "Image-to-Image"}  # of the Hub
 METRIC = re.compile(r"eval_(?:(\d+)_iterations_)?(.+)")
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -84,15 +85,15 @@ def write_card(
     """
     if not trainer.is_world_process_zero():
         return
-    arguments, model = trainer.args, trainer.accelerator.unwrap_model(trainer.model)
+    arguments, model = trainer.args, loadable(trainer.accelerator.unwrap_model(trainer.model))
     repository = getattr(trainer, "hub_model_id", None) or arguments.hub_model_id
     name = model_name or Path(repository or arguments.output_dir).name
-    rows = measured(metrics, getattr(model.config, "num_iterations", None))
+    rows = measured(metrics, trained_depth(model))
     on_hub = as_list(dataset_tags) if dataset_tags else [dataset] if is_on_hub(dataset) else []
     data = ModelCardData(
         language=language,
-        library_name="transformers",
-        pipeline_tag=next((task for task in as_list(tasks) if task in TASK_TAG_TO_NAME_MAPPING), None),
+        library_name=library(model) or "transformers",
+        pipeline_tag=next((task for task in as_list(tasks) if task in TASKS), None),
         tags=[*as_list(tags), *(getattr(model, "model_tags", None) or []), "generated_from_trainer"],
         datasets=on_hub or None,
         metrics=list(dict.fromkeys(metric for _, metric, _ in rows if metric != "loss")) or None,
@@ -105,13 +106,13 @@ def write_card(
         metadata=data.to_yaml(),
         name=name,
         model_class=type(model).__name__,
-        parameters=model.num_parameters(),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         origin=describe_origin(finetuned_from),
         data=describe_data(trainer, dataset),
         family=describe_family(model),
-        results=describe_results(trainer, rows),
+        results=describe_results(trainer, rows, trained_depth(model)),
         use=usage(model, repository if arguments.push_to_hub else arguments.output_dir),
-        use_note=USE_NOTE if isinstance(model, HyperSETPreTrainedModel) else "",
+        use_note=USE_NOTE if is_ours(model) else "",
         command=describe_command(getattr(arguments, "command", None)),
         hyperparameters=hyperparameters(trainer),
         versions=", ".join(f"{library.__name__} {library.__version__}" for library in VERSIONS),
@@ -124,6 +125,27 @@ USE_NOTE = """
 `trust_remote_code=True` runs the code in this repository; it is not needed where `modeling_hyperset` is installed and imported.
 Any call takes `num_iterations=` to run the model at another depth.
 """
+
+
+def loadable(model: torch.nn.Module) -> torch.nn.Module:
+    """The outermost module with a `from_pretrained`: the model itself, unless it is wrapped for training."""
+    return next((module for module in model.modules() if hasattr(module, "from_pretrained")), model)
+
+
+def is_ours(model: torch.nn.Module) -> bool:
+    """Whether a model is of this package, or of the copy of its code that a checkpoint carries."""
+    return getattr(getattr(model, "config", None), "model_type", None) == HyperSETConfig.model_type
+
+
+def trained_depth(model: torch.nn.Module) -> int | None:
+    """The iterations of each layer in training, of a model that iterates."""
+    return getattr(getattr(model, "config", None), "num_iterations", None)
+
+
+def library(model: torch.nn.Module) -> str | None:
+    """Whose class a model is, if it is transformers' or diffusers' own."""
+    package = type(model).__module__.partition(".")[0]
+    return package if package in ("transformers", "diffusers") else None
 
 
 def as_list(value: str | list[str] | tuple[str, ...] | None) -> list[str]:
@@ -174,7 +196,7 @@ def evaluation_results(
     split = str(getattr(trainer.eval_dataset, "split", None))
     shared = {
         "task_type": task,
-        "task_name": TASK_TAG_TO_NAME_MAPPING.get(task, task.replace("-", " ").capitalize()),
+        "task_name": TASKS.get(task, task.replace("-", " ").capitalize()),
         "dataset_type": kind,
         "dataset_name": dataset or kind,
         "dataset_config": config,
@@ -202,16 +224,16 @@ def describe_data(trainer: Trainer, dataset: str | None) -> str:
     text = f"the {dataset} dataset" if dataset else "local data"
     counts = []
     for verb, data in (("trained", trainer.train_dataset), ("evaluated", trainer.eval_dataset)):
-        if data is not None and hasattr(data, "__len__"):
+        if hasattr(data, "__len__") and not isinstance(data, dict):
             counts.append(f"{verb} on {len(data):,} samples")
     return f"{text} ({', '.join(counts)})" if counts else text
 
 
-def describe_family(model: PreTrainedModel) -> str:
+def describe_family(model: torch.nn.Module) -> str:
     """What kind of model this is, for those of this package."""
-    config = model.config
-    if not isinstance(model, HyperSETPreTrainedModel):
+    if not is_ours(model):
         return ""
+    config = model.config
     if config.layer_type != "hyperset":
         return f"\nIts layers are of type `{config.layer_type}`, a baseline of the Hyper-SET family.\n"
     return f"""
@@ -221,13 +243,12 @@ feedforward energy on the hypersphere. Distinct layers: {config.num_hidden_layer
 """
 
 
-def describe_results(trainer: Trainer, rows: list[tuple[int | None, str, float]]) -> str:
+def describe_results(trainer: Trainer, rows: list[tuple[int | None, str, float]], trained: int | None) -> str:
     """A table with a line per depth, or that nothing was measured."""
     if not rows:
         return "\nNothing was measured.\n"
     names = list(dict.fromkeys(metric for _, metric, _ in rows))
     depths = list(dict.fromkeys(depth for depth, _, _ in rows))
-    trained = getattr(trainer.model.config, "num_iterations", None)
     values = {(depth, metric): value for depth, metric, value in rows}
     lines = [["iterations", *names], ["---"] * (len(names) + 1)]
     for depth in depths:
@@ -244,14 +265,14 @@ better than they would be on data that chose nothing.
     return f"\nOn the evaluation split:\n\n{table}\n{chosen}"
 
 
-def usage(model: PreTrainedModel, location: str) -> str:
+def usage(model: torch.nn.Module, location: str) -> str:
     """Code that loads the model."""
-    for auto_class, model_class in AUTO_CLASSES.items():
-        if type(model) is model_class:
-            call = f'{auto_class}.from_pretrained("{location}", trust_remote_code=True)'
-            return f"from transformers import {auto_class}\n\nmodel = {call}"
-    name = type(model).__name__
-    return f'from transformers import {name}\n\nmodel = {name}.from_pretrained("{location}")'
+    package, name, options = library(model), type(model).__name__, ""
+    if is_ours(model):
+        package, options = "transformers", ", trust_remote_code=True"
+        name = next(auto_class for auto_class, model_class in AUTO_CLASSES.items() if model_class.__name__ == name)
+    start = f"from {package} import {name}\n\n" if package else ""
+    return f'{start}model = {name}.from_pretrained("{location}"{options})'
 
 
 def describe_command(command: list[str] | None) -> str:
