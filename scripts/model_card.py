@@ -27,7 +27,7 @@ TIMINGS = re.compile(r"runtime|.*_per_second|.*_time|num_input_tokens_seen")
 OPTIMIZER_SETTINGS = ("betas", "eps", "momentum")
 TASKS = TASK_TAG_TO_NAME_MAPPING | {"image-to-image": "Image-to-Image"}  # of the Hub
 METRIC = re.compile(r"eval_(?:(\d+)_iterations_)?(.+)")
-REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", flags=re.ASCII)
 
 TEMPLATE = """---
 {metadata}
@@ -190,7 +190,7 @@ def evaluation_results(
 ) -> list[EvalResult]:
     """The model-index: a result per metric and depth, or none where the data have no name to go by."""
     builder = getattr(trainer.eval_dataset, "builder_name", None)  # "imagefolder", "csv", …
-    kind = on_hub[0] if on_hub else re.sub(r"[^\w.-]+", "-", Path(dataset).name) if dataset else builder
+    kind = on_hub[0] if on_hub else identifier(dataset) if dataset else builder
     if kind is None:
         return []
     split = str(getattr(trainer.eval_dataset, "split", None))
@@ -209,6 +209,11 @@ def evaluation_results(
         title += "" if depth is None else f" at {depth} iterations"
         results.append(EvalResult(**shared, **at_depth, metric_type=metric, metric_name=title, metric_value=value))
     return results
+
+
+def identifier(dataset: str) -> str:
+    """A data set that is not on the Hub, as the type that a model-index takes."""
+    return re.sub(r"[^\w-]+", "-", Path(dataset).name, flags=re.ASCII).strip("-") or "local"
 
 
 def describe_origin(finetuned_from: str | None) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 
 YAML_BLOCK = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", flags=re.DOTALL)
-REPOSITORY = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
+REPOSITORY = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", flags=re.ASCII)
 LICENSES = set(
     """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m
