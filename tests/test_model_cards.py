@@ -3,11 +3,13 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+import yaml
 from hub_card_rules import check_card
 from huggingface_hub import ModelCard
 from transformers import BertTokenizer, ViTImageProcessorPil
@@ -115,6 +117,28 @@ def test_the_model_is_what_the_card_says(name):
         "Citation",
     ):
         assert f"\n## {section}\n" in CARDS[name], section
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_training_command_is_what_the_card_says(name):
+    (command,) = blocks(CARDS[name], "bash")
+    words = shlex.split(command.replace("\\\n", " "))
+    script, recipe, *flags = words[next(index for index, word in enumerate(words) if word.endswith(".py")) :]
+    assert (ROOT / script).is_file(), script
+    settings = yaml.safe_load((ROOT / recipe).read_text(encoding="utf-8"))
+    assert settings["config_name"] == MODELS[name][0]
+    assert flags == [] or yaml.safe_load(flags[flags.index("--config_overrides") + 1]) == MODELS[name][1]
+    text = " ".join(CARDS[name].split())
+    batch = settings["per_device_train_batch_size"]
+    processes = int(words[words.index("--num_processes") + 1]) if "accelerate" in words else 1
+    assert f"{settings['num_train_epochs']} epochs" in text
+    assert f"batches of {batch * processes}" in text
+    assert f"β = ({settings['adam_beta1']}, {settings['adam_beta2']})" in text
+    (rate,) = re.findall(r"learning rate (?:that rises to|of) ([\de.-]+)", text)
+    (decay,) = re.findall(r"weight decay ([\de.-]+\d)", text)
+    assert float(rate) == settings["learning_rate"] and float(decay) == settings["weight_decay"]
+    for dataset in ModelCard(CARDS[name]).data.datasets or []:
+        assert settings["dataset_name"] == dataset
 
 
 def plain(cell: str) -> str:
