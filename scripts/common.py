@@ -1,18 +1,22 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """What the training scripts share: flags or a recipe file, configs by preset, and files that are never half-written."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import runpy
+import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig
 
 from modeling_hyperset import HyperSETConfig
@@ -86,15 +90,29 @@ class ModelArguments:
 def parse_arguments(dataclass_types: Sequence[type], arguments: Sequence[str] | None = None) -> tuple:
     """
     Parse flags, or a recipe: `script.py recipe.yaml [--flag value …]`, where flags win over the recipe and
-    `--config_overrides` adds to its overrides. A recipe is a YAML or JSON mapping from names of flags to values.
+    `--config_overrides` adds to its overrides. A recipe is a YAML or JSON mapping from names of flags to values. Each result
+    has the words of the command, without tokens of the Hub, as `command`, for the model card.
 
     Raises:
         `ValueError`: a flag or a key of the recipe that does not exist.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = [script_name(sys._getframe(1).f_code.co_filename), *map(str, arguments)]
     if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
         arguments = merge_overrides(recipe_flags(arguments[0], dataclass_types) + arguments[1:])
-    return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    parsed = HfArgumentParser(dataclass_types).parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    tokens = {getattr(item, name, None) for item in parsed for name in ("token", "hub_token")} - {None, ""}
+    for token in tokens:
+        command = [word.replace(token, "…") for word in command]
+    for item in parsed:
+        item.command = command
+    return parsed
+
+
+def script_name(file: str) -> str:
+    """A script as a command in the project's folder names it."""
+    path, root = Path(file).resolve(), Path(__file__).resolve().parents[1]
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
 def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
@@ -236,3 +254,33 @@ def write_whole(path: str | os.PathLike, write) -> None:
         if isinstance(error, OSError):
             raise OSError(f"Could not write {path}: {error}") from error
         raise
+
+
+def check_login(token: str | None = None) -> None:
+    """
+    Raises:
+        `ValueError`: there is no token to push to the Hub with, or the Hub does not know it.
+    """
+    try:
+        HfApi().whoami(token=token)
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        raise ValueError(f"Pushing to the Hub needs a login (`hf auth login`, or `HF_TOKEN`): {error}") from error
+
+
+@contextlib.contextmanager
+def pushing(folder: str | os.PathLike, repository: str) -> Iterator[None]:
+    """
+    Within it, the model in `folder` is uploaded.
+
+    Raises:
+        `RuntimeError`: the Hub did not take it. It says where the model lies and how to push it later.
+    """
+    try:
+        yield
+    except Exception as error:
+        later = shlex.join(
+            ["hf", "upload", repository, str(folder), ".", "--exclude", "checkpoint-*", "--exclude", "_*"]
+        )
+        raise RuntimeError(
+            f"The model is saved in {str(folder)!r}, but the Hub did not take it: {error}\nTo push it later: {later}"
+        ) from error

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from common import check_login, pushing
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import PreTrainedModel, ViTImageProcessorPil
 
@@ -154,14 +155,15 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     if parsed.private and not parsed.push_to_hub:
         parser.error("--private is of use with --push_to_hub only")
+    if parsed.push_to_hub:
+        check_login()
     model = convert(parsed.checkpoint, parsed.options, parsed.output_dir)
     print(f"{type(model).__name__} with {model.num_parameters():,} parameters saved in {parsed.output_dir}")
     if parsed.push_to_hub:
         api = HfApi()
-        api.create_repo(parsed.push_to_hub, private=parsed.private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=parsed.push_to_hub, folder_path=parsed.output_dir, commit_message="Add model"
-        )
+        with pushing(parsed.output_dir, parsed.push_to_hub):
+            repository = api.create_repo(parsed.push_to_hub, private=parsed.private, exist_ok=True).repo_id
+            commit = api.upload_folder(repo_id=repository, folder_path=parsed.output_dir, commit_message="Add model")
         print(f"Uploaded: {commit.commit_url}")
 
 

@@ -20,7 +20,8 @@ from checkpoints import (
     publish_model,
     writing,
 )
-from common import write_json, write_whole
+from common import check_login, pushing, write_json, write_whole
+from model_card import write_card
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -41,6 +42,10 @@ class ScriptTrainingArguments(TrainingArguments):
         },
     )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes into `training_args.bin`, which is pushed: not the token."""
+        return self.__dict__ | {"hub_token": None}
+
     def __post_init__(self):
         adam = self.optim == "adam"
         if adam:
@@ -48,6 +53,8 @@ class ScriptTrainingArguments(TrainingArguments):
         super().__post_init__()
         if adam:
             self.optim = "adam"
+        if self.push_to_hub and self.process_index == 0:
+            check_login(self.hub_token)
         if self.eval_num_iterations is not None and min(self.eval_num_iterations, default=0) < 1:
             raise ValueError(
                 f"`--eval_num_iterations` must be one or more positive numbers, got {self.eval_num_iterations}."
@@ -183,7 +190,7 @@ def depth(model: PreTrainedModel, num_iterations: int):
 def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     """
     Train (or resume) and evaluate as the trainer's arguments say; save the model, its processor and the metrics in
-    `output_dir` with a model card that says `card` (the arguments of `Trainer.create_model_card`), and push them if asked to.
+    `output_dir` with a model card that says `card` (the keywords of [`model_card.write_card`]), and push them if asked to.
 
     Returns:
         The metrics of the evaluation: at the trained number of iterations by the names Trainer gives them, such as
@@ -196,7 +203,7 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         if trainer.is_fsdp_enabled:
             # The model is saved whole; checkpoints are in shards.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # which does not push: that comes once, at the end, with the card
         trainer.save_state()
         trainer.log_metrics("train", metrics)
         trainer.save_metrics("train", metrics)
@@ -205,12 +212,13 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         metrics = evaluate_depths(trainer)
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
-    if "finetuned_from" not in card:
-        model.config.name_or_path = arguments.output_dir  # it comes from nowhere else: "trained from scratch"
+    # Whatever pushes writes this card, instead of Trainer's own.
+    trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)
     if arguments.push_to_hub:
-        trainer.push_to_hub(**card)
+        with pushing(arguments.output_dir, trainer.hub_model_id):
+            trainer.push_to_hub()
     else:
-        trainer.create_model_card(**card)
+        trainer.create_model_card()
     return metrics
 
 

@@ -72,24 +72,6 @@ def test_label_names_where_the_class_count_says_so(script, classes, size, first)
     assert script.build_processor(model, dataset).image_std != [0.5, 0.5, 0.5]
 
 
-def test_push_to_hub(script, tmp_path, monkeypatch, capsys):
-    calls = []
-
-    class Api:
-        def create_repo(self, repo_id, private, exist_ok):
-            calls.append(("create", repo_id, private, exist_ok))
-
-        def upload_folder(self, repo_id, folder_path, commit_message):
-            calls.append(("upload", repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
-            return type("Commit", (), {"commit_url": "the-url"})
-
-    monkeypatch.setattr(script, "HfApi", Api)
-    script.main([*flags("ic_hyperset", tmp_path / "out"), "--push_to_hub", "me/it", "--private"])
-    assert calls[0] == ("create", "me/it", True, True)
-    assert {"README.md", "config.json", "model.safetensors", "modeling_hyperset.py"} <= set(calls[1][2])
-    assert "the-url" in capsys.readouterr().out
-
-
 def test_mistakes_leave_nothing_behind(script, tmp_path):
     knobs = tmp_path / "knobs.json"
     good = json.loads((GOLDEN / "ic_hyperset" / "knobs.json").read_text())
