@@ -10,10 +10,12 @@ A recipe (YAML) takes the place of flags, and flags behind it win over it. At th
 puzzle is followed over the iterations and drawn.
 """
 
+from typing import Any
+
 import torch
 from common import ModelArguments, load_config, parse_arguments
 from sudoku_data import GENERATED, SudokuDataArguments, load_puzzles
-from sudoku_puzzles import SetEpoch, SudokuDataset
+from sudoku_puzzles import EpochSetter, SudokuDataset
 from sudoku_report import write_report
 from training import ScriptTrainingArguments, check_splits, run
 from transformers import AutoModelForTokenClassification, PreTrainedModel, Trainer, set_seed
@@ -63,14 +65,18 @@ def accuracies(prediction) -> dict[str, float]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    model_arguments, data_arguments, training_arguments = parse_arguments(
-        (ModelArguments, SudokuDataArguments, ScriptTrainingArguments), arguments
-    )
-    set_seed(training_arguments.seed)
+ARGUMENTS = (ModelArguments, SudokuDataArguments, ScriptTrainingArguments)
 
+
+def build_trainer(
+    model_arguments: ModelArguments,
+    data_arguments: SudokuDataArguments,
+    training_arguments: ScriptTrainingArguments,
+) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
+    set_seed(training_arguments.seed)
     wanted = [split for split in ("train", "eval") if getattr(training_arguments, f"do_{split}")]
-    with training_arguments.main_process_first(desc="generating or reading the puzzles"):
+    with training_arguments.main_process_first():  # one process generates or downloads, the others find it done
         data = load_puzzles(data_arguments, model_arguments.hub_options, wanted)
     check_splits(training_arguments, data)
     config = load_config(
@@ -79,21 +85,21 @@ def main(arguments: list[str] | None = None) -> None:
         label2id={digit: label for label, digit in enumerate(DIGITS)},
     )
     model = build_model(model_arguments, config)
-    print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {data}")
+    if training_arguments.process_index == 0:
+        print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {data}")
 
-    train_dataset = eval_dataset = None
+    train_dataset, callbacks = None, []
     if training_arguments.do_train:
         train_dataset = SudokuDataset(data["train"], training_arguments.seed if data_arguments.augment else None)
-    if training_arguments.do_eval:
-        eval_dataset = SudokuDataset(data["eval"])
+        callbacks = [EpochSetter(train_dataset)]
     trainer = Trainer(
         model=model,
         args=training_arguments,
         train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
+        eval_dataset=SudokuDataset(data["eval"]) if training_arguments.do_eval else None,
         compute_metrics=accuracies,
         preprocess_logits_for_metrics=most_likely,
-        callbacks=[SetEpoch(train_dataset)] if training_arguments.do_train else None,
+        callbacks=callbacks,
     )
     card = {"tasks": "token-classification", "tags": ["token-classification", "sudoku", "hyperset"]}
     if data_arguments.dataset_name is not None:
@@ -101,15 +107,23 @@ def main(arguments: list[str] | None = None) -> None:
         card["dataset"] = "generated Sudoku puzzles" if name == GENERATED else name
     if model_arguments.model_name_or_path is not None:
         card["finetuned_from"] = model_arguments.model_name_or_path
-    run(trainer, card)
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    model_arguments, data_arguments, training_arguments = parse_arguments(ARGUMENTS, arguments)
+    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
+    metrics = run(trainer, card)
 
     if training_arguments.do_eval and trainer.is_world_process_zero():
+        model = trainer.model
         if training_arguments.do_train:
             model = AutoModelForTokenClassification.from_pretrained(
                 training_arguments.output_dir, trust_remote_code=model_arguments.trust_remote_code
             ).to(training_arguments.device)
-        puzzle, solution = data["eval"].puzzles[0], data["eval"].solutions[0]
-        write_report(model, puzzle, solution, training_arguments.output_dir, training_arguments.eval_num_iterations)
+        write_report(model, trainer.eval_dataset.data, training_arguments)
+    return metrics
 
 
 if __name__ == "__main__":

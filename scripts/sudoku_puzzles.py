@@ -120,6 +120,10 @@ class SudokuDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
+    def set_epoch(self, epoch: int) -> None:
+        """What is read from now on is of this epoch."""
+        self.epoch.fill_(epoch)
+
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         puzzle, solution = self.data.puzzles[index], self.data.solutions[index]
         if self.augment_seed is not None:
@@ -130,11 +134,11 @@ class SudokuDataset(torch.utils.data.Dataset):
         return {"input_ids": input_ids, "labels": labels.masked_fill(input_ids != 0, -100)}
 
 
-class SetEpoch(TrainerCallback):
-    """Tell a data set which epoch begins."""
+class EpochSetter(TrainerCallback):
+    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
 
-    def __init__(self, dataset: SudokuDataset):
-        self.dataset = dataset
+    def __init__(self, data: SudokuDataset):
+        self.data = data
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.epoch.fill_(int(state.epoch or 0))
+        self.data.set_epoch(int(state.epoch or 0))

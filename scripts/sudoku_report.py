@@ -2,12 +2,13 @@
 """A Sudoku being solved over the iterations, as numbers and as a picture."""
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
 from common import write_json, write_whole
+from sudoku_puzzles import Puzzles
+from training import ScriptTrainingArguments
 from transformers import PreTrainedModel
 
 from modeling_hyperset import HyperSETConfig
@@ -132,23 +133,19 @@ def draw_board(axes, report: dict[str, Any], num_iterations: int) -> None:
         spine.set_visible(False)
 
 
-def write_report(
-    model: PreTrainedModel,
-    puzzle: np.ndarray,
-    solution: np.ndarray,
-    folder: str | PathLike,
-    depths: Sequence[int] | None = None,
-) -> None:
+def write_report(model: PreTrainedModel, data: Puzzles, arguments: ScriptTrainingArguments) -> None:
     """
-    Follow one puzzle to the largest of `depths`, at least to twice the trained iterations, and write `solving.json` and
-    `solving.png` to `folder`. A model of another family than ours has no iterations to follow.
+    Follow the first puzzle to the largest of `--eval_num_iterations`, at least to twice the trained iterations, and write
+    `solving.json` and `solving.png` to `output_dir`. A model of another family than ours has no iterations to follow.
     """
-    config = model.config
+    config, folder = model.config, arguments.output_dir
     if not isinstance(config, HyperSETConfig):
         return
     # Depth-wise LoRA has weights for the trained iterations alone.
-    longest = config.num_iterations if config.lora_rank else max([2 * config.num_iterations, *(depths or [])])
-    report = trace(model, puzzle, solution, longest)
+    longest = config.num_iterations
+    if not config.lora_rank:
+        longest = max([2 * longest, *(arguments.eval_num_iterations or [])])
+    report = trace(model, data.puzzles[0], data.solutions[0], longest)
     write_json(f"{folder}/solving.json", report)
     write_whole(f"{folder}/solving.png", lambda temporary: figure_of(report).savefig(temporary, dpi=150))
     right = report["num_right"][config.num_iterations - 1]

@@ -87,7 +87,9 @@ def test_augmentation_reaches_all_names_and_places():
     names, places = set(), set()
     for _ in range(1000):
         moved, renamed = generator.augment(corner, solution, rng)
-        (place,) = np.flatnonzero(moved)  # where the first cell went, and the name that its digit and the new name of 1 got
+        (place,) = np.flatnonzero(
+            moved
+        )  # where the first cell went, and the name that its digit and the new name of 1 got
         places.add(int(place))
         names.add((int(moved[place]), int(renamed[place])))
     assert len(places) == 81 and len(names) == 72  # two names at a time: 1 and 6 are never called alike
@@ -105,7 +107,7 @@ def test_data_set_and_its_epochs():
 
     def draws(seed, epochs):
         dataset = data.SudokuDataset(puzzles, augment_seed=seed)
-        callback = data.SetEpoch(dataset)
+        callback = data.EpochSetter(dataset)
         for epoch in epochs:
             callback.on_epoch_begin(None, SimpleNamespace(epoch=epoch), None)
             yield tuple(dataset[0]["input_ids"].tolist())
