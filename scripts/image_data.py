@@ -26,6 +26,13 @@ class ImageDataArguments:
     train_val_split: float = field(
         default=0.15, metadata={"help": "Share of the training images to evaluate on where there is no such split."}
     )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training images, which are not trained on then, even where there is "
+            "a split to evaluate on: to choose hyperparameters without a look at it."
+        },
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many images."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many images."})
     image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
@@ -39,6 +46,8 @@ class ImageDataArguments:
                 "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
                 f"{self.dataset_name!r} and {folders}."
             )
+        if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
+            raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
         for flag, folder in folders.items():
             if not Path(folder).is_dir():
                 raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
@@ -91,8 +100,10 @@ def load_images(arguments: ImageDataArguments, seed: int, hub_options: dict[str,
     if "train" in data:
         splits["train"] = data["train"]
     for name in ("validation", "test"):
-        if name in data and "eval" not in splits:
+        if name in data and "eval" not in splits and not arguments.hold_out_validation:
             splits["eval"] = data[name]
+    if arguments.hold_out_validation and "train" not in splits:
+        raise ValueError(f"`--hold_out_validation` needs a split 'train', got {', '.join(data)}.")
     if not splits:
         raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
     for name, split in splits.items():

@@ -10,6 +10,8 @@ A recipe (YAML) takes the place of flags, and flags behind it win over it. At th
 accuracy and energies are printed and drawn.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from common import ModelArguments, load_config, parse_arguments
@@ -62,10 +64,13 @@ def accuracy(prediction) -> dict[str, float]:
     return {"accuracy": float(np.mean(np.argmax(prediction.predictions, axis=-1) == prediction.label_ids))}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    model_arguments, data_arguments, training_arguments = parse_arguments(
-        (ModelArguments, ImageDataArguments, ScriptTrainingArguments), arguments
-    )
+ARGUMENTS = (ModelArguments, ImageDataArguments, ScriptTrainingArguments)
+
+
+def build_trainer(
+    model_arguments: ModelArguments, data_arguments: ImageDataArguments, training_arguments: ScriptTrainingArguments
+) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     training_arguments.remove_unused_columns = False  # the images are transformed when they are read
     set_seed(training_arguments.seed)
 
@@ -102,16 +107,24 @@ def main(arguments: list[str] | None = None) -> None:
         card["dataset"] = data_arguments.dataset_name
     if model_arguments.model_name_or_path is not None:
         card["finetuned_from"] = model_arguments.model_name_or_path
-    run(trainer, card)
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    model_arguments, data_arguments, training_arguments = parse_arguments(ARGUMENTS, arguments)
+    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
+    metrics = run(trainer, card)
 
     if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
         write_report(
             training_arguments.output_dir,
-            data["eval"],
+            trainer.eval_dataset.with_transform(None),
             batch_size=training_arguments.per_device_eval_batch_size,
             device=training_arguments.device,
             trust_remote_code=model_arguments.trust_remote_code,
         )
+    return metrics
 
 
 if __name__ == "__main__":
