@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
         write_report(
             training_arguments.output_dir,
-            trainer.eval_dataset.with_transform(None),
+            trainer.eval_dataset.with_format(None),
             batch_size=training_arguments.per_device_eval_batch_size,
             device=training_arguments.device,
             trust_remote_code=model_arguments.trust_remote_code,
