@@ -24,8 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from common import ModelArguments, parse_arguments, parse_overrides, write_json, write_whole
+from common import (
+    ModelArguments,
+    parse_arguments,
+    parse_object,
+    parse_overrides,
+    read_recipe,
+    write_json,
+    write_whole,
+)
 from comparison_costs import forward_flops, measure_times
 from comparison_runs import VERSIONS, Run, finish, trainer_of
 from comparison_table import markdown
@@ -79,7 +86,7 @@ class ComparisonArguments:
     )
 
     def __post_init__(self):
-        self.models, self.flags = parse_object("models", self.models), parse_object("flags", self.flags)
+        self.models, self.flags = parse_object(self.models, "models"), parse_object(self.flags, "flags")
         if not self.models or not all(isinstance(own, dict) for own in self.models.values()):
             raise ValueError(f"`models` must map at least one name to flags, got {self.models}.")
         if self.reference not in self.models:
@@ -100,27 +107,6 @@ class ComparisonArguments:
                     f"The model {name!r} may set flags of the model alone, because data and budget are the same for all; got "
                     f"{', '.join(sorted(map(str, other)))}."
                 )
-
-
-def parse_object(name: str, text: str) -> dict[str, Any]:
-    """A JSON object."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"`{name}` is no JSON: {error} in {text!r}.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"`{name}` must be a mapping, got {text}.")
-    return value
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The base recipe."""
-    if not path.is_file():
-        raise ValueError(f"`base_recipe` must be a recipe beside the comparison's, got {str(path)!r}.")
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict):
-        raise ValueError(f"The recipe {path} must be a mapping from flags to values, got {type(recipe).__name__}.")
-    return recipe
 
 
 def merge(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +136,7 @@ class Comparison:
 
     def build(self, folder: Path) -> dict[str, Trainer]:
         """
-        A trainer of every model that writes to `folder`, each from the first seed.
+        A trainer of every model that writes to `folder`, with the first seed and its part of the training images.
 
         Raises:
             `ValueError`: what the training script says to the settings of a model, with the model's name.
@@ -159,10 +145,10 @@ class Comparison:
         for index, (name, settings) in enumerate(self.models.items()):
             own = folder / str(index)
             own.mkdir()
-            settings = settings | {"seed": self.arguments.seeds[0], "logging_strategy": "no"}
+            own_settings = {"seed": self.arguments.seeds[0], "hold_out_validation": True, "logging_strategy": "no"}
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
-                    trainers[name], _ = trainer_of(settings, own)
+                    trainers[name], _ = trainer_of(settings | own_settings, own)
             except ValueError as error:
                 raise ValueError(f"The model {name!r} cannot be trained: {error}") from error
             self.configs[name] = trainers[name].model.config.to_dict()
@@ -245,12 +231,20 @@ def stored_result(path: Path, comparison: Comparison) -> dict[str, Any]:
     return result
 
 
+def base_recipe_path(parsed: ComparisonArguments, arguments: list[str]) -> Path:
+    """The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does."""
+    beside = Path(arguments[0]).parent if arguments[0].endswith((".yaml", ".yml", ".json")) else Path()
+    path = beside / parsed.base_recipe
+    if not path.is_file():
+        raise ValueError(f"`base_recipe` must be a recipe, and {str(path)!r} is no file.")
+    return path
+
+
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run or finish a comparison, write `comparison.json` and `comparison.md`, print the table, and return what was written."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     (parsed,) = parse_arguments((ComparisonArguments,), arguments)
-    beside = Path(arguments[0]).parent if arguments[0].endswith((".yaml", ".yml", ".json")) else Path()
-    comparison = Comparison(parsed, read_recipe(beside / parsed.base_recipe))
+    comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed, arguments)))
     path = comparison.root / "comparison.json"
     with tempfile.TemporaryDirectory() as folder:
         # All models are built before any is trained, so that none is found to be wrong after hours.

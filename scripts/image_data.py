@@ -46,8 +46,6 @@ class ImageDataArguments:
                 "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
                 f"{self.dataset_name!r} and {folders}."
             )
-        if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
-            raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
         for flag, folder in folders.items():
             if not Path(folder).is_dir():
                 raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
@@ -100,10 +98,13 @@ def load_images(arguments: ImageDataArguments, seed: int, hub_options: dict[str,
     if "train" in data:
         splits["train"] = data["train"]
     for name in ("validation", "test"):
-        if name in data and "eval" not in splits and not arguments.hold_out_validation:
+        if name in data and "eval" not in splits:
             splits["eval"] = data[name]
-    if arguments.hold_out_validation and "train" not in splits:
-        raise ValueError(f"`--hold_out_validation` needs a split 'train', got {', '.join(data)}.")
+    if arguments.hold_out_validation and len(splits) < 2:
+        raise ValueError(
+            "`--hold_out_validation` is for data that have a split 'train' and one to evaluate on, 'validation' or 'test'; "
+            f"got {', '.join(data)}."
+        )
     if not splits:
         raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
     for name, split in splits.items():
@@ -112,7 +113,7 @@ def load_images(arguments: ImageDataArguments, seed: int, hub_options: dict[str,
         split = split.select_columns(list(columns))
         splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
     splits = encode_labels(splits)
-    if "eval" not in splits:
+    if "eval" not in splits or arguments.hold_out_validation:
         parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed, stratify_by_column="label")
         splits = {"train": parts["train"], "eval": parts["test"]}
     for name, limit in (("train", arguments.max_train_samples), ("eval", arguments.max_eval_samples)):

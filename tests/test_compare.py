@@ -210,10 +210,15 @@ def test_runs_of_other_settings_are_not_reused(copied, modules, monkeypatch, cha
         modules["compare"].main([recipe, "--time_only"])
 
 
-def test_a_record_that_was_tampered_with(copied, modules, finished):
+def test_a_record_that_was_tampered_with(copied, modules, finished, trained):
     """One whose settings are not those of its name is not reused; one that cannot be read is an error that names it."""
     recipe, out = copied
     run = out / "runs" / finished[1]["models"]["T"]["runs"][0] / "run.json"
+    record = json.loads(run.read_text())
+    record["identity"]["versions"]["torch"] = "1.0"
+    run.write_text(json.dumps(record | {"metrics": {"eval_accuracy": 2.0}}))
+    assert without_timing(modules["compare"].main([recipe])) == without_timing(finished[1])
+    assert len(trained) == 1
     run.write_text("{")
     with pytest.raises(ValueError, match=re.escape(str(run))):
         modules["compare"].main([recipe])
@@ -259,10 +264,10 @@ def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp
 
 
 def test_validation_images_are_training_images_alone(modules, monkeypatch):
-    """Of a data set with a split to evaluate on, none of its images are read."""
+    """Images of the split to evaluate on, which cannot even be read here, are none of theirs."""
     image_data = modules["image_data"]
     data = image_data.digits()
-    poisoned = Dataset.from_dict({"image": [None], "label": [-1]}, features=data["train"].features)
+    poisoned = Dataset.from_dict({"image": [None], "label": [3]}, features=data["train"].features)
     monkeypatch.setattr(image_data, "digits", lambda: DatasetDict({"train": data["train"], "test": poisoned}))
     arguments = image_data.ImageDataArguments(dataset_name="digits", hold_out_validation=True, train_val_split=0.2)
     parts = [image_data.load_images(arguments, seed, {}) for seed in (0, 0, 1)]
@@ -275,12 +280,11 @@ def test_validation_images_are_training_images_alone(modules, monkeypatch):
         assert len(part["eval"]) == 288 and len(part["train"]) == 1437 - 288
         assert sorted(pixels(part["train"]) + pixels(part["eval"])) == everything
     assert pixels(parts[0]["eval"]) == pixels(parts[1]["eval"]) != pixels(parts[2]["eval"])
-    for kind in ("validation", "test"):
+    # Without a split of its own to evaluate on, other seeds would evaluate on what chose the rate.
+    for kind in ("train", "validation", "test"):
         monkeypatch.setattr(image_data, "digits", lambda kind=kind: DatasetDict({kind: data["test"]}))
         with pytest.raises(ValueError, match="hold_out_validation"):
             image_data.load_images(arguments, 0, {})
-    with pytest.raises(ValueError, match="hold_out_validation"):
-        image_data.ImageDataArguments(validation_dir=str(ROOT / "tests"), hold_out_validation=True)
 
 
 def test_time_alone_is_measured_again(copied, finished, modules, trained):
