@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The table of a comparison, as Markdown that is read in a terminal as well."""
 
+import textwrap
 from typing import Any
 
 
@@ -53,36 +54,36 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{timing['models'][name]['relative']:.2f}",
             ]
         )
-    deviation = (
-        f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
-        if len(seeds) > 1
-        else f"seed {seeds[0]}"
+    deviation = f"seed {seeds[0]}"
+    if len(seeds) > 1:
+        deviation = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
+    notes = (
+        f"Accuracy: {deviation}, on the split for evaluation, after training on all training images. MFLOPs: millions of "
+        "floating point operations in the matrix products of one forward pass. Time per training step: relative to "
+        f"{timing['reference']}, median of {timing['num_turns']} turns side by side ({timing['device']}, "
+        f"threads: {timing['num_threads']})."
     )
-    lines = [
-        table(header, rows),
-        "",
-        f"Accuracy: {deviation}, on the split for evaluation, after training on all training images. MFLOPs: millions of",
-        "floating point operations in the matrix products of one forward pass. Time per training step: relative to",
-        f"{timing['reference']}, median of {timing['num_turns']} turns side by side on {timing['device']} with "
-        f"{timing['num_threads']} threads.",
-        "",
-        "Learning rates were chosen on images held out of the training split, which the runs above train on as well, one part",
-        "for each seed; the split for evaluation was not looked at. Mean accuracy there, %, with its deviation:",
-        "",
-        table(
-            ["model", *rates],
-            [[name, *(percent(row["validation_accuracy"][rate]) for rate in rates)] for name, row in models.items()],
-        ),
-        "",
+    choice = (
+        "Every model's learning rate was chosen on images held out of the training split, a part for each seed; the split for "
+        f"evaluation was not looked at.{edge_note(models, settings['learning_rates'])} Mean accuracy on the held-out images, "
+        "in %, for each learning rate:"
+    )
+    validation = [
+        [name, *(percent(row["validation_accuracy"][rate]) for rate in rates)] for name, row in models.items()
     ]
-    if edges := edge_notes(models, settings["learning_rates"]):
-        lines += [*edges, ""]
-    return "\n".join(lines)
+    parts = [
+        table(header, rows),
+        textwrap.fill(notes, 119),
+        textwrap.fill(choice, 119),
+        table(["model", *rates], validation),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def edge_notes(models: dict[str, Any], rates: list[float]) -> list[str]:
+def edge_note(models: dict[str, Any], rates: list[float]) -> str:
     """Which models chose the lowest or the highest rate of a list of several, so that a better one may lie outside."""
-    if len(rates) == 1:
-        return []
-    at_edge = [name for name, row in models.items() if row["learning_rate"] in (min(rates), max(rates))]
-    return [f"At the edge of the list, beyond which a better rate may lie: {', '.join(at_edge)}."] if at_edge else []
+    edges = (min(rates), max(rates)) if len(rates) > 1 else ()
+    at_edge = [name for name, row in models.items() if row["learning_rate"] in edges]
+    if not at_edge:
+        return ""
+    return f" Chosen at the edge of the list, beyond which a better one may lie: {', '.join(at_edge)}."

@@ -258,7 +258,7 @@ def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp
         assert row["learning_rate"] == 0.3 and row["accuracy"]["mean"] == 0.6
         assert row["accuracy_at_twice_the_iterations"] is None
     assert trained == []
-    assert "At the edge of the list, beyond which a better rate may lie: Ours (fixed), T." in (
+    assert "Chosen at the edge of the list, beyond which a better one may lie: Ours (fixed), T." in (
         tmp_path / "planted" / "out" / "comparison.md"
     ).read_text().replace("\n", " ")
 
