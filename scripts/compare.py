@@ -5,7 +5,7 @@ Train several image classifiers on the same data with the same budget and seeds,
     python scripts/compare.py scripts/recipes/compare_digits.yaml
 
 Every model is trained with every learning rate of one list on a part of the training images, and its own best one is chosen on
-the others (the mean accuracy over all seeds, each with its own held-out part; the lower loss where two are equal). With that
+the others (the mean accuracy over seeds, each with its own held-out part; the lower loss where two are equal). With that
 rate it is trained on all training images and evaluated on the split for evaluation, which nothing before has looked at, at the
 trained number of iterations and at twice as many. Time per step is that of training steps of all models in turns.
 
@@ -71,6 +71,12 @@ class ComparisonArguments:
     learning_rates: list[float] = field(metadata={"help": "Learning rates to choose from, for every model."})
     seeds: list[int] = field(metadata={"help": "Seeds to train every model with."})
     output_dir: str = field(metadata={"help": "Folder of the runs and the table."})
+    selection_seeds: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Seeds to choose the learning rates with, in place of `seeds`: fewer trainings for a rougher choice."
+        },
+    )
     flags: str = field(
         default="{}", metadata={"help": "Flags of the training script to set otherwise for all models, as JSON."}
     )
@@ -91,7 +97,9 @@ class ComparisonArguments:
             raise ValueError(f"`models` must map at least one name to flags, got {self.models}.")
         if self.reference not in self.models:
             raise ValueError(f"`reference` must be one of {', '.join(self.models)}, got {self.reference!r}.")
-        for name in ("learning_rates", "seeds"):
+        if self.selection_seeds is None:
+            self.selection_seeds = self.seeds
+        for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values) or min(values) < 0:
                 raise ValueError(f"`{name}` must be distinct numbers, none negative and at least one, got {values}.")
@@ -131,7 +139,7 @@ class Comparison:
 
     def settings(self) -> dict[str, Any]:
         """What a finished comparison is recognised by."""
-        names = ("reference", "learning_rates", "seeds")
+        names = ("reference", "learning_rates", "seeds", "selection_seeds")
         return {"models": self.models} | {name: getattr(self.arguments, name) for name in names}
 
     def build(self, folder: Path) -> dict[str, Trainer]:
@@ -162,9 +170,10 @@ class Comparison:
         settings = self.models[model] | own
         return Run(model, phase, learning_rate, seed, settings, self.configs[model], self.root / "runs")
 
-    def finish_grid(self, phase: str, rates: dict[str, list[float]]) -> dict[str, dict[float, list[dict[str, float]]]]:
+    def finish_grid(
+        self, phase: str, rates: dict[str, list[float]], seeds: list[int]
+    ) -> dict[str, dict[float, list[dict[str, float]]]]:
         """The metrics of every model, for each of its `rates`, one for every seed."""
-        seeds = self.arguments.seeds
         cells = [(model, rate) for model, own in rates.items() for rate in own]
         runs = [self.run(model, phase, rate, seed) for model, rate in cells for seed in seeds]
         print(f"\n{phase}: {len(runs)} runs")
@@ -195,9 +204,10 @@ def best_rate(grid: dict[float, list[dict[str, float]]]) -> float:
 def compare(comparison: Comparison, trainers: dict[str, Trainer]) -> dict[str, Any]:
     """Choose every model's learning rate, train it with that one, and gather everything but times."""
     arguments = comparison.arguments
-    validation = comparison.finish_grid("validation", dict.fromkeys(comparison.models, arguments.learning_rates))
+    rates = dict.fromkeys(comparison.models, arguments.learning_rates)
+    validation = comparison.finish_grid("validation", rates, arguments.selection_seeds)
     chosen = {model: best_rate(grid) for model, grid in validation.items()}
-    test = comparison.finish_grid("test", {model: [rate] for model, rate in chosen.items()})
+    test = comparison.finish_grid("test", {model: [rate] for model, rate in chosen.items()}, arguments.seeds)
     rows = {}
     for model, rate in chosen.items():
         num_iterations = comparison.configs[model]["num_iterations"]

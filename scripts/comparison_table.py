@@ -64,9 +64,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"threads: {timing['num_threads']})."
     )
     choice = (
-        "Every model's learning rate was chosen on images held out of the training split, a part for each seed; the split for "
-        f"evaluation was not looked at.{edge_note(models, settings['learning_rates'])} Mean accuracy on the held-out images, "
-        "in %, for each learning rate:"
+        "Every model's learning rate was chosen on images held out of the training split, a part for each of the seeds "
+        f"{', '.join(map(str, settings['selection_seeds']))}; the split for evaluation was not looked at."
+        f"{edge_note(models, settings['learning_rates'])} Accuracy on the held-out images, in %, for each learning rate:"
     )
     validation = [
         [name, *(percent(row["validation_accuracy"][rate]) for rate in rates)] for name, row in models.items()

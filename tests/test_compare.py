@@ -245,7 +245,7 @@ def plant(modules, recipe: str, metrics) -> None:
 
 def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp_path):
     """Where validation and test disagree, validation decides, and its loss where its accuracies are equal."""
-    recipe = write_recipe(tmp_path / "planted", learning_rates=[0.1, 0.2, 0.3])
+    recipe = write_recipe(tmp_path / "planted", learning_rates=[0.1, 0.2, 0.3], selection_seeds=[1])
 
     def metrics(phase, rate):
         if phase == "validation":
@@ -257,6 +257,7 @@ def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp
     for row in result["models"].values():
         assert row["learning_rate"] == 0.3 and row["accuracy"]["mean"] == 0.6
         assert row["accuracy_at_twice_the_iterations"] is None
+        assert len(row["validation_accuracy"]["0.1"]["values"]) == 1 and len(row["runs"]) == 2
     assert trained == []
     assert "Chosen at the edge of the list, beyond which a better one may lie: Ours (fixed), T." in (
         tmp_path / "planted" / "out" / "comparison.md"
@@ -315,6 +316,7 @@ def models(**own) -> dict:
         ({"learning_rates": ["fast"]}, "learning_rates"),
         ({"seeds": []}, "seeds"),
         ({"seeds": ...}, "seeds"),
+        ({"selection_seeds": [0, 0]}, "selection_seeds"),
         ({"models": {}}, "models"),
         ({"models": ["T"]}, "models"),
         ({"models": {"T": None}}, "models"),
