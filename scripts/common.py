@@ -115,14 +115,20 @@ def script_name(file: str) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
-    """The flags that a recipe file stands for."""
+def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
+    """What a recipe file says."""
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"The recipe {path} cannot be read: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"The recipe {path} must be a mapping from flags to values, got {type(recipe).__name__}.")
+    return recipe
+
+
+def recipe_flags(path: str, dataclass_types: Sequence[type]) -> list[str]:
+    """The flags that a recipe file stands for."""
+    recipe = read_recipe(path)
     known = {item.name for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
     if unknown := recipe.keys() - known:
         raise ValueError(f"The recipe {path} sets flags that do not exist: {', '.join(sorted(map(str, unknown)))}.")
@@ -152,15 +158,20 @@ def merge_overrides(arguments: list[str]) -> list[str]:
     return [*rest, "--config_overrides", json.dumps(merged)] if overrides else rest
 
 
+def parse_object(text: str, flag: str) -> dict[str, Any]:
+    """The JSON object that `flag` is given."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`--{flag}` is no JSON: {error} in {text!r}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"`--{flag}` must be a JSON object, got {text}.")
+    return value
+
+
 def parse_overrides(text: str) -> dict[str, Any]:
     """What `--config_overrides` says."""
-    try:
-        overrides = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"`--config_overrides` is no JSON: {error} in {text!r}.") from error
-    if not isinstance(overrides, dict):
-        raise ValueError(f"`--config_overrides` must be a JSON object, got {text}.")
-    return overrides
+    return parse_object(text, "config_overrides")
 
 
 def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:

@@ -1,0 +1,89 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The table of a comparison, as Markdown that is read in a terminal as well."""
+
+import textwrap
+from typing import Any
+
+
+def percent(value: dict[str, Any] | None) -> str:
+    """Mean ± standard deviation of shares, in per cent."""
+    if value is None:
+        return "–"
+    mean = f"{100 * value['mean']:.2f}"
+    return mean if value["std"] is None else f"{mean} ± {100 * value['std']:.2f}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns are as wide as their widest cell; the first is aligned left, the others right."""
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        first, *rest = [
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join([first, *rest])} |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(line(cells) for cells in (header, rule, *rows))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The results of a comparison: a line for each model, how they came about, and the accuracies that chose the rates."""
+    models, timing, settings = result["models"], result["timing"], result["settings"]
+    seeds, rates = settings["seeds"], [f"{rate:g}" for rate in settings["learning_rates"]]
+    header = [
+        "model",
+        "parameters",
+        "MFLOPs",
+        "learning rate",
+        "accuracy, %",
+        "at twice the iterations, %",
+        "time per step",
+    ]
+    rows = []
+    for name, row in models.items():
+        rows.append(
+            [
+                name,
+                f"{row['parameters']:,}",
+                f"{row['flops'] / 1e6:.1f}",
+                f"{row['learning_rate']:g}",
+                percent(row["accuracy"]),
+                percent(row["accuracy_at_twice_the_iterations"]),
+                f"{timing['models'][name]['relative']:.2f}",
+            ]
+        )
+    deviation = f"seed {seeds[0]}"
+    if len(seeds) > 1:
+        deviation = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
+    notes = (
+        f"Accuracy: {deviation}, on the split for evaluation, after training on all training images. MFLOPs: millions of "
+        "floating point operations in the matrix products of one forward pass. Time per training step: relative to "
+        f"{timing['reference']}, median of {timing['num_turns']} turns side by side ({timing['device']}, "
+        f"threads: {timing['num_threads']})."
+    )
+    choice = (
+        "Every model's learning rate was chosen on images held out of the training split, a part for each of the seeds "
+        f"{', '.join(map(str, settings['selection_seeds']))}; the split for evaluation was not looked at."
+        f"{edge_note(models, settings['learning_rates'])} Accuracy on the held-out images, in %, for each learning rate:"
+    )
+    validation = [
+        [name, *(percent(row["validation_accuracy"][rate]) for rate in rates)] for name, row in models.items()
+    ]
+    parts = [
+        table(header, rows),
+        textwrap.fill(notes, 119),
+        textwrap.fill(choice, 119),
+        table(["model", *rates], validation),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def edge_note(models: dict[str, Any], rates: list[float]) -> str:
+    """Which models chose the lowest or the highest rate of a list of several, so that a better one may lie outside."""
+    edges = (min(rates), max(rates)) if len(rates) > 1 else ()
+    at_edge = [name for name, row in models.items() if row["learning_rate"] in edges]
+    if not at_edge:
+        return ""
+    return f" Chosen at the edge of the list, beyond which a better one may lie: {', '.join(at_edge)}."
