@@ -2,6 +2,7 @@
 """Fill in masked VQ codes over several steps, the most certain ones first (MaskGIT; Appendix D.4 of the paper)."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -110,7 +111,5 @@ def iterative_decode(
     The codes after the last of [`decoding_steps`], which takes the same arguments: of shape `(batch_size, num_cells)`, none
     masked, those that were not masked unchanged.
     """
-    decoded = codes
-    for decoded, _ in decoding_steps(predict, codes, masked, *args, **kwargs):
-        pass
-    return decoded
+    steps = deque(decoding_steps(predict, codes, masked, *args, **kwargs), maxlen=1)
+    return steps[0][0] if steps else codes

@@ -17,11 +17,11 @@ LPIPS_NETS = {
 
 
 def import_image_metrics():
-    """torchmetrics' image functions, which only masked image modeling needs."""
+    """torchmetrics' image functions, which only measuring images needs."""
     try:
         from torchmetrics.functional import image
     except ImportError as error:
-        raise ImportError('Reconstruction is measured with torchmetrics: pip install -e ".[vq]".') from error
+        raise ImportError('Reconstructed images are measured with torchmetrics: pip install -e ".[mim]".') from error
     return image
 
 
@@ -32,8 +32,9 @@ def hub_file(url: str) -> Path:
 
 def load_lpips(net: str) -> torch.nn.Module | str:
     """LPIPS of images in [−1, 1], or why there is none. Nothing is downloaded."""
-    if find_spec("torchvision") is None:
-        return "torchvision is not installed"
+    for package in ("torchmetrics", "torchvision"):
+        if find_spec(package) is None:
+            return f"{package} is not installed"
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     from torchvision.models import get_weight
 
@@ -44,10 +45,10 @@ def load_lpips(net: str) -> torch.nn.Module | str:
 
 
 def measure_lpips(lpips: torch.nn.Module, images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-    """LPIPS of each image in [0, 1], `(batch_size,)`."""
+    """LPIPS of each of the images in [0, 1]."""
     scores = lpips(2 * images - 1, 2 * originals - 1)
     lpips.reset()  # it would keep them
-    return scores.reshape(len(images))
+    return scores
 
 
 def load_inception(path: str | None) -> torch.nn.Module | str:
@@ -55,8 +56,9 @@ def load_inception(path: str | None) -> torch.nn.Module | str:
     The Inception network of FID, which maps 8-bit images to features of width 2048, or why there is none. Nothing is
     downloaded.
     """
-    if find_spec("torch_fidelity") is None:
-        return "torch-fidelity is not installed"
+    for package in ("torchmetrics", "torch_fidelity"):
+        if find_spec(package) is None:
+            return f"{package} is not installed"
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -100,36 +102,37 @@ class ReconstructionMetrics:
 
     def choose(self, size: tuple[int, int]) -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
         """The measures of single images that images of `size` are large enough for: `(images, originals)` → `(batch_size,)`."""
-        functions = import_image_metrics()
-
-        def psnr(images, originals):
-            return functions.peak_signal_noise_ratio(
-                images, originals, data_range=1.0, reduction="none", dim=(1, 2, 3)
-            )
-
-        def ssim(images, originals):
-            return functions.structural_similarity_index_measure(
-                images, originals, data_range=1.0, reduction="none"
-            ).reshape(len(images))
-
-        def ms_ssim(images, originals):
-            return functions.multiscale_structural_similarity_index_measure(
-                images, originals, data_range=1.0, reduction="none"
-            ).reshape(len(images))
-
-        measures, window = {"psnr": psnr}, 11  # SSIM's Gaussian window is 11 pixels wide
-        for name, measure, least in (("ssim", ssim, window), ("ms_ssim", ms_ssim, 16 * window)):
-            if min(size) >= least:
-                measures[name] = measure
+        window = 11  # SSIM's Gaussian window is 11 pixels wide
+        least = {"psnr": 1, "ssim": window, "ms_ssim": 16 * window}
+        try:
+            image = import_image_metrics()
+        except ImportError as error:
+            self.skipped |= dict.fromkeys(least, str(error).rstrip("."))
+            return {}
+        functions = {
+            "psnr": partial(image.peak_signal_noise_ratio, dim=(1, 2, 3)),
+            "ssim": image.structural_similarity_index_measure,
+            "ms_ssim": image.multiscale_structural_similarity_index_measure,
+        }
+        measures = {}
+        for name, function in functions.items():
+            if min(size) >= least[name]:
+                measures[name] = partial(function, data_range=1.0, reduction="none")
             else:
-                self.skipped[name] = f"it needs images of at least {least} × {least} pixels, got {size[0]} × {size[1]}"
+                side = least[name]
+                self.skipped[name] = f"it needs images of at least {side} × {side} pixels, got {size[0]} × {size[1]}"
         return measures
+
+    @property
+    def names(self) -> list[str]:
+        """The measures that there are."""
+        return [*self.measures, *(["fid"] if self.inception is not None else [])]
 
     @torch.no_grad()
     def per_image(self, images: torch.Tensor, originals: torch.Tensor) -> dict[str, torch.Tensor]:
         """PSNR in dB (with peak 1), SSIM, MS-SSIM and LPIPS of every image, `(batch_size,)` each, whichever there are."""
         images, originals = images.float(), originals.float()
-        return {name: measure(images, originals) for name, measure in self.measures.items()}
+        return {name: measure(images, originals).reshape(len(images)) for name, measure in self.measures.items()}
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> torch.Tensor:

@@ -68,6 +68,7 @@ class ReconstructionTrainer(ScriptTrainer):
         self.log(measured)
         return metrics | measured
 
+    @torch.no_grad()
     def measure(self, model, data: Dataset, prefix: str, with_ceiling: bool, picture: str | None) -> dict[str, float]:
         """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
         totals, distances, count = {}, {}, 0
@@ -80,10 +81,11 @@ class ReconstructionTrainer(ScriptTrainer):
                 for kind, made in images.items()
                 for name, value in self.metrics.per_image(made, originals).items()
             }
+            values["count"] = torch.ones(len(originals), device=originals.device)
             values = self.accelerator.gather_for_metrics(values)
+            count += len(values.pop("count"))
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value.double().sum().item()
-            count += len(next(iter(values.values())))
             if self.metrics.inception is not None:
                 features = {kind: self.metrics.features(made) for kind, made in (images | {"real": originals}).items()}
                 features = self.accelerator.gather_for_metrics(features)
@@ -148,7 +150,7 @@ def draw(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) ->
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def table(metrics: dict[str, float], measures: tuple[str, ...]) -> str:
+def table(metrics: dict[str, float], measures: list[str]) -> str:
     """The measures of every depth and masked share, and of the tokenizer alone, a line each."""
     rows = {}
     for name, value in metrics.items():
@@ -165,10 +167,10 @@ def table(metrics: dict[str, float], measures: tuple[str, ...]) -> str:
 
 
 def report(trainer: ReconstructionTrainer, metrics: dict[str, float], title: str) -> None:
-    """Print `metrics`, say which measures there are none of, and draw `reconstructions.png` in the trainer's folder."""
+    """Print the measures among `metrics`, say which there are none of, and draw `reconstructions.png` in the output folder."""
     if not trainer.is_world_process_zero():
         return
-    print(table(metrics, (*trainer.metrics.measures, "fid")))
+    print(table(metrics, trainer.metrics.names))
     for name, reason in trainer.metrics.skipped.items():
         print(f"{name} is not measured: {reason}.")
     path = f"{trainer.args.output_dir}/reconstructions.png"

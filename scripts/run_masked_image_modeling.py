@@ -32,7 +32,7 @@ from masked_images import (
     mask_image_with_codes,
     to_pixels,
 )
-from reconstruction_metrics import ReconstructionMetrics
+from reconstruction_metrics import ReconstructionMetrics, import_image_metrics
 from reconstruction_trainer import ReconstructionTrainer, report
 from run_image_classification import build_processor
 from training import ScriptTrainingArguments, check_splits, run
@@ -105,6 +105,8 @@ def build_codes(
             "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
             "for a model of pixels."
         )
+    if training_arguments.do_eval:
+        import_image_metrics()  # their absence is an error here, not after the training
     options = {"cache_dir": model_arguments.cache_dir, "token": model_arguments.token}
     if masking.vq_subfolder is not None:
         options["subfolder"] = masking.vq_subfolder

@@ -5,8 +5,8 @@ Train a VQ model, the tokenizer of `run_masked_image_modeling.py`, where none is
     python scripts/train_vq_model.py scripts/recipes/vq_digits.yaml
 
 The model is a `VQModel` of diffusers, and the folder that is written is one that `VQModel.from_pretrained` loads. It minimises
-the mean squared error of the pixels plus the model's own commitment loss (a VQ-VAE; there is no adversarial loss as in a VQGAN),
-from a codebook of encoded images. Codes that no image of an epoch met start anew.
+the mean squared error of the pixels plus the model's own commitment loss, from a codebook of encoded images: a VQ-VAE, without
+the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
 import inspect
@@ -209,7 +209,8 @@ def build_trainer(
     some = numbers(training_arguments.seed).permutation(len(train_data))[: training_arguments.train_batch_size]
     model.start_codebook(default_data_collator([train_data[int(index)] for index in some])["pixel_values"])
     if training_arguments.process_index == 0:
-        print(f"VQModel with {sum(weight.numel() for weight in vq.parameters()):,} parameters, {data}")
+        counts = {name: len(split) for name, split in data.items()}
+        print(f"VQModel with {vq.num_parameters():,} parameters, images: {counts}")
     trainer = VQTrainer(
         model=model,
         args=training_arguments,

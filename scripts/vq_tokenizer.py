@@ -20,7 +20,7 @@ def import_vq_model() -> type:
     try:
         from diffusers import VQModel
     except ImportError as error:
-        raise ImportError('VQ codes need diffusers: pip install -e ".[vq]".') from error
+        raise ImportError('VQ codes need diffusers: pip install -e ".[mim]".') from error
     return VQModel
 
 
