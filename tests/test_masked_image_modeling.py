@@ -388,3 +388,44 @@ def test_what_is_not_installed_is_named(recipe, folder_of_images, tmp_path, monk
     metrics = run(*pixel_flags(tmp_path), "--train_dir", folder_of_images)
     assert metrics["eval_loss"] > 0 and "eval_psnr" not in metrics
     assert "psnr is not measured" in capsys.readouterr().out
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mim_imagenet100", 3_937_856),
+        ("mim_imagenet100_wide", 8_072_000),
+        ("mim_imagenet100_transformer", 8_848_128),
+    ],
+)
+def test_the_papers_recipes(name, parameters):
+    """Tables 3 and 14, and a tokenizer of 1024 codes that are 16 pixels wide."""
+    arguments = script("run_masked_image_modeling").ARGUMENTS
+    parsed = script("common").parse_arguments(arguments, [str(RECIPES / f"{name}.yaml"), "--use_cpu"])
+    model_arguments, _, masking, training = parsed
+    config = script("common").load_config(model_arguments)
+    with torch.device("meta"):
+        assert AutoModelForMaskedImageModeling.from_config(config).num_parameters() == parameters
+    masking.settle(codes=True)
+    assert (masking.mask_ratio, masking.decoding_steps, masking.decoding_temperature) == ([0.0, 0.4], 24, 1.0)
+    assert (config.vocab_size - 1, config.max_position_embeddings) == (1024, (masking.image_size // 16) ** 2)
+    assert (training.num_train_epochs, training.per_device_train_batch_size) == (300, 64)
+    assert (training.learning_rate, training.lr_scheduler_type, training.warmup_steps) == (1e-4, "constant", 0)
+    assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.9, 0.95, 0.1)
+    assert (training.max_grad_norm, training.label_smoothing_factor) == (3.0, 0.1)
+
+
+def test_the_digits_recipes_fit_each_other():
+    vq_arguments, *_ = script("common").parse_arguments(
+        script("train_vq_model").ARGUMENTS, [str(RECIPES / "vq_digits.yaml"), "--use_cpu"]
+    )
+    model_arguments, _, masking, _ = script("common").parse_arguments(
+        script("run_masked_image_modeling").ARGUMENTS, [str(RECIPES / "mim_digits.yaml"), "--use_cpu"]
+    )
+    ours = script("vq_tokenizer").VQTokenizer(script("train_vq_model").build_vq_model(vq_arguments))
+    script("run_masked_image_modeling").check_tokenizer(
+        ours, masking.image_size, script("common").load_config(model_arguments)
+    )
