@@ -142,7 +142,8 @@ class VQTrainer(ReconstructionTrainer):
             super()._save(output_dir, state_dict)
             return
         staged = os.path.join(output_dir, UNFINISHED, "model")
-        with writing(os.path.join(output_dir, "diffusion_pytorch_model.safetensors"), staged):
+        weights = os.path.join(output_dir, "diffusion_pytorch_model.safetensors")
+        with writing(weights, os.path.dirname(staged)):
             self.accelerator.unwrap_model(self.model).vq.save_pretrained(staged)
             self.processing_class.save_pretrained(staged)
             publish_model(staged, output_dir)

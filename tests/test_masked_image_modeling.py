@@ -3,7 +3,10 @@
 
 import importlib
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,7 +32,10 @@ TINY = (
     '{"vocab_size": 17, "max_position_embeddings": 64, "hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, '
     '"step_size_time_dim": 16}'
 )
-TINY_PIXELS = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 16, "patch_size": 4, "pooling": "mean"}'
+TINY_PIXELS = (
+    '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 16, "patch_size": 4, '
+    '"pooling": "mean"}'
+)
 FEW = ["--num_train_epochs", "1", "--max_train_samples", "48", "--max_eval_samples", "20", "--use_cpu"]
 FEW += ["--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "8", "--disable_tqdm", "true"]
 
@@ -246,6 +252,27 @@ def test_a_resumed_run_masks_what_an_unbroken_one_does(recipe, tmp_path):
     assert whole == broken
 
 
+@pytest.mark.slow
+def test_two_processes_mask_and_measure_what_one_does(recipe, tmp_path):
+    """19 images to evaluate do not divide into the batches of two processes: none is measured twice."""
+    flags = [*recipe, "--max_eval_samples", "19", "--per_device_eval_batch_size", "5", "--logging_steps", "1"]
+    run(*flags, "--logging_strategy", "steps", "--output_dir", tmp_path / "one")
+    flags += ["--logging_strategy", "steps", "--per_device_train_batch_size", "8", "--output_dir", tmp_path / "two"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+        launch += ["--master_port", str(probe.getsockname()[1])]
+    command = [*launch, str(ROOT / "scripts" / "run_masked_image_modeling.py"), *map(str, flags)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ, check=False)
+    assert finished.returncode == 0, finished.stderr
+    one, two = (json.loads((tmp_path / name / "trainer_state.json").read_text()) for name in ("one", "two"))
+    losses = [[entry["loss"] for entry in state["log_history"] if "loss" in entry] for state in (one, two)]
+    assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-4)
+    one, two = (json.loads((tmp_path / name / "eval_results.json").read_text()) for name in ("one", "two"))
+    for name in ("eval_psnr", "eval_ssim", "eval_tokenizer_psnr", "eval_code_accuracy", "eval_4_iterations_psnr"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3), name
+
+
 # Pixels from end to end
 
 
@@ -398,7 +425,7 @@ def test_what_is_not_installed_is_named(recipe, folder_of_images, tmp_path, monk
     [
         ("mim_imagenet100", 3_937_856),
         ("mim_imagenet100_wide", 8_072_000),
-        ("mim_imagenet100_transformer", 8_848_128),
+        ("mim_imagenet100_transformer", 8_851_456),
     ],
 )
 def test_the_papers_recipes(name, parameters):
