@@ -188,7 +188,6 @@ def build_trainer(
 ) -> tuple[ReconstructionTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written but codes."""
     training_arguments.remove_unused_columns = False  # the images are masked when they are read
-    set_seed(training_arguments.seed)
     config = load_config(model_arguments)
     of_codes = getattr(config, "takes_token_ids", False)
     masking.settle(of_codes)
@@ -204,6 +203,7 @@ def build_trainer(
         form = build_pixels(model_arguments, data_arguments, masking, config)
         training_arguments.label_names = ["bool_masked_pos"]  # what there must be for a loss
         training_arguments.prediction_loss_only = True  # images are measured a batch at a time
+    set_seed(training_arguments.seed)  # here: the model starts alike whether codes were computed or found
     model = build_model(model_arguments, config)
     if training_arguments.process_index == 0:
         counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}

@@ -236,6 +236,15 @@ def test_the_saved_model_evaluates_alike(trained, recipe, vq, tmp_path, capsys):
         assert again[f"eval_{name}"] == pytest.approx(metrics[f"eval_{name}"], rel=1e-4), name
 
 
+def test_codes_that_are_computed_and_codes_that_are_found_train_alike(recipe, tmp_path, capsys):
+    flags = [*recipe, "--codes_dir", tmp_path / "codes", "--max_train_samples", "16", "--do_eval", "false"]
+    for name, source in (("first", "computed"), ("second", "from the cache")):
+        run(*flags, "--output_dir", tmp_path / name)
+        assert source in capsys.readouterr().out
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second"))
+    assert first == second
+
+
 @pytest.mark.parametrize("model_type", ["transformer", "crate"])
 def test_baselines_run_through_the_same_command(recipe, model_type, tmp_path):
     metrics = run(*recipe, "--model_type", model_type, "--output_dir", tmp_path, "--max_eval_samples", "8")
