@@ -165,13 +165,21 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
 
 
 def choose_splits(data: dict, hold_out_validation: bool) -> dict:
-    """The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist."""
+    """
+    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold validation
+    images out of the training images there must be both, or other seeds would evaluate on what was held out.
+    """
     splits = {"train": data["train"]} if "train" in data else {}
     for name in ("validation", "test"):
-        if name in data and "eval" not in splits and not hold_out_validation:
+        if name in data and "eval" not in splits:
             splits["eval"] = data[name]
-    if hold_out_validation and "train" not in splits:
-        raise ValueError(f"`--hold_out_validation` needs a split 'train', got {', '.join(data)}.")
+    if hold_out_validation:
+        if len(splits) < 2:
+            raise ValueError(
+                "`--hold_out_validation` is for data that have a split 'train' and one to evaluate on, 'validation' or 'test', "
+                f"got {', '.join(data)}."
+            )
+        del splits["eval"]
     if not splits:
         raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
     return splits

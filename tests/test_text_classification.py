@@ -141,7 +141,7 @@ def test_it_learns_and_saves_everything(trained, files):
     assert config["id2label"] == {"0": "bad", "1": "good"} and config["problem_type"] == "single_label_classification"
     assert config["vocab_size"] == len(AutoTokenizer.from_pretrained(trained)) <= 320
     card = (trained / "README.md").read_text()
-    assert "text-classification" in card and f"Accuracy: {metrics['eval_accuracy']:.4f}".rstrip("0") in card
+    assert "text-classification" in card and f"| {metrics['eval_accuracy']:.4f} |" in card
     lines = (trained / "predict_results.txt").read_text().splitlines()
     expected = [row["label"] for row in csv.DictReader(Path(files["test_file"]).open())]
     predicted = [line.split("\t")[1] for line in lines[1:]]
