@@ -11,7 +11,7 @@ from builders import make_model
 from datasets import Dataset
 from hub_card_rules import check_card
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Trainer, TrainingArguments
 
@@ -76,6 +76,7 @@ def test_results_at_every_depth(card_module, trainer):
     assert f"{trainer.model.num_parameters():,} parameters" in card.text
 
 
+@settings(max_examples=30)
 @given(
     dataset=st.text(min_size=1, max_size=12).filter(str.strip),
     task=st.sampled_from(["masked-image-modeling", "other"]),
