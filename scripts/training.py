@@ -53,12 +53,12 @@ class ScriptTrainingArguments(TrainingArguments):
         super().__post_init__()
         if adam:
             self.optim = "adam"
-        if self.push_to_hub and self.process_index == 0:
-            check_login(self.hub_token)
         if self.eval_num_iterations is not None and min(self.eval_num_iterations, default=0) < 1:
             raise ValueError(
                 f"`--eval_num_iterations` must be one or more positive numbers, got {self.eval_num_iterations}."
             )
+        if self.push_to_hub and self.process_index == 0:
+            check_login(self.hub_token)
 
 
 class EpochSetter(TrainerCallback):
