@@ -100,7 +100,7 @@ class RandomView:
             try:
                 from kornia.augmentation.auto import AutoAugment
             except ImportError as error:
-                raise ValueError("`--auto_augment` needs kornia: pip install kornia.") from error
+                raise ValueError('`--auto_augment` needs kornia: pip install -e ".[augment]".') from error
             self.policy = AutoAugment(arguments.auto_augment)
 
     def __call__(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
