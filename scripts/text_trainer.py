@@ -10,7 +10,7 @@ from datasets import Dataset
 from metrics import MULTI_LABEL, REGRESSION, decide
 from text_labels import LabelSpace
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback
+from training import EpochSetter, ScriptTrainer
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 
@@ -33,25 +33,17 @@ class LengthGroups(LengthGroupedSampler):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         indices = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
         whole = len(indices) // self.batch_size
-        batches = [indices[start * self.batch_size :][: self.batch_size] for start in range(whole)]
+        batches = [
+            indices[start : start + self.batch_size] for start in range(0, whole * self.batch_size, self.batch_size)
+        ]
         order = [0, *(torch.randperm(whole - 1, generator=generator) + 1).tolist()] if whole else []
         yield from (index for batch in order for index in batches[batch])
         yield from indices[whole * self.batch_size :]
 
 
-class EpochSetter(TrainerCallback):
-    """Tell a sampler the epoch before it is read, also under the wrappers of a resumed or distributed run."""
-
-    def __init__(self, sampler: LengthGroups):
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.sampler.set_epoch(int(state.epoch))
-
-
-class TextTrainer(Trainer):
+class TextTrainer(ScriptTrainer):
     """
-    `Trainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts what
+    `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts what
     `labels` mean for a `predict_dataset`.
     """
 

@@ -512,7 +512,8 @@ def test_the_papers_recipe(scripts):
     assert (config.num_hidden_layers, config.num_iterations, config.hidden_size) == (1, 6, 384)
     assert AutoModelForSequenceClassification.from_config(config).num_parameters() == 12_660_677  # 12.66 M in Table 22
     assert (training.num_train_epochs, training.train_batch_size, training.learning_rate) == (10, 128, 1e-3)
-    assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.9, 0.999, 5e-5)
+    assert (training.optim, training.adam_beta1, training.adam_beta2) == ("adam", 0.9, 0.999)
+    assert training.weight_decay == 5e-5
     assert (training.lr_scheduler_type, training.lr_scheduler_kwargs) == ("cosine_with_min_lr", {"min_lr": 1e-5})
     assert training.get_warmup_steps(1000) == 500  # 5 of the 10 epochs
     assert training.max_grad_norm == 0.0 and training.label_smoothing_factor == 0.0
