@@ -7,6 +7,8 @@ import pytest
 import torch
 from builders import HEADS, make_inputs, make_model
 
+from modeling_hyperset.attention_hyperset import bi_softmax_eager, bi_softmax_fused
+
 
 pytestmark = [
     pytest.mark.gpu,
@@ -63,6 +65,38 @@ def test_autocast_trains_without_nan(case, attn_implementation, dtype):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 1, 24), (2, 3, 70, 24), (1, 2, 300, 64), (1, 1, 129, 130), (1, 2, 257, 256)], ids=str
+)
+def test_triton_kernels_equal_the_reference(shape, masked, dtype):
+    """As `test_fused_attention.py` holds them in Triton's interpreter, here compiled, and in bfloat16 too."""
+    tokens = torch.nn.functional.rms_norm(torch.randn(shape), shape[-1:]).to(dtype).cuda().requires_grad_()
+    gain = (shape[-1] ** -0.5 * (1 + 0.5 * torch.randn(shape[-1]))).cuda().requires_grad_()
+    mask = torch.rand(shape[0], shape[2], device="cuda") > 0.4 if masked else None
+    cotangent = torch.randn(shape).to(dtype).cuda()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (tokens, gain)]
+    wanted, _ = bi_softmax_eager(exact[0] * exact[1], exact[0], exact[0], 1.0, mask)
+    expected = wanted, *torch.autograd.grad(wanted, exact, cotangent.double())
+    output = bi_softmax_fused(tokens, gain, mask)
+    tolerance = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}[dtype]
+    for value, want in zip((output, *torch.autograd.grad(output, (tokens, gain), cotangent)), expected, strict=True):
+        scale = max(1.0, want.abs().max().item())
+        torch.testing.assert_close(value.double(), want, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_cuda_graphs():
+    torch.compiler.reset()
+    model, inputs = make_model("image-classification").cuda(), to_gpu(make_inputs("image-classification"))
+    compiled = torch.compile(model, mode="reduce-overhead", fullgraph=True)
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        for _ in range(4):
+            torch.compiler.cudagraph_mark_step_begin()
+            torch.testing.assert_close(compiled(**inputs).logits, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_compile_with_inductor():
