@@ -251,7 +251,11 @@ class Launch:
         self.blocks = triton.cdiv(self.seq_len, rows)
         self.grid = (self.blocks, batch_size * self.heads)
         # A kernel without a mask reads none, but a pointer it has to have.
-        self.operands = self.tokens, gain.contiguous(), self.tokens if mask is None else mask.to(torch.uint8)
+        self.operands = (
+            self.tokens,
+            gain.contiguous(),
+            self.tokens if mask is None else mask.to(torch.uint8).contiguous(),
+        )
         exact = tokens.dtype != torch.float32 or not torch.backends.cuda.matmul.allow_tf32
         self.constants = {
             "HAS_MASK": mask is not None,
@@ -263,7 +267,8 @@ class Launch:
         }
 
     def run(self, kernel, *arguments, **constants) -> None:
-        kernel[self.grid](*self.operands, *arguments, self.heads, self.seq_len, **constants, **self.constants)
+        with torch.cuda.device_of(self.tokens):  # Triton launches on the current device
+            kernel[self.grid](*self.operands, *arguments, self.heads, self.seq_len, **constants, **self.constants)
 
     def new_normaliser(self) -> torch.Tensor:
         return self.tokens.new_empty(self.tokens.shape[:-1], dtype=torch.float32)
