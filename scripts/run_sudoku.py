@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from common import ModelArguments, load_config, parse_arguments
 from sudoku_data import GENERATED, SudokuDataArguments, load_puzzles
-from sudoku_puzzles import EpochSetter, SudokuDataset
+from sudoku_puzzles import SudokuDataset
 from sudoku_report import write_report
-from training import ScriptTrainingArguments, check_splits, run
-from transformers import AutoModelForTokenClassification, PreTrainedModel, Trainer, set_seed
+from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from transformers import AutoModelForTokenClassification, PreTrainedModel, set_seed
 
 
 DIGITS = [str(digit) for digit in range(1, 10)]
@@ -72,7 +72,7 @@ def build_trainer(
     model_arguments: ModelArguments,
     data_arguments: SudokuDataArguments,
     training_arguments: ScriptTrainingArguments,
-) -> tuple[Trainer, dict[str, Any]]:
+) -> tuple[ScriptTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     set_seed(training_arguments.seed)
     wanted = [split for split in ("train", "eval") if getattr(training_arguments, f"do_{split}")]
@@ -88,18 +88,16 @@ def build_trainer(
     if training_arguments.process_index == 0:
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {data}")
 
-    train_dataset, callbacks = None, []
+    train_dataset = None
     if training_arguments.do_train:
         train_dataset = SudokuDataset(data["train"], training_arguments.seed if data_arguments.augment else None)
-        callbacks = [EpochSetter(train_dataset)]
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model=model,
         args=training_arguments,
         train_dataset=train_dataset,
         eval_dataset=SudokuDataset(data["eval"]) if training_arguments.do_eval else None,
         compute_metrics=accuracies,
         preprocess_logits_for_metrics=most_likely,
-        callbacks=callbacks,
     )
     card = {"tasks": "token-classification", "tags": ["token-classification", "sudoku", "hyperset"]}
     if data_arguments.dataset_name is not None:

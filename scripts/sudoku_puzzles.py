@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sudoku_generator import ALL, CELLS_OF_UNIT, augment, to_candidates
-from transformers import TrainerCallback
 from transformers.utils import logging
 
 
@@ -132,13 +131,3 @@ class SudokuDataset(torch.utils.data.Dataset):
         input_ids = torch.from_numpy(puzzle.astype(np.int64))
         labels = torch.from_numpy(solution.astype(np.int64)) - 1
         return {"input_ids": input_ids, "labels": labels.masked_fill(input_ids != 0, -100)}
-
-
-class EpochSetter(TrainerCallback):
-    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
-
-    def __init__(self, data: SudokuDataset):
-        self.data = data
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.data.set_epoch(int(state.epoch or 0))
