@@ -9,6 +9,7 @@ of shape (batch_size, seq_len) that is `True` for tokens, and compute, with S = 
 where both softmaxes run over tokens alone and y is zero at padding.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -140,34 +141,42 @@ def bi_softmax_fused(
         gain (`torch.Tensor` of shape `(head_dim,)`): The product of the gains of queries and keys and of the scaling.
     """
     device = tokens.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
+    castable = device != "meta" and tokens.dtype != torch.float64
+    if castable and torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
         tokens = tokens.to(torch.get_autocast_dtype(device))
     if rows is None:
         return bi_softmax(tokens, gain, mask)[0]
-    return read_out(rows(tokens), tokens, gain, mask, normaliser(tokens, gain, mask))
+    with torch.autocast(device, enabled=False) if castable else contextlib.nullcontext():
+        return read_out(rows, tokens, gain, mask, normaliser(tokens, gain, mask))
 
 
 def read_out(
-    rows: torch.Tensor, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, normaliser: torch.Tensor
+    rows: RowSelection, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, normaliser: torch.Tensor
 ) -> torch.Tensor:
     """
     y of `rows`, a few of the tokens. Of the scores of all pairs it needs the normalisers r_i = log Σ_j exp(S_ij) alone, which
-    serve the softmax over queries because S is symmetric.
+    serve the softmax over queries because S is symmetric. Scores are computed as the kernels do, or exp(S − r) might exceed 1.
     """
-    scores = ((rows * gain).to(tokens.dtype) @ tokens.transpose(-1, -2)).to(normaliser.dtype)
+    dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)
+    query = rows(tokens) * gain
+    if tokens.device.type == "cuda":
+        query = query.to(dtype).to(tokens.dtype)
+    scores = query @ tokens.transpose(-1, -2)
     over_queries = (scores - normaliser[..., None, :]).exp()
     if mask is None:
         weights = scores.softmax(dim=-1) + over_queries
     else:
         padding = ~mask[:, None, None, :]
         over_keys = scores.masked_fill(padding, torch.finfo(scores.dtype).min).softmax(dim=-1)
-        weights = (over_keys + over_queries).masked_fill(padding, 0.0)
-    return weights.to(tokens.dtype) @ tokens
+        weights = (over_keys + over_queries).masked_fill(padding | ~rows(mask[:, None, :, None]), 0.0)
+    return (weights @ tokens).to(dtype)
 
 
 def can_fuse(tokens: torch.Tensor) -> bool:
     """Whether our kernels run here: not on every device, and an export wants operators that others know."""
-    return runs_on(tokens) and not torch.jit.is_tracing() and not torch.compiler.is_exporting()
+    # The flag itself: before torch 2.12 `is_exporting()` is true in `torch.compile` as well, and 2.6 has none.
+    is_exporting = getattr(torch.compiler, "_is_exporting_flag", False)
+    return runs_on(tokens) and not torch.jit.is_tracing() and not is_exporting
 
 
 # What `attn_implementation` names beside `fused`, which takes other arguments.

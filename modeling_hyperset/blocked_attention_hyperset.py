@@ -167,6 +167,8 @@ class BoundedScores(Scores):
 def groups(tokens, gain, mask) -> Iterator[tuple[slice, Scores]]:
     """Matrices of scores to work on at once, each of a sample and a head: as many as fit a block, else some rows of one."""
     num_matrices, seq_len, _ = tokens.shape
+    if not tokens.numel():
+        return
     threads = torch.get_num_threads()
     budget = SCORES_PER_THREAD * threads
     together = max(1, budget // seq_len**2)
@@ -175,7 +177,7 @@ def groups(tokens, gain, mask) -> Iterator[tuple[slice, Scores]]:
     dtype = wide_dtype(tokens)
     workspace, gain = Workspace(dtype), gain.to(dtype)
     # |S_ij| ≤ max |gain| ‖z_i‖ ‖z_j‖.
-    length = torch.linalg.vector_norm(tokens, dim=-1, dtype=dtype).amax() if tokens.numel() else gain.new_zeros(())
+    length = torch.linalg.vector_norm(tokens, dim=-1, dtype=dtype).amax()
     bound = float(length.square() * gain.abs().amax())
     scores_class = BoundedScores if bound <= SINGLE_EXP_BOUND[dtype] else Scores
     if mask is not None:

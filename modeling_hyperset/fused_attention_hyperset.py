@@ -7,6 +7,8 @@ What they compute is said in `blocked_attention_hyperset.py`.
 """
 
 import importlib.util
+import re
+import zlib
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
@@ -17,8 +19,8 @@ from .blocked_attention_hyperset import BLOCKED, Kernels, wide_dtype
 HAS_TRITON = importlib.util.find_spec("triton") is not None  # without it there are no kernels for a GPU
 LARGEST_HEAD_DIM = 256  # that they are made for
 
-# A checkpoint's own code and the package may both be loaded: each has operators of its own.
-NAMESPACE = __name__.replace(".", "_")
+# A checkpoint's own code and the package may both be loaded: each has operators of its own, under a name that torch can read.
+NAMESPACE = re.sub(r"[^0-9A-Za-z_]", "_", __name__) + f"_{zlib.crc32(__name__.encode()):x}"
 
 
 def runs_on(tensor: torch.Tensor) -> bool:
@@ -37,12 +39,18 @@ def kernels(tensor: torch.Tensor) -> Kernels:
     return TRITON
 
 
+def plain(tensor: torch.Tensor) -> torch.autocast:
+    """Kernels choose their dtypes themselves: autocast, which goes on inside an operator, is off."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 @torch.library.custom_op(f"{NAMESPACE}::bi_softmax", mutates_args=())
 def bi_softmax(
     tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """y and r."""
-    return kernels(tokens).forward(tokens, gain, mask)
+    with plain(tokens):
+        return kernels(tokens).forward(tokens, gain, mask)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::bi_softmax_backward", mutates_args=())
@@ -54,13 +62,15 @@ def bi_softmax_backward(
     normaliser: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """dz and dgain."""
-    return kernels(tokens).backward(grad_output, tokens, gain, mask, normaliser)
+    with plain(tokens):
+        return kernels(tokens).backward(grad_output, tokens, gain, mask, normaliser)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::normaliser", mutates_args=())
 def normaliser(tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """r of shape (batch_size, num_heads, seq_len)."""
-    return kernels(tokens).normaliser_forward(tokens, gain, mask)
+    with plain(tokens):
+        return kernels(tokens).normaliser_forward(tokens, gain, mask)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::normaliser_backward", mutates_args=())
@@ -72,7 +82,8 @@ def normaliser_backward(
     normaliser: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """dz and dgain."""
-    return kernels(tokens).normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser)
+    with plain(tokens):
+        return kernels(tokens).normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser)
 
 
 def new_like(tokens: torch.Tensor) -> torch.Tensor:
@@ -103,8 +114,13 @@ def _(grad_normaliser, tokens, gain, mask, normaliser):
     return new_like(tokens), torch.empty_like(gain)
 
 
-def keep(ctx, inputs, output):
-    ctx.save_for_backward(*inputs, output[1] if isinstance(output, tuple) else output)
+def keep_bi_softmax(ctx, inputs, output):
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*inputs, output[1])
+
+
+def keep_normaliser(ctx, inputs, output):
+    ctx.save_for_backward(*inputs, output)
 
 
 def backward_of_bi_softmax(ctx, grad_output, _):
@@ -144,5 +160,5 @@ def flops_of_product(tokens_shape) -> int:
     return 2 * batch_size * num_heads * seq_len**2 * head_dim
 
 
-bi_softmax.register_autograd(backward_of_bi_softmax, setup_context=keep)
-normaliser.register_autograd(backward_of_normaliser, setup_context=keep)
+bi_softmax.register_autograd(backward_of_bi_softmax, setup_context=keep_bi_softmax)
+normaliser.register_autograd(backward_of_normaliser, setup_context=keep_normaliser)

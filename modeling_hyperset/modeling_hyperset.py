@@ -243,7 +243,7 @@ FORWARD_KWARGS = {
     "output_attentions",
     "output_energies",
     "num_items_in_batch",
-    "read_out_only",
+    "read_out_only",  # of a head that reads one token: the last iteration computes no other
     "token_type_ids",  # BERT's tokenizers return them; this family has no segment embedding
 }
 
@@ -671,6 +671,8 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         Raises:
             `ValueError`: an argument that does not fit the config or the other arguments; the message names it.
         """
+        if "read_out_only" in kwargs:
+            raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: read_out_only.")
         check_one_input(self.config, input_ids, pixel_values, None)
         kwargs["num_iterations"] = num_iterations
         if not self.config.takes_token_ids:

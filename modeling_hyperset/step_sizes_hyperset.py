@@ -101,7 +101,9 @@ class HyperSETLearnedStepSize(nn.Module):
         [α_t, γ_t] of all iterations in turn, where they depend on X_0: computed together while they are small, so that a short
         batch keeps a GPU busy, and no more of them at once than a long sequence has room for.
         """
-        together = max(1, AHEAD // initial_states.numel())
+        together = 1
+        if not torch.compiler.is_compiling():  # which fuses them itself, and may not know the size
+            together = max(1, AHEAD // max(1, initial_states.numel()))
         for embeddings in time_embeddings.split(together):
             yield from self.project(embeddings, initial_states)
 

@@ -60,10 +60,10 @@ def normaliser_kernel(
     PRECISION: tl.constexpr,
 ):
     """r of a block of rows, +∞ at padding."""
-    matrix = tl.program_id(1).to(tl.int64)
+    matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     mask += matrix // heads * seq_len
-    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    rows, channels = tl.program_id(1) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
     gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
@@ -99,11 +99,11 @@ def forward_kernel(
     PRECISION: tl.constexpr,
 ):
     """y of a block of rows."""
-    matrix = tl.program_id(1).to(tl.int64)
+    matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     normaliser += matrix * seq_len
     mask += matrix // heads * seq_len
-    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    rows, channels = tl.program_id(1) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
     gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
@@ -142,12 +142,12 @@ def delta_kernel(
     PRECISION: tl.constexpr,
 ):
     """δ of a block of rows."""
-    matrix = tl.program_id(1).to(tl.int64)
+    matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     grad_output += matrix * seq_len * HEAD_DIM
     normaliser += matrix * seq_len
     mask += matrix // heads * seq_len
-    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    rows, channels = tl.program_id(1) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
     gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32) * LOG2E
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     row_grad = load_rows(grad_output, rows, channels, seq_len, HEAD_DIM)
@@ -189,12 +189,12 @@ def backward_kernel(
     PRECISION: tl.constexpr,
 ):
     """dz of a block of rows, and what the block gives to dgain. `OF_NORMALISER`: of a loss of r alone, and `delta` is dr."""
-    matrix = tl.program_id(1).to(tl.int64)
+    matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     normaliser += matrix * seq_len
     delta += matrix * seq_len
     mask += matrix // heads * seq_len
-    rows, channels = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
+    rows, channels = tl.program_id(1) * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
     gains = tl.load(gain + channels, mask=channels < HEAD_DIM, other=0.0).to(tl.float32)
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * (gains * LOG2E)[None, :]).to(row_tokens.dtype)
@@ -232,8 +232,17 @@ def backward_kernel(
     gradient = tl.where(is_token, of_values, 0.0) + of_scores * gains[None, :]
     store_rows(grad_tokens + matrix * seq_len * HEAD_DIM, gradient, rows, channels, seq_len, HEAD_DIM)
     partial = tl.sum(row_tokens.to(tl.float32) * of_scores, 0) / 2
-    block = matrix * tl.num_programs(0) + tl.program_id(0)
+    block = matrix * tl.num_programs(1) + tl.program_id(1)
     tl.store(grad_gain + block * HEAD_DIM + channels, partial, mask=channels < HEAD_DIM)
+
+
+def tf32_is_allowed() -> bool:
+    """Whether torch multiplies matrices of float32 in TF32: by its newer setting where it has one."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        return matmul.allow_tf32
+    precision = matmul.fp32_precision
+    return (torch.backends.fp32_precision if precision == "none" else precision) == "tf32"
 
 
 class Launch:
@@ -249,14 +258,14 @@ class Launch:
         if channels * tokens.element_size() > 512:
             rows, columns = 32, 16
         self.blocks = triton.cdiv(self.seq_len, rows)
-        self.grid = (self.blocks, batch_size * self.heads)
+        self.grid = (batch_size * self.heads, self.blocks)  # the second may not exceed 65,535
         # A kernel without a mask reads none, but a pointer it has to have.
         self.operands = (
             self.tokens,
             gain.contiguous(),
             self.tokens if mask is None else mask.to(torch.uint8).contiguous(),
         )
-        exact = tokens.dtype != torch.float32 or not torch.backends.cuda.matmul.allow_tf32
+        exact = tokens.dtype != torch.float32 or not tf32_is_allowed()
         self.constants = {
             "HAS_MASK": mask is not None,
             "HEAD_DIM": head_dim,
@@ -264,6 +273,7 @@ class Launch:
             "ROWS": rows,
             "COLUMNS": columns,
             "PRECISION": "ieee" if exact else "tf32",
+            "num_stages": 1 if wide else 3,
         }
 
     def run(self, kernel, *arguments, **constants) -> None:

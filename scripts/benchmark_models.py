@@ -148,11 +148,14 @@ def model_subject(task: str, name: str, setting: Setting, options) -> Subject:
         model.gradient_checkpointing_enable()
     call = model
     if options.compile:
-        call = torch.compile(model, mode=options.compile_mode)
+        # Models of one class share code: without room for all of them, torch would run the later ones uncompiled.
+        torch._dynamo.config.recompile_limit = 1000
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        call = torch.compile(model, mode=options.compile_mode, dynamic=False)
     dtype = getattr(torch, options.dtype)
 
     def forward():
-        if options.compile_mode == "reduce-overhead":
+        if options.compile_mode != "default":
             torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             return call(**inputs).loss
