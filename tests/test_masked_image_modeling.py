@@ -261,7 +261,9 @@ def test_a_resumed_run_masks_what_an_unbroken_one_does(recipe, tmp_path):
     assert whole == broken
 
 
-@pytest.mark.skip(reason="a process aborts now and then when it ends, after all is written: the cause is not found yet")
+@pytest.mark.skip(
+    reason="a process aborts now and then when it ends, after all is written: the cause is not found yet"
+)
 def test_two_processes_mask_and_measure_what_one_does(recipe, tmp_path):
     """19 images to evaluate do not divide into the batches of two processes: none is measured twice."""
     flags = [*recipe, "--max_eval_samples", "19", "--per_device_eval_batch_size", "5", "--logging_steps", "1"]
