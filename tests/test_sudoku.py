@@ -222,6 +222,14 @@ def test_mistakes_stop_before_training(trained, flags, message, tmp_path, monkey
         run(SMALL_RECIPE, *tiny_flags(tmp_path / "out", trained[1])[2:], *sizes, *flags)
 
 
+@pytest.mark.slow
+def test_the_small_recipe_solves_95_percent_of_the_boards(tmp_path):
+    """The README's figure is 98.4 %."""
+    run(SMALL_RECIPE, "--output_dir", tmp_path / "out", "--cache_dir", tmp_path / "cache", "--eval_strategy", "no")
+    metrics = json.loads((tmp_path / "out" / "eval_results.json").read_text())
+    assert metrics["eval_board_accuracy"] >= 0.95
+
+
 def test_the_recipe_of_the_paper():
     """Tables 7 and 8."""
     common, data, training = script("common"), script("sudoku_data"), script("training")
