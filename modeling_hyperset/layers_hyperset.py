@@ -17,6 +17,30 @@ if TYPE_CHECKING:
     from .configuration_hyperset import HyperSETConfig
 
 
+# The weights of torchao that stand for a float weight of their shape.
+WEIGHT_ONLY = {"Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"}
+
+
+def dequantized(weight: torch.Tensor) -> torch.Tensor:
+    """
+    `weight`, or the numbers that torchao keeps in its place: its quantised weights know one direction only.
+
+    Raises:
+        `TypeError`: a quantisation that rounds what the weight is multiplied with too, or one that is not known.
+    """
+    if not type(weight).__module__.startswith("torchao."):
+        return weight
+    rounds_inputs = any(
+        getattr(weight, name, None) is not None for name in ("act_quant_kwargs", "activation_quantization")
+    )
+    if type(weight).__name__ not in WEIGHT_ONLY or rounds_inputs:
+        raise TypeError(
+            "A Hyper-SET projection uses one weight in both directions; torchao can quantise the weight alone, as "
+            f"`Int8WeightOnlyConfig` does, got a {type(weight).__name__}{' that quantises inputs' if rounds_inputs else ''}."
+        )
+    return weight.dequantize()
+
+
 class BothDirections:
     """One `weight` W of shape `(out_features, in_features)`, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
 
@@ -24,7 +48,8 @@ class BothDirections:
 
     def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
         """The weight of both directions, W + ΔW, in the dtype of `tensor`."""
-        weight = self.weight if delta is None else self.weight + delta
+        weight = dequantized(self.weight)
+        weight = weight if delta is None else weight + delta
         return weight.to(tensor.dtype)
 
     def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
