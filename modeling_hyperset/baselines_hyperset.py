@@ -206,26 +206,25 @@ class EnergyAttention(IteratedAttention):
         self.q_proj = HyperSETProjection(config.hidden_size, config.hidden_size)
         self.k_proj = HyperSETProjection(config.hidden_size, config.hidden_size)
 
-    def queries_and_keys(self, tokens):
-        return [
-            symmetric(projection)(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj)
-        ]
+    def heads(self, tensor):
+        """`(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
+        return tensor.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def forward(self, tokens, attention_mask=None, output_attentions=False):
         """The direction, shaped like the normalised tokens, and P if asked for."""
-        query, key = self.queries_and_keys(tokens)
+        q_proj, k_proj = symmetric(self.q_proj), symmetric(self.k_proj)
+        query, key = self.heads(q_proj(tokens)), self.heads(k_proj(tokens))
         scores = masked_scores(query, key, keys_to_see(attention_mask), self.scaling)
         weights = scores.softmax(dim=-1).to(tokens.dtype)
         if attention_mask is not None:
             weights = weights.masked_fill(~attention_mask[:, None, :, None], 0.0)
-        to_queries = self.q_proj.back((weights @ key).transpose(1, 2).flatten(2))
-        to_keys = self.k_proj.back((weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
+        to_queries = q_proj.back((weights @ key).transpose(1, 2).flatten(2))
+        to_keys = k_proj.back((weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
         return to_queries + to_keys, weights if output_attentions else None
 
     def energy_value(self, tokens, attention_mask=None):
         """The energy of each sample, of shape `(batch_size,)`."""
-        query, key = self.queries_and_keys(tokens)
+        query, key = (self.heads(symmetric(projection)(tokens)) for projection in (self.q_proj, self.k_proj))
         per_token = masked_scores(query, key, keys_to_see(attention_mask), self.scaling).logsumexp(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask[:, None, :], 0.0)
@@ -253,7 +252,7 @@ class EnergyTransformerLayer(BaselineLayer):
     def energy_values(self, hidden_states, attention_mask):
         """The attention energy and −½ Σ ReLU(Ξ g)²."""
         tokens = self.norm(hidden_states)
-        per_token = -0.5 * F.relu(self.memories(tokens)).square().sum(dim=-1)
+        per_token = -0.5 * F.relu(symmetric(self.memories)(tokens)).square().sum(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask, 0.0)
         return [self.attention.energy_value(tokens, attention_mask), per_token.sum(dim=-1)]

@@ -116,7 +116,7 @@ class HyperSETEmbeddings(nn.Module):
     ) -> torch.Tensor:
         """Embedded patches, the masked ones replaced, after [CLS], plus positions."""
         check_pixel_values(pixel_values, self.config, any_size=interpolate_pos_encoding)
-        embeddings = self.patch_embeddings(pixel_values.to(self.patch_embeddings.projection.weight.dtype))
+        embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
         if bool_masked_pos is not None:
             check_masked_positions(bool_masked_pos, embeddings.shape[:2])
             if self.mask_token is None:

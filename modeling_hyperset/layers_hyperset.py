@@ -17,15 +17,39 @@ if TYPE_CHECKING:
     from .configuration_hyperset import HyperSETConfig
 
 
-class HyperSETProjection(nn.Linear):
-    """One weight, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
+# The weights of torchao that stand for a float weight of their shape.
+WEIGHT_ONLY = {"Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"}
 
-    def __init__(self, in_features: int, out_features: int):
-        super().__init__(in_features, out_features, bias=False)
+
+def dequantized(weight: torch.Tensor) -> torch.Tensor:
+    """
+    `weight`, or the numbers that torchao keeps in its place: its quantised weights know one direction only.
+
+    Raises:
+        `TypeError`: a quantisation that rounds what the weight is multiplied with too, or one that is not known.
+    """
+    if not type(weight).__module__.startswith("torchao."):
+        return weight
+    rounds_inputs = any(
+        getattr(weight, name, None) is not None for name in ("act_quant_kwargs", "activation_quantization")
+    )
+    if type(weight).__name__ not in WEIGHT_ONLY or rounds_inputs:
+        raise TypeError(
+            "A Hyper-SET projection uses one weight in both directions; torchao can quantise the weight alone, as "
+            f"`Int8WeightOnlyConfig` does, got a {type(weight).__name__}{' that quantises inputs' if rounds_inputs else ''}."
+        )
+    return weight.dequantize()
+
+
+class BothDirections:
+    """One `weight` W of shape `(out_features, in_features)`, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
+
+    weight: torch.Tensor
 
     def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
         """The weight of both directions, W + ΔW, in the dtype of `tensor`."""
-        weight = self.weight if delta is None else self.weight + delta
+        weight = dequantized(self.weight)
+        weight = weight if delta is None else weight + delta
         return weight.to(tensor.dtype)
 
     def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
@@ -37,14 +61,78 @@ class HyperSETProjection(nn.Linear):
         return tensor @ self.effective_weight(tensor, delta)
 
 
-def symmetric(projection: nn.Module) -> HyperSETProjection:
-    """`projection`, unless something stands in its place that would change one of its directions alone."""
-    if not isinstance(projection, HyperSETProjection):
-        raise TypeError(
-            f"A Hyper-SET projection uses one weight in both directions and cannot be replaced by {type(projection)}, which "
-            "would change one of them alone."
-        )
-    return projection
+class HyperSETProjection(BothDirections, nn.Linear):
+    """W or D, or a baseline's weight that works in both directions."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features, bias=False)
+
+
+class AdaptedProjection(BothDirections):
+    """
+    What an adapter of PEFT makes of a projection: the weight of its forward direction, for both.
+
+    The images of the unit vectors are the columns of that weight, whatever the adapter computes it from, merged, disabled or
+    several at once, and gradients reach the adapter through them. Dropout of an adapter's input takes one mask for all tokens
+    and both directions: it drops columns of the change of the weight.
+    """
+
+    def __init__(self, adapter: nn.Module):
+        base = adapter.weight  # PEFT's adapters show the weight of what they wrap
+        # A batch of one, so that a call that mixes adapters in a larger batch (`adapter_names`) is an error of PEFT.
+        units = torch.eye(base.shape[1], dtype=base.dtype, device=base.device)[None]
+        with torch.autocast(base.device.type, enabled=False):
+            self.weight = adapter(units)[0].t()
+
+    __call__ = BothDirections.forward
+
+
+# The packages of `peft.tuners` whose layers of a Linear are linear: each is tried in `tests/test_peft.py`.
+LINEAR_TUNERS = {"adalora", "boft", "hra", "ia3", "loha", "lokr", "lora", "oft", "vera"}
+
+
+def is_linear_adapter(module: nn.Module) -> bool:
+    """Whether `module` is PEFT's, around a projection, and gives a weight times its input, nothing else."""
+    names = [*type(module).__module__.split("."), "", ""]
+    if names[:3] == ["peft", "utils", "other"] and type(module).__name__ == "ModulesToSaveWrapper":
+        return isinstance(module.original_module, HyperSETProjection)  # trained in place of the original
+    if names[:2] != ["peft", "tuners"] or names[2] not in LINEAR_TUNERS:
+        return False
+    biases, variants = getattr(module, "lora_bias", {}), getattr(module, "lora_variant", {})
+    if any(biases.values()) or any(type(variant).__name__ != "DoraLinearVariant" for variant in variants.values()):
+        return False
+    return isinstance(module.base_layer, HyperSETProjection) or is_linear_adapter(module.base_layer)
+
+
+def symmetric(projection: nn.Module) -> BothDirections:
+    """
+    `projection` with the same weight in both directions, also with an adapter of PEFT in its place.
+
+    Raises:
+        `TypeError`: something else stands there, which would change one direction alone, or is no weight at all.
+    """
+    if isinstance(projection, HyperSETProjection):
+        return projection
+    if is_linear_adapter(projection):
+        return AdaptedProjection(projection)
+    raise TypeError(
+        "A Hyper-SET projection uses one weight in both directions and cannot be replaced by "
+        f"{type(projection).__module__}.{type(projection).__qualname__}, which would change one of them alone or is no "
+        f"weight. PEFT adapters can be: {', '.join(sorted(LINEAR_TUNERS))}, without `lora_bias` and, of LoRA's variants, with "
+        "DoRA alone."
+    )
+
+
+def gain(norm: nn.Module) -> torch.Tensor:
+    """
+    The gain of an RMSNorm that is applied by hand, of shape `(head_dim,)`.
+
+    Raises:
+        `TypeError`: something stands in its place whose gain would be left out.
+    """
+    if not isinstance(getattr(norm, "original_module", norm), nn.RMSNorm):
+        raise TypeError(f"The gain of queries, keys and values must be an RMSNorm's, not one of {type(norm)}.")
+    return norm.weight
 
 
 class IteratedAttention(nn.Module):
@@ -97,9 +185,12 @@ class HyperSETAttention(IteratedAttention):
         self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
         self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
 
-    def subspaces(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
+    def subspaces(
+        self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None, bases: BothDirections | None = None
+    ) -> torch.Tensor:
         """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
-        tokens = symmetric(self.bases)(hidden_states, delta)
+        bases = symmetric(self.bases) if bases is None else bases
+        tokens = bases(hidden_states, delta)
         return tokens.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def forward(
@@ -114,12 +205,13 @@ class HyperSETAttention(IteratedAttention):
         The direction, shaped like `hidden_states`, or its `rows` alone; and the attention weights if asked for. W is changed by
         `delta`.
         """
-        tokens = self.subspaces(hidden_states, delta)
+        bases = symmetric(self.bases)
+        tokens = self.subspaces(hidden_states, delta, bases)
         tokens = F.rms_norm(tokens, (self.head_dim,), eps=self.eps)
-        gains = [norm.weight.to(tokens.dtype) for norm in self.qkv_norms]
+        gains = [gain(norm).to(tokens.dtype) for norm in self.qkv_norms]
         gains = gains if len(gains) == 3 else gains * 3
         direction, weights = self.energy.layer_direction(tokens, gains, attention_mask, output_attentions, rows)
-        return self.bases.back(direction.transpose(1, 2).flatten(2), delta), weights
+        return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
@@ -143,8 +235,9 @@ class HyperSETFeedforward(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
         """The direction, shaped like `hidden_states`; D is changed by `delta`."""
-        projections = self.norm(symmetric(self.directions)(hidden_states, delta))
-        return self.directions.back(self.energy.direction(projections), delta)
+        directions = symmetric(self.directions)
+        projections = self.norm(directions(hidden_states, delta))
+        return directions.back(self.energy.direction(projections), delta)
 
     def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""

@@ -33,7 +33,7 @@ from .checks_hyperset import (
 )
 from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
-from .layers_hyperset import IteratedAttention, IteratedLayer
+from .layers_hyperset import HyperSETProjection, IteratedAttention, IteratedLayer
 from .lora_hyperset import HyperSETDepthwiseLoRA
 from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear, given_step_sizes
 
@@ -219,7 +219,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
         Raises:
             `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
-                iteration, and no single weight does the same.
+                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way.
         """
         base = self.base_model
         if base.lora is None:
@@ -229,10 +229,13 @@ class HyperSETPreTrainedModel(PreTrainedModel):
                 "Depth-wise LoRA can be merged with one iteration per layer only, got num_iterations="
                 f"{base.lora.num_iterations}: its weights differ from iteration to iteration."
             )
+        projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
+        if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
+            raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
         bases_delta, directions_delta = base.lora(1)
-        for layer in base.layers:
-            layer.attention.bases.weight += bases_delta
-            layer.feedforward.directions.weight += directions_delta
+        for bases, directions in projections:
+            bases.weight += bases_delta
+            directions.weight += directions_delta
         base.lora = None
         base.config.lora_rank, base.config.lora_alpha = 0, None
 
