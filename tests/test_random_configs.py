@@ -115,7 +115,8 @@ def make_batch(case: str, config: HyperSETConfig) -> dict[str, torch.Tensor]:
         if kind == "single_label_classification":
             batch["labels"] = torch.randint(0, config.num_labels, (2,))
         else:
-            batch["labels"] = torch.rand(2, config.num_labels).round().squeeze(-1 if kind == "regression" else 2)
+            labels = torch.rand(2, config.num_labels).round()
+            batch["labels"] = labels.squeeze(-1) if kind == "regression" else labels
     elif case in ("token-classification", "masked-lm"):
         classes = config.num_labels if case == "token-classification" else config.vocab_size
         batch["labels"] = torch.randint(0, classes, (2, length))
@@ -172,7 +173,7 @@ def examine(case: str, fields: dict, wild: list[str]) -> str:
         config = HyperSETConfig(**fields)
         model = CASES[case][0](config)
     except ValueError as error:
-        named = [name for name in (*fields, "hidden_size") if f"`{name}`" in str(error) or f"'{name}'" in str(error)]
+        named = [name for name in (*fields, "hidden_size") if f"`{name}" in str(error) or f"'{name}'" in str(error)]
         assert named or ("`dtype`" in str(error) and "torch_dtype" in wild), f"{error} names no field"
         return "refused"
     batch = make_batch(case, config)
