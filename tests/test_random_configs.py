@@ -182,7 +182,7 @@ def examine(case: str, fields: dict, wild: list[str]) -> str:
     return "trained"
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_refused_or_trained(example):
     examine(*example)
