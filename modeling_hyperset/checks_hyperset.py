@@ -1,9 +1,13 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Checks of what a caller passes. Each raises a `ValueError` that names the argument, what came and what was expected.
 
-Checks that read a tensor's values (ids, labels) wait for the device, so they are made once, before any work is done; they are
-left out of graphs that torch.compile and torch.export trace, where a value cannot be read.
+Checks that read a tensor's values (pixels, embeddings, ids, labels) wait for the device, so they are made once, before any work
+is done; they are left out of graphs that torch.compile and torch.export trace, where a value cannot be read.
 """
+
+import json
+import os
+from pathlib import Path
 
 import torch
 
@@ -64,6 +68,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
             f"`pixel_values` must be images of {config.image_height_width}, got {size}. Pass "
             "`interpolate_pos_encoding=True` for another size."
         )
+    check_finite("pixel_values", pixel_values)
 
 
 def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
@@ -83,6 +88,16 @@ def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
         )
     if not inputs_embeds.is_floating_point():
         raise ValueError(f"`inputs_embeds` must be floating point, got {inputs_embeds.dtype}.")
+    check_finite("inputs_embeds", inputs_embeds)
+
+
+def check_finite(name: str, tensor: torch.Tensor) -> None:
+    """No NaN and no infinity, which would spread over the whole batch in training."""
+    if can_read_values(tensor) and not bool(torch.isfinite(tensor).all()):
+        samples = (~torch.isfinite(tensor.detach().flatten(1))).any(dim=1).nonzero().flatten().tolist()
+        raise ValueError(
+            f"`{name}` must be finite, got NaN or infinity in the samples {samples[:8]} of {len(tensor)}."
+        )
 
 
 def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ignore: int | None = None) -> None:
@@ -166,3 +181,23 @@ def check_token_labels(labels: torch.Tensor, shape: tuple[int, int], num_classes
     if labels.dtype not in INTEGER_DTYPES:
         raise ValueError(f"`labels` must be integers, got {labels.dtype}.")
     check_range("labels", labels, num_classes, bound_name, ignore=-100)
+
+
+def check_shards(name_or_path: str | os.PathLike | None, subfolder: str | None) -> None:
+    """
+    The index of a checkpoint in a local folder names files of that folder: a plain name each, no path. (The Hub's own client
+    refuses the others. Links are followed: the Hub's cache is made of them.)
+    """
+    folder = Path(name_or_path or "", subfolder or "")
+    if not name_or_path or not folder.is_dir():
+        return
+    for path in folder.glob("*.index*.json"):
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            shards = {str(shard) for shard in index["weight_map"].values()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} must be JSON with a `weight_map` from weights to files: {error!r}.") from error
+        if outside := sorted(
+            shard for shard in shards if shard != os.path.basename(shard) or shard in ("", ".", "..")
+        ):
+            raise ValueError(f"The `weight_map` of {path} must name files of its folder, got {', '.join(outside)}.")

@@ -1,6 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Hyper-SET configuration."""
 
+from typing import Literal
+
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -8,8 +11,20 @@ from .baselines_hyperset import LAYERS
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
 from .phi_hyperset import PHI
 from .update_rules_hyperset import UPDATE_RULES
+from .validation_hyperset import (
+    EPS_RANGE,
+    LARGEST_SIZE,
+    LARGEST_STEP,
+    check_count,
+    check_dtype,
+    check_extras,
+    check_label_names,
+    check_number,
+    raises_value_errors,
+)
 
 
+@raises_value_errors
 @strict
 class HyperSETConfig(PreTrainedConfig):
     r"""
@@ -118,7 +133,7 @@ class HyperSETConfig(PreTrainedConfig):
         step_size_per_layer (`bool`, defaults to `False`):
             Whether each distinct layer has its own norms and last Linear for its step sizes; e_t is always shared.
         initializer_range (`float`, defaults to 0.02):
-            Standard deviation of the normal distribution that Linears, Embeddings and learned positions start from.
+            Standard deviation, at most 1, of the normal distribution that Linears, Embeddings and learned positions start from.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the LayerNorms.
         rms_norm_eps (`float`, *optional*):
@@ -129,7 +144,8 @@ class HyperSETConfig(PreTrainedConfig):
             Whether every forward pass returns the energies after every iteration.
 
     Raises:
-        `ValueError`: a value outside its range or an unknown option; the message names the field.
+        `ValueError`: a value of another type or outside its range, an unknown option, or a field misspelt; the message names
+            the field.
 
     Example:
 
@@ -196,7 +212,23 @@ class HyperSETConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     rms_norm_eps: float | None = None
 
+    # transformers' own, whose types it writes as text, which its check of types passes over
+    transformers_version: str | None = None
+    architectures: list[str] | None = None
+    output_hidden_states: bool | None = False
+    return_dict: bool | None = True
+    dtype: str | torch.dtype | None = None
+    chunk_size_feed_forward: int = 0
+    is_encoder_decoder: bool = False
+    id2label: dict[int, str] | dict[str, str] | None = None
+    label2id: dict[str, int] | dict[str, str] | None = None
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+
     def __post_init__(self, **kwargs):
+        check_extras(type(self), kwargs)
+        check_dtype(self.dtype)
+        check_dtype(kwargs.get("torch_dtype"))
+        check_label_names(self.id2label)
         self._check_option("layer_type", LAYERS)
         if self.intermediate_size is None:
             self.intermediate_size = self.hidden_size * LAYERS[self.layer_type].default_expansion
@@ -269,11 +301,11 @@ class HyperSETConfig(PreTrainedConfig):
         self._check_option("feedforward_phi", PHI)
         self._check_option("hidden_act", ("relu", "gelu"))
         self._check_option("lora_init", ("normal", "zeros"))
-        if self.lora_alpha is not None and not 0 < self.lora_alpha < float("inf"):
-            raise ValueError(f"`lora_alpha` must be a positive number, got {self.lora_alpha}.")
-        if self.lora_rank < 0 or (self.lora_rank and self.layer_type != "hyperset"):
+        if self.lora_alpha is not None and not 0 < self.lora_alpha <= LARGEST_STEP:
+            raise ValueError(f"`lora_alpha` must lie in (0, {LARGEST_STEP:g}], got {self.lora_alpha}.")
+        if not 0 <= self.lora_rank <= LARGEST_SIZE or (self.lora_rank and self.layer_type != "hyperset"):
             raise ValueError(
-                "`lora_rank` must not be negative, and 0 for a baseline, got lora_rank="
+                f"`lora_rank` must lie in [0, {LARGEST_SIZE}], and be 0 for a baseline, got lora_rank="
                 f"{self.lora_rank} and layer_type={self.layer_type!r}."
             )
         self._check_option("update_rule", UPDATE_RULES)
@@ -286,6 +318,12 @@ class HyperSETConfig(PreTrainedConfig):
             (None, "regression", "single_label_classification", "multi_label_classification"),
         )
         self._check_positive("num_labels")
+        for name in ("output_attentions", "output_energies"):
+            self._check_option(name, (None, False, True))
+        if self.output_energies and not LAYERS[self.layer_type].has_energies:
+            raise ValueError(
+                f"`output_energies` must be False for layer_type={self.layer_type!r}, which has no energy."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
@@ -293,19 +331,18 @@ class HyperSETConfig(PreTrainedConfig):
             )
         if not 0.0 <= self.embedding_dropout < 1.0:
             raise ValueError(f"`embedding_dropout` must lie in [0, 1), got {self.embedding_dropout}.")
-        if self.initializer_range < 0 or self.layer_norm_eps < 0 or (self.rms_norm_eps or 0) < 0:
-            raise ValueError(
-                "`initializer_range`, `layer_norm_eps` and `rms_norm_eps` must not be negative, got "
-                f"{self.initializer_range}, {self.layer_norm_eps} and {self.rms_norm_eps}."
-            )
+        check_number("initializer_range", self.initializer_range, 0.0, 1.0)
+        check_number("layer_norm_eps", self.layer_norm_eps, *EPS_RANGE)
+        if self.rms_norm_eps is not None:
+            check_number("rms_norm_eps", self.rms_norm_eps, *EPS_RANGE)
+        for name in ("step_size_attention", "step_size_feedforward"):
+            check_number(name, getattr(self, name), -LARGEST_STEP, LARGEST_STEP)
         self._check_input()
         self._check_positions()
         self._check_time_code()
 
     def _check_positive(self, name: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or value < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1, got {value}.")
+        check_count(name, getattr(self, name))
 
     def _check_option(self, name: str, options) -> None:
         value = getattr(self, name)
@@ -323,6 +360,11 @@ class HyperSETConfig(PreTrainedConfig):
             raise ValueError(
                 f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
                 f"patch_size={self.patch_size}."
+            )
+        if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
+            raise ValueError(
+                f"`image_size`, `patch_size` and `num_channels` must not make more than {LARGEST_SIZE} patches, nor values of "
+                f"a patch, got {size}, {self.patch_size} and {self.num_channels}."
             )
 
     def _check_positions(self) -> None:

@@ -47,9 +47,9 @@ def patchify(pixel_values: torch.Tensor, patch_size: int) -> torch.Tensor:
 
 def unpatchify(patches: torch.Tensor, rows: int, columns: int, patch_size: int) -> torch.Tensor:
     """The inverse of [`patchify`] for a grid of `rows` × `columns` patches."""
-    batch_size = patches.shape[0]
-    patches = patches.reshape(batch_size, rows, columns, patch_size, patch_size, -1)
-    return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch_size, -1, rows * patch_size, columns * patch_size)
+    batch_size, channels = patches.shape[0], patches.shape[-1] // patch_size**2
+    patches = patches.reshape(batch_size, rows, columns, patch_size, patch_size, channels)
+    return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch_size, channels, rows * patch_size, columns * patch_size)
 
 
 class HyperSETPatchEmbeddings(nn.Module):

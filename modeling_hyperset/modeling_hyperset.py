@@ -28,6 +28,7 @@ from .checks_hyperset import (
     check_pixel_values,
     check_range,
     check_sample_labels,
+    check_shards,
     check_token_labels,
     flatten_grid,
 )
@@ -167,6 +168,17 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
         return True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """
+        As in transformers.
+
+        Raises:
+            `ValueError`: the index of a folder's weights names a file outside of the folder, which transformers would read.
+        """
+        check_shards(pretrained_model_name_or_path, kwargs.get("subfolder"))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, *args, **kwargs):
         """As in transformers; the folder also carries the code, so that every Auto class loads it without the package."""

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -80,6 +81,9 @@ class ScriptTrainer(Trainer):
     A resumed run computes what an unbroken one does if nothing random happens while data are read but as a function of the
     epoch: the state of the random numbers is restored only after the first batches. A `train_dataset` that has `set_epoch` is
     told the epoch.
+
+    Nothing is trained on NaN: a loss or gradient that is not finite is a `FloatingPointError` that names the step, before the
+    weights are changed. Trainer by itself logs the mean of the steps before in the place of such a loss, and goes on.
     """
 
     staged: str | None = None  # the folder of the checkpoint that is being written
@@ -90,6 +94,7 @@ class ScriptTrainer(Trainer):
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(EpochSetter(self.train_dataset))
+        self.args.logging_nan_inf_filter = False  # `training_step` looks instead, as often and as cheaply
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):
@@ -101,6 +106,36 @@ class ScriptTrainer(Trainer):
     def train(self, *args, **kwargs):
         self.on_each_disk(self.args.output_dir, lambda: clean_up(self.args.output_dir))
         return super().train(*args, **kwargs)
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        try:
+            loss = super().training_step(*args, **kwargs)
+        except ValueError as error:  # what the model says of its inputs
+            raise ValueError(f"In step {self.state.global_step + 1}: {error}") from error
+        self.check_finite("loss", loss)
+        return loss
+
+    def _get_grad_norm(self, *args, **kwargs) -> torch.Tensor | float:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        if getattr(self.accelerator, "scaler", None) is None:  # which skips a step whose gradient overflows in float16
+            self.check_finite("gradient", norm)
+        return norm
+
+    def check_finite(self, name: str, value: torch.Tensor | float) -> None:
+        """
+        Raises:
+            `FloatingPointError`: `value`, the loss or the norm of the gradient, is NaN or infinite.
+        """
+        if math.isfinite(value):
+            return
+        message = (
+            f"The {name} of step {self.state.global_step + 1} is {float(value)}; nothing was changed or saved since."
+        )
+        if kept := last_whole_checkpoint(self.args.output_dir, self.args.save_only_model):
+            message += (
+                f" {kept} is whole: `--resume_from_checkpoint true` continues from it, with other flags or data."
+            )
+        raise FloatingPointError(message)
 
     def on_each_disk(self, folder: str, work: Callable[[], None]) -> None:
         """Have one process do `work` wherever there is a `folder`: machines may share their disk or not."""
