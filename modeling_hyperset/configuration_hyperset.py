@@ -7,6 +7,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .adaptive_depth_hyperset import check_energy_tolerance
 from .baselines_hyperset import LAYERS
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
 from .phi_hyperset import PHI
@@ -140,6 +141,9 @@ class HyperSETConfig(PreTrainedConfig):
             Epsilon of the RMSNorms; `None` is the machine epsilon of the working dtype.
         tie_word_embeddings (`bool`, defaults to `True`):
             Whether the decoder of [`HyperSETForMaskedLM`] shares the token embedding's weight.
+        energy_tolerance (`float`, *optional*):
+            Adaptive depth: each sample is iterated until its energy falls by no more than this share of itself, at least twice
+            and at most `num_iterations` times; see `adaptive_depth_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`):
             Whether every forward pass returns the energies after every iteration.
 
@@ -158,7 +162,7 @@ class HyperSETConfig(PreTrainedConfig):
     ```"""
 
     model_type = "hyperset"
-    keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies"]
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
 
     # What goes in
     vocab_size: int | None = None
@@ -183,6 +187,7 @@ class HyperSETConfig(PreTrainedConfig):
     hidden_size: int = 768
     num_hidden_layers: int = 1
     num_iterations: int = 12
+    energy_tolerance: float | int | None = None
     num_attention_heads: int = 12
     intermediate_size: int | None = None
     attention_energy: str = "bi_softmax"
@@ -308,6 +313,8 @@ class HyperSETConfig(PreTrainedConfig):
                 f"`lora_rank` must lie in [0, {LARGEST_SIZE}], and be 0 for a baseline, got lora_rank="
                 f"{self.lora_rank} and layer_type={self.layer_type!r}."
             )
+        if self.energy_tolerance is not None:
+            check_energy_tolerance(self.energy_tolerance, LAYERS[self.layer_type])
         self._check_option("update_rule", UPDATE_RULES)
         self._check_option("step_size_type", ("learned", "fixed"))
         self._check_option("step_size_condition", ("current", "initial"))

@@ -18,6 +18,7 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .adaptive_depth_hyperset import check_can_stop, check_energy_tolerance, descend
 from .baselines_hyperset import LAYERS, EnergyLayerNorm, make_norm
 from .checks_hyperset import (
     check_ids,
@@ -39,7 +40,7 @@ from .lora_hyperset import HyperSETDepthwiseLoRA
 from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear, given_step_sizes
 
 
-# The outputs of transformers, each with the energies.
+# The outputs of transformers, each with the energies and the depth.
 
 
 @dataclass
@@ -61,49 +62,57 @@ class HyperSETModelOutput(BaseModelOutputWithPooling):
         energies (`tuple` of `torch.Tensor` of shape `(batch_size, 2)`, *optional*):
             With `output_energies=True`: attention and feedforward energy of the tokens after every iteration, measured with
             the W and D of the layer that made it.
+        num_iterations_used (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            With an `energy_tolerance`: how many iterations each sample took, those of all layers together.
     """
 
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
 class HyperSETImageClassifierOutput(ImageClassifierOutput):
-    """`ImageClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+    """`ImageClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
 class HyperSETSequenceClassifierOutput(SequenceClassifierOutput):
-    """`SequenceClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+    """`SequenceClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
 class HyperSETTokenClassifierOutput(TokenClassifierOutput):
-    """`TokenClassifierOutput` and the energies of [`HyperSETModelOutput`]."""
+    """`TokenClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
 class HyperSETMaskedLMOutput(MaskedLMOutput):
-    """`MaskedLMOutput` and the energies of [`HyperSETModelOutput`]."""
+    """`MaskedLMOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
 class HyperSETMaskedImageModelingOutput(MaskedImageModelingOutput):
     """
-    `MaskedImageModelingOutput` and the energies of [`HyperSETModelOutput`]. A model of pixels gives `reconstruction` of shape
-    `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size, num_codes,
+    `MaskedImageModelingOutput` and the energies and depth of [`HyperSETModelOutput`]. A model of pixels gives `reconstruction`
+    of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size, num_codes,
     codebook_size)`.
     """
 
     logits: torch.Tensor | None = None
     energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 class HyperSETPreTrainedModel(PreTrainedModel):
@@ -313,6 +322,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         bool_masked_pos: torch.BoolTensor | None = None,
         interpolate_pos_encoding: bool = False,
         num_iterations: int | None = None,
+        energy_tolerance: float | None = None,
         **kwargs,
     ) -> HyperSETModelOutput:
         r"""
@@ -333,6 +343,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
                 Whether to resize the positions to images of another size than the config's.
             num_iterations (`int`, *optional*):
                 Iterations of each layer in this call; `config.num_iterations` if not given.
+            energy_tolerance (`float` or `False`, *optional*):
+                Adaptive depth in this call: a sample's iteration stops when its energy falls by no more than this, and
+                `num_iterations` is the most it takes; see `adaptive_depth_hyperset.py`. `config.energy_tolerance` if not given,
+                `False` for none.
             output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*):
                 What to return, see [`HyperSETModelOutput`].
 
@@ -349,6 +363,11 @@ class HyperSETModel(HyperSETPreTrainedModel):
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations, None if self.lora is None else self.lora.num_iterations)
+        if energy_tolerance is None:
+            energy_tolerance = self.config.energy_tolerance
+        is_adaptive = energy_tolerance is not None and energy_tolerance is not False
+        if is_adaptive:
+            check_energy_tolerance(energy_tolerance, type(self.layers[0]))
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
         if self.config.takes_token_ids:
@@ -371,9 +390,13 @@ class HyperSETModel(HyperSETPreTrainedModel):
         output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
         output_energies = kwargs.get("output_energies", self.config.output_energies)
 
-        rows = None
-        if self.reads_one_token(kwargs, output_attentions, output_energies):
-            rows = FirstToken(None if self.config.has_cls_token else attention_mask)
+        read_out = self.first_token if self.reads_one_token(kwargs, output_attentions, output_energies) else None
+        num_iterations_used = None
+        if is_adaptive:
+            returns = {"output_attentions": output_attentions, "output_energies": output_energies}
+            returns["output_hidden_states"] = kwargs.get("output_hidden_states", self.config.output_hidden_states)
+            check_can_stop(hidden_states, **returns)
+            num_iterations_used = torch.zeros(len(hidden_states), dtype=torch.long, device=hidden_states.device)
         initial_states = hidden_states
         time_embeddings = [None] * num_iterations
         if self.time_embedding is not None:
@@ -383,13 +406,29 @@ class HyperSETModel(HyperSETPreTrainedModel):
         step_sizes = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
         for layer, step_size in zip(self.layers, step_sizes, strict=True):
+            is_last_layer = layer is self.layers[-1]
+            if is_adaptive:
+                # Never compiled: every size that the batch shrinks to would be compiled anew.
+                hidden_states, iterations = torch.compiler.disable(descend)(
+                    layer,
+                    hidden_states,
+                    initial_states,
+                    time_embeddings,
+                    energy_tolerance,
+                    attention_mask,
+                    read_out=read_out if is_last_layer else None,
+                    step_size=step_size,
+                    lora=self.lora,
+                )
+                num_iterations_used = num_iterations_used + iterations
+                continue
             state, ahead = (), None
             if self.config.step_size_condition == "initial" and self.time_embedding is not None:
                 # A checkpointed layer computes them itself, or they would all be kept.
                 if not (self.training and layer.gradient_checkpointing):
                     step_size, ahead = given_step_sizes, step_size.ahead(time_embeddings, initial_states)
             for iteration in range(1, num_iterations + 1):
-                is_last = iteration == num_iterations and layer is self.layers[-1]
+                is_pruned = read_out is not None and iteration == num_iterations and is_last_layer
                 hidden_states, _, *state = layer(
                     hidden_states,
                     initial_states if ahead is None else next(ahead),
@@ -401,14 +440,15 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,
-                    rows=rows if is_last else None,
+                    rows=read_out(attention_mask) if is_pruned else None,
                 )
-        if rows is not None:
-            read_out = self.norm(hidden_states)
-            return HyperSETModelOutput(last_hidden_state=read_out, pooler_output=read_out[:, 0])
+        last_hidden_state = self.norm(hidden_states)
+        if read_out is not None:
+            pooler_output = last_hidden_state[:, 0]
+        else:
+            pooler_output = self.norm(self.pool(hidden_states, attention_mask))
         return HyperSETModelOutput(
-            last_hidden_state=self.norm(hidden_states),
-            pooler_output=self.norm(self.pool(hidden_states, attention_mask)),
+            last_hidden_state=last_hidden_state, pooler_output=pooler_output, num_iterations_used=num_iterations_used
         )
 
     def reads_one_token(self, kwargs: dict, output_attentions: bool, output_energies: bool) -> bool:
@@ -418,10 +458,14 @@ class HyperSETModel(HyperSETPreTrainedModel):
         can = self.config.pooling == "cls" and self.layers[-1].takes_rows
         return kwargs.get("read_out_only", False) and can and not returns_more
 
+    def first_token(self, attention_mask: torch.Tensor | None) -> FirstToken:
+        """What selects the token that `pooling="cls"` reads."""
+        return FirstToken(None if self.config.has_cls_token else attention_mask)
+
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: the first token, or the mean of tokens."""
         if self.config.pooling == "cls":
-            return FirstToken(None if self.config.has_cls_token else attention_mask)(hidden_states)[:, 0]
+            return self.first_token(attention_mask)(hidden_states)[:, 0]
         if attention_mask is None:
             return hidden_states.mean(dim=1)
         mask = attention_mask.unsqueeze(-1)
@@ -464,8 +508,8 @@ class HyperSETHead(HyperSETPreTrainedModel):
 
     def outputs(self, base: HyperSETModelOutput, **fields):
         """The head's own `fields` and what was recorded below it."""
-        recorded = {"hidden_states": base.hidden_states, "attentions": base.attentions, "energies": base.energies}
-        return self.output_class(**fields, **recorded)
+        names = ("hidden_states", "attentions", "energies", "num_iterations_used")
+        return self.output_class(**fields, **{name: getattr(base, name) for name in names})
 
 
 class HyperSETForImageClassification(HyperSETHead):
@@ -490,7 +534,7 @@ class HyperSETForImageClassification(HyperSETHead):
     ) -> HyperSETImageClassifierOutput:
         r"""
         Args:
-            pixel_values, interpolate_pos_encoding, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            pixel_values, interpolate_pos_encoding, num_iterations, energy_tolerance, output_…: as in [`HyperSETModel.forward`].
             labels (`torch.Tensor`, *optional*):
                 `torch.LongTensor` of shape `(batch_size,)` in [0, num_labels) for single-label classification, floats of
                 shape `(batch_size, num_labels)` for multi-label, `(batch_size,)` for regression (`num_labels=1`).
@@ -539,7 +583,8 @@ class HyperSETTextHead(HyperSETHead):
     ):
         r"""
         Args:
-            input_ids, attention_mask, inputs_embeds, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            input_ids, attention_mask, inputs_embeds, num_iterations, energy_tolerance, output_…:
+                As in [`HyperSETModel.forward`].
             labels (`torch.Tensor`, *optional*):
                 For sequence classification as in [`HyperSETForImageClassification.forward`]. For tokens a
                 `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size), or -100 where
@@ -673,7 +718,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     ) -> HyperSETMaskedImageModelingOutput:
         r"""
         Args:
-            pixel_values, interpolate_pos_encoding, num_iterations, output_…: as in [`HyperSETModel.forward`].
+            pixel_values, interpolate_pos_encoding, num_iterations, energy_tolerance, output_…: as in [`HyperSETModel.forward`].
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, or `(batch_size, rows, columns)`):
                 The patches or codes to mask. With it the loss is returned: the mean absolute error of the masked pixels, or
                 the cross-entropy of the masked codes.

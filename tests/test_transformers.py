@@ -300,9 +300,11 @@ except ImportError:
     pass
 model = getattr(transformers, auto).from_pretrained(folder, trust_remote_code=True)
 assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
-inputs, expected = torch.load(f"{folder}/inputs.pt", weights_only=True)
+inputs, expected, adaptive = torch.load(f"{folder}/inputs.pt", weights_only=True)
 with torch.no_grad():
     outputs = model(**inputs, output_energies=True, return_dict=False)
+    for tensor, wanted in zip(model(**inputs, energy_tolerance=0.02, return_dict=False), adaptive, strict=True):
+        assert torch.equal(tensor, wanted)
 for tensor, wanted in zip(outputs[:-1], expected[:-1], strict=True):
     assert torch.equal(tensor, wanted)
 for tensor, wanted in zip(outputs[-1], expected[-1], strict=True):
@@ -326,7 +328,8 @@ def test_remote_code(case, tmp_path):
     assert set(auto_map) == {"AutoConfig", *AUTO_CLASSES}
     with torch.no_grad():
         outputs = model(**inputs, output_energies=True, return_dict=False)
-    torch.save((inputs, outputs), folder / "inputs.pt")
+        adaptive = model(**inputs, energy_tolerance=0.02, return_dict=False)
+    torch.save((inputs, outputs, adaptive), folder / "inputs.pt")
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     # An import of this name finds a module that refuses, wherever the package is installed.
