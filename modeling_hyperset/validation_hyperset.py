@@ -95,7 +95,7 @@ def check_label_names(id2label: Mapping | None) -> None:
     """A name for each class, numbered from 0 without gaps, as JSON holds them (strings) or as Python does."""
     if id2label is None:
         return
-    if {str(key) for key in id2label} != {str(index) for index in range(len(id2label))}:
+    if not id2label or {str(key) for key in id2label} != {str(index) for index in range(len(id2label))}:
         raise ValueError(
             f"`id2label` must name the classes 0, 1, 2, … without gaps, got the keys {list(id2label)[:8]}."
         )
