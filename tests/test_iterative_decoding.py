@@ -139,7 +139,7 @@ def test_the_most_certain_codes_are_fixed_first(decoding):
         ({"choice_temperature": -1.0}, "choice_temperature"),
         ({"num_steps": 0}, "num_steps"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_bad_input(decoding, changes, message):
     arguments = {
