@@ -262,7 +262,7 @@ def test_sharded_checkpoints_load(sound, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [Harm(), {"model_state_dict": Harm()}, {"a": object()}, [1, 2], {"a": 3}, {3: torch.ones(1)}, "x"],
-    ids=repr,
+    ids=["code", "nested-code", "object", "list", "number", "integer-name", "string"],
 )
 def test_original_checkpoints_that_are_no_state_dicts(tmp_path, content):
     path = tmp_path / "checkpoint.pth"
