@@ -28,6 +28,8 @@ def dequantized(weight: torch.Tensor) -> torch.Tensor:
     Raises:
         `TypeError`: a quantisation that rounds what the weight is multiplied with too, or one that is not known.
     """
+    if type(weight) in (torch.Tensor, nn.Parameter):  # first of all, and in words that torch.compile understands
+        return weight
     if not type(weight).__module__.startswith("torchao."):
         return weight
     rounds_inputs = any(
