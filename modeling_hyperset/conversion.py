@@ -203,10 +203,25 @@ def measured(options: Mapping[str, Any], name: str, value: Any) -> Any:
     return value
 
 
-def find(state_dict: StateDict, pattern: str) -> torch.Tensor:
-    """The first tensor whose name matches."""
+def check_tensors(state_dict: StateDict) -> None:
+    """Dense tensors with values, on a processor, from which sizes can be read."""
+    for name, tensor in state_dict.items():
+        dense = tensor.layout == torch.strided and not tensor.is_meta
+        if not dense or tensor.is_complex() or tensor.ndim == 0 or tensor.numel() == 0:
+            raise ValueError(
+                f"The checkpoint's {name} must be a dense tensor of real numbers, of one dimension at least and not empty, got "
+                f"shape {tuple(tensor.shape)}, {tensor.dtype}, {tensor.layout} on {tensor.device}."
+            )
+
+
+def find(state_dict: StateDict, pattern: str, dimensions: int = 1) -> torch.Tensor:
+    """The first tensor whose name matches; it has at least so many dimensions."""
     for name, tensor in state_dict.items():
         if re.fullmatch(pattern, name):
+            if tensor.ndim < dimensions:
+                raise ValueError(
+                    f"The checkpoint's {name} must have {dimensions} dimensions, got shape {tuple(tensor.shape)}."
+                )
             return tensor
     raise ValueError(f"The checkpoint lacks a tensor {pattern!r} that says its size; it holds {sorted(state_dict)}.")
 
@@ -232,7 +247,7 @@ def measure_heads(options: Mapping[str, Any], name: str, width: int, gain: torch
 
 def time_width(options: Mapping[str, Any], state_dict: StateDict) -> int:
     """Width of the time code, under either of its names."""
-    width = find(state_dict, r"time_mlp\.(?:0\.)?1\.weight").shape[1]
+    width = find(state_dict, r"time_mlp\.(?:0\.)?1\.weight", 2).shape[1]
     return measured(options, "time_embed", measured(options, "time_emb", width))
 
 
@@ -247,7 +262,7 @@ def image_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hyp
     """The config of an image classifier and the renames of its tensors."""
     kind = option(options, "class", (*IMAGE_CLASSES, *IMAGE_BASELINES))
     refuse_options(options, ("phi_func", "adaptive_mode"), kind)
-    embedding = find(state_dict, r"emb\.(?:1\.)?weight")
+    embedding = find(state_dict, r"emb\.(?:1\.)?weight", 2)
     width = measured(options, "n_embd", embedding.shape[0])
     patch_size = round((embedding.shape[1] / 3) ** 0.5)
     default = None if options.get("patch") is None else whole_number(options, "patch") * patch_size
@@ -325,11 +340,11 @@ def sudoku_config(options: Mapping[str, Any], state_dict: StateDict) -> tuple[Hy
     """The config of a Sudoku solver and the renames of its tensors."""
     kind = option(options, "model_type", ("hyper-set", "transformer"))
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), "The Sudoku model")
-    tokens = find(state_dict, r"tok_emb\.weight")
+    tokens = find(state_dict, r"tok_emb\.weight", 2)
     width = measured(options, "n_embd", tokens.shape[1])
     learned = measured(options, "pos_emb", "learnable" if "pos_emb" in state_dict else "sincos") == "learnable"
     cells = (
-        measured(options, "block_size", state_dict["pos_emb"].shape[1])
+        measured(options, "block_size", find(state_dict, "pos_emb", 2).shape[1])
         if learned
         else option(options, "block_size", default=81)
     )
@@ -377,7 +392,7 @@ def masked_image_config(options: Mapping[str, Any], state_dict: StateDict) -> tu
     image_size = whole_number(options, "img_size", 256)
     if image_size % 16:
         raise ValueError(f"The option 'img_size' must be a multiple of 16, got {image_size}.")
-    tokens = find(state_dict, r"tok_emb\.weight")
+    tokens = find(state_dict, r"tok_emb\.weight", 2)
     width = measured(options, "n_embd", tokens.shape[1])
     measured(options, "codebook_size", tokens.shape[0] - 1)
     hidden = find(state_dict, r"transformer\.mlp\.weight").shape[0]
@@ -473,8 +488,9 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
 
     Raises:
         `ValueError`: an option that is missing or that the model does not have; tensors that are missing, left over or
-            of another shape.
+            of another shape, or no dense tensors of real numbers.
     """
+    check_tensors(state_dict)
     make_config, model_class = TASKS[option(options, "task", tuple(TASKS))]
     config, renames = make_config(options, state_dict)
     renamed = rename_state_dict(state_dict, renames)

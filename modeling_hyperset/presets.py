@@ -161,7 +161,7 @@ def preset_config(name: str, **overrides: Any) -> HyperSETConfig:
     Raises:
         `ValueError`: no such preset, or overrides that the config refuses.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
     return HyperSETConfig(**(PRESETS[name].config | overrides))
 

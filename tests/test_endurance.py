@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Thousands of calls leak nothing, threads do not disturb each other, and the same seed gives the same weights."""
 
+import copy
 import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -85,8 +86,9 @@ def test_eight_threads_at_once_equal_one_after_the_other(case):
     """
     options = [RECORDED, {}, RECORDED | {"num_iterations": 5}, RECORDED | {"output_attentions": True}]
     calls = [(make_inputs(case, batch_size=1 + index % 3), options[index % 4]) for index in range(32)]
-    serial = [everything(make_model(case), inputs, **asked) for inputs, asked in calls]
     model = make_model(case)
+    other = copy.deepcopy(model)  # so that none has its hooks yet
+    serial = [everything(other, inputs, **asked) for inputs, asked in calls]
     with ThreadPoolExecutor(8) as threads:
         at_once = list(threads.map(lambda call: everything(model, call[0], **call[1]), calls))
     for wanted, got in zip(serial, at_once, strict=True):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, ViTImageProcessorPil
 
 from modeling_hyperset import HyperSETForImageClassification
-from modeling_hyperset.conversion import load_original_state_dict
+from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
 
 
 ROOT = Path(__file__).parents[1]
@@ -299,6 +299,61 @@ def test_the_converter_refuses_code_and_writes_nothing(tmp_path, monkeypatch):
             ]
         )
     assert tree(tmp_path) == before and not (tmp_path / "out").exists()
+
+
+ODD_TENSORS = {
+    "no dimension": lambda tensor: torch.zeros(()),
+    "empty": lambda tensor: torch.zeros(0),
+    "empty rows": lambda tensor: torch.zeros(2, 0),
+    "one number": lambda tensor: torch.zeros(1),
+    "more dimensions": lambda tensor: torch.zeros(3, 5, 7, 2),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "without values": lambda tensor: tensor.to("meta"),
+    "terabytes of one number": lambda tensor: torch.zeros(1).expand(2**40),
+}
+
+
+@pytest.mark.parametrize("case", ["ic_hyperset", "sudoku_hyperset", "mim_hyperset"])
+def test_every_odd_tensor_in_every_place_of_an_original_checkpoint(case):
+    """A `ValueError` for each, and for each tensor that is missing."""
+    folder = GOLDEN.parent / case
+    state_dict = load_original_state_dict(folder / "checkpoint.pth")
+    options = json.loads((folder / "knobs.json").read_text())
+    options = {name: value for name, value in options.items() if name not in ("about", "file", "format", "parameters")}
+    convert_original_checkpoint(state_dict, options)
+    for name, tensor in state_dict.items():
+        if name.endswith("attn.mask"):
+            continue  # which the model does not use
+        for kind, make in ODD_TENSORS.items():
+            if kind == "one number" and tensor.numel() == 1:
+                continue
+            with pytest.raises(ValueError):
+                convert_original_checkpoint(state_dict | {name: make(tensor)}, options)
+        if name != "cls_token":  # without which the model takes the mean
+            with pytest.raises(ValueError):
+                convert_original_checkpoint(
+                    {other: state_dict[other] for other in state_dict if other != name}, options
+                )
+
+
+WILD_OPTIONS = [True, False, -1, 0, 7, 2**40, 0.5, float("nan"), float("inf"), "", "8", [], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("case", ["ic_hyperset", "sudoku_hyperset", "mim_hyperset"])
+def test_every_wild_option_of_an_original_checkpoint(case):
+    """A `ValueError`, or a model: some options the weights say by themselves."""
+    folder = GOLDEN.parent / case
+    state_dict = load_original_state_dict(folder / "checkpoint.pth")
+    options = json.loads((folder / "knobs.json").read_text())
+    refusals = 0
+    for name in {*options, "task"} - {"about", "file", "format", "parameters"}:
+        for value in WILD_OPTIONS:
+            try:
+                convert_original_checkpoint(state_dict, options | {name: value})
+            except ValueError:
+                refusals += 1
+    assert refusals > len(options)
 
 
 def test_a_training_from_a_hostile_checkpoint(checkpoint, tmp_path, monkeypatch):

@@ -192,7 +192,7 @@ def test_refused_or_trained(example):
 def test_thousands_are_refused_or_trained(capsys):
     counts = Counter()
 
-    @settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
     @given(cases())
     def run(example):
         counts[examine(*example)] += 1
@@ -200,7 +200,7 @@ def test_thousands_are_refused_or_trained(capsys):
     run()
     with capsys.disabled():
         print(f"\nOf {counts.total()} configs {counts['refused']} were refused and {counts['trained']} trained.")
-    assert counts["trained"] > 500 and counts["refused"] > 500
+    assert counts["trained"] > 300 and counts["refused"] > 300
 
 
 @pytest.mark.parametrize("name", [*TAME, *IMAGES, *TOKENS, *INHERITED])
