@@ -2,8 +2,10 @@
 """`analyze` measures what the models' own outputs say, on any of them, in batches or at once."""
 
 import csv
+import importlib
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -328,3 +330,21 @@ def test_batches_of_any_kind():
     torch.testing.assert_close(
         Analysis.from_dict(found[0]).mean("effective_rank"), whole.mean("effective_rank"), rtol=1e-5, atol=0
     )
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data(monkeypatch):
+    """Ten times the data take no more memory: what is kept of them would be tens of megabytes."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    benchmark, memory = (importlib.import_module(name) for name in ("benchmark_analysis", "benchmark_memory"))
+    model, device = benchmark.digits_model(), torch.device("cpu")
+
+    def peak(num_samples: int) -> int | None:
+        batches = benchmark.RandomBatches(model.config, num_samples, 60, device)
+        return memory.peak_memory(lambda: analyze(model, batches, progress=False), device)
+
+    peak(600)
+    few, many = peak(600), peak(6000)
+    if few is None:
+        pytest.skip("peak memory is known on Linux only")
+    assert many - few < 8 * 2**20, (few, many)

@@ -3,6 +3,7 @@
 
 import importlib
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from modeling_hyperset import (
     HyperSETForSequenceClassification,
     HyperSETForTokenClassification,
 )
-from modeling_hyperset.analysis import Analysis
+from modeling_hyperset.analysis import QUANTITIES, Analysis
 
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -219,6 +220,22 @@ def test_text(main, figures, tmp_path):
     assert figures.keys() >= {"energies", "accuracy", "trajectories"}
     paths = json.loads((tmp_path / "out" / "trajectories.json").read_text())
     assert len(paths["tokens"][0]) == len(tokenizer(texts[1])["input_ids"])  # no padding
+
+
+def test_the_cost_is_measured(main, tmp_path, capsys):
+    """What `benchmark_analysis.py` reports; how much it is, the command says."""
+    benchmark = importlib.import_module("benchmark_analysis").main
+    path = tmp_path / "cost.json"
+    flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--num_samples", "40", "--batch_size", "8"]
+    report = benchmark([*flags, "--rounds", "2", "--device", "cpu", "--output", str(path)])
+    assert json.loads(path.read_text()) == report and report["num_samples"] == 40
+    taken = report["seconds"]
+    assert taken.keys() == report["ratios"].keys() == {"forward", "everything", *QUANTITIES}
+    rounds = zip(taken["everything"], taken["forward"], strict=True)
+    assert report["ratios"]["everything"] == statistics.median(mine / plain for mine, plain in rounds)
+    assert f"{report['ratios']['rank']:.2f} × the forward pass" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="`--rounds` must be at least 1, got 0"):
+        benchmark([*flags, "--rounds", "0"])
 
 
 def test_bad_flags(main, tmp_path):

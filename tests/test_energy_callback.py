@@ -1,6 +1,10 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Energies in the log of a real Trainer run, which trains as it does without them."""
 
+import importlib
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from builders import make_inputs, make_model
@@ -87,3 +91,19 @@ def test_a_batch_of_ones_own(tmp_path):
 def test_a_model_without_energies(tmp_path):
     with pytest.raises(ValueError, match="'energies' does not exist here: TransformerLayer is not derived"):
         EnergyCallback(make_trainer(tmp_path, layer_type="transformer"))
+
+
+def test_the_flag_of_the_training_scripts(tmp_path, monkeypatch):
+    scripts = Path(__file__).parents[1] / "scripts"
+    monkeypatch.syspath_prepend(scripts)
+    main = importlib.import_module("run_image_classification").main
+    tiny = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 8, "patch_size": 4}'
+    flags = [str(scripts / "recipes" / "digits.yaml"), "--config_overrides", tiny, "--use_cpu", "--log_energies"]
+    flags += ["--num_train_epochs", "1", "--max_train_samples", "64", "--max_eval_samples", "20"]
+    main([*flags, "--output_dir", str(tmp_path / "ours")])
+    history = json.loads((tmp_path / "ours" / "trainer_state.json").read_text())["log_history"]
+    energies = json.loads((tmp_path / "ours" / "energy.json").read_text())
+    (logged,) = [entry["energy/total_last"] for entry in history if "energy/total_last" in entry]
+    assert logged == pytest.approx(energies["total"][-1], rel=1e-4)
+    with pytest.raises(ValueError, match="'energies' does not exist here"):
+        main([*flags, "--output_dir", str(tmp_path / "other"), "--model_type", "transformer"])

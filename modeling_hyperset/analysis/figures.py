@@ -213,11 +213,14 @@ def draw_trajectories(paths: Trajectories, max_tokens: int = 32) -> Figure:
     marks = [
         ("before the first iteration", {"marker": "o", "color": shades(0.0)}),
         (end, {"marker": "D", "color": shades(1.0)}),
+        ("pale: at the back", {"marker": "o", "color": "#DDDDDD", "markeredgecolor": GREY}),
     ]
     if len(paths.anchors):
         marks.append(("anchor, a column of D", {"marker": "*", "color": ORANGE, "markersize": 10}))
     handles = [
-        axes.plot([], [], [], linestyle="none", markeredgecolor="black", markeredgewidth=0.5, label=label, **style)[0]
+        axes.plot(
+            [], [], [], label=label, linestyle="none", markeredgewidth=0.5, **{"markeredgecolor": "black"} | style
+        )[0]
         for label, style in marks
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False)
@@ -284,8 +287,6 @@ def panels_of(count: int, scale: float = 1.0):
     """A figure with so many panels side by side, `scale` times as wide as usual."""
     figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.35), layout="constrained")
     grid = figure.subplots(1, count, squeeze=False)[0]
-    for axes in grid:
-        axes.title.set_fontsize(10)
     return figure, grid
 
 
@@ -336,6 +337,7 @@ def finish(grid: Sequence, analysis: Analysis, label_all: bool = True) -> None:
             if trained < each:
                 axes.axvline(layer * each + trained, color=GREY, linestyle=":", linewidth=1.2, gid="trained depth")
         axes.set_xlim(0.5, each * analysis.num_layers + 0.5)
+        axes.title.set_fontsize(10)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if label_all:
