@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--num_samples", type=int, default=10_000)
     parser.add_argument("--batch_size", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--all_samples", action="store_true", help="Measure every quantity on every sample.")
+    parser.add_argument("--each", action="store_true", help="Measure each quantity by itself as well.")
+    parser.add_argument("--all_samples", action="store_true", help="Rank, angles and step sizes of every sample too.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", help="A JSON file to write the report to.")
     options = parser.parse_args(arguments)
@@ -103,7 +104,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         analyze(model, data, quantities=quantities, progress=False, **details)
 
     calls = {"forward": forward, "everything": run}
-    calls |= {name: lambda name=name: run(quantities=[name]) for name in QUANTITIES}
+    if options.each:
+        calls |= {name: lambda name=name: run(quantities=[name]) for name in QUANTITIES}
     taken = {name: [] for name in calls}
     run(few)  # asks for memory
     for _ in range(options.rounds):

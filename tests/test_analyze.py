@@ -213,6 +213,16 @@ def test_the_model_is_as_it_was():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """Data whose length is not known."""
+
+    def __init__(self, batches: list[dict]):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
 def test_details_are_measured_on_batches_spread_over_the_data():
     model = make_model("images")
     batches = [make_inputs("images", batch_size=3) for _ in range(10)]
@@ -222,7 +232,8 @@ def test_details_are_measured_on_batches_spread_over_the_data():
     some = analyze(model, batches[::4], detail_samples=None, progress=False)
     for name in ("effective_rank", "mean_angle", "attention_step_size"):
         assert analysis.statistics[name] == some.statistics[name]
-    for data, count in ((batches, None), (iter(batches), 9)):  # one without a length is measured whole
+    stream = torch.utils.data.DataLoader(Stream(batches), batch_size=None)
+    for data, count in ((batches, None), (iter(batches), 9), (stream, 9)):  # without a length it is measured whole
         whole = analyze(model, data, detail_samples=count, progress=False)
         assert whole.statistics["effective_rank"]["count"] == 30
 
@@ -243,8 +254,9 @@ def test_what_diverges_is_shown():
     model = make_model("images")
     images = make_inputs("images")["pixel_values"]
     images[0, 0, 0, 0] = math.nan
-    analysis = analyze(model, {"pixel_values": images}, quantities=["energies"])
+    analysis = analyze(model, {"pixel_values": images})
     assert analysis.statistics["total_energy"]["mean"] == [None] * 3
+    assert torch.isnan(analysis.mean("effective_rank")).all() and torch.isnan(analysis.mean("mean_angle")).all()
     assert torch.isnan(analysis.mean("total_energy")).all() and "nan" in analysis.table()
 
 

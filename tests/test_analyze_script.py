@@ -227,7 +227,7 @@ def test_the_cost_is_measured(main, tmp_path, capsys):
     benchmark = importlib.import_module("benchmark_analysis").main
     path = tmp_path / "cost.json"
     flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--num_samples", "40", "--batch_size", "8"]
-    report = benchmark([*flags, "--rounds", "2", "--device", "cpu", "--output", str(path)])
+    report = benchmark([*flags, "--rounds", "2", "--device", "cpu", "--each", "--output", str(path)])
     assert json.loads(path.read_text()) == report and report["num_samples"] == 40
     taken = report["seconds"]
     assert taken.keys() == report["ratios"].keys() == {"forward", "everything", *QUANTITIES}

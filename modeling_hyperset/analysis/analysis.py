@@ -163,6 +163,14 @@ class Accumulator:
         self.num_samples += batch_size
 
 
+def length(batches: Iterable) -> int | None:
+    """How many batches there are, if that is known."""
+    try:
+        return len(batches)
+    except TypeError:  # a data loader of a stream has a `__len__` that does not know
+        return None
+
+
 def analyze(
     model: PreTrainedModel,
     batches: Mapping[str, Any] | Iterable[Mapping[str, Any]],
@@ -241,8 +249,8 @@ def analyze(
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             model(**inputs, num_iterations=num_iterations, return_dict=True)
             found.add(recorder.take(), recorder.batch_size)
-            if index == 0 and detail_samples is not None and hasattr(batches, "__len__"):
-                stride = math.ceil(len(batches) * found.num_samples / detail_samples)
+            if index == 0 and detail_samples is not None and (count := length(batches)) is not None:
+                stride = math.ceil(count * found.num_samples / detail_samples)
     if found.num_samples == 0:
         raise ValueError("`batches` is empty: there is nothing to analyse.")
 

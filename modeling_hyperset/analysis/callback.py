@@ -40,7 +40,7 @@ class EnergyCallback(TrainerCallback):
     def __init__(
         self, trainer: "Trainer", batch: Mapping[str, Any] | None = None, quantities: Collection[str] = ("energies",)
     ):
-        check_model(trainer.model, None)
+        self.num_iterations = check_model(trainer.model, None)  # also when an evaluation goes deeper
         reasons = undefined(trainer.model)
         for name in quantities:
             if name in reasons:
@@ -57,7 +57,7 @@ class EnergyCallback(TrainerCallback):
                 data = self.trainer.eval_dataset
                 data = next(iter(data.values())) if isinstance(data, dict) else data
                 self.batch = next(iter(self.trainer.get_eval_dataloader(data)))
-        self.analysis = analyze(self.trainer.model, self.batch, quantities=self.quantities)
+        self.analysis = analyze(self.trainer.model, self.batch, self.num_iterations, self.quantities)
         self.trainer.log(self.figures(self.analysis))
 
     def figures(self, analysis: Analysis) -> dict[str, float]:

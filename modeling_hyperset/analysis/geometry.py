@@ -68,7 +68,8 @@ def effective_rank(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> to
         mask (`torch.BoolTensor` that broadcasts to `(…, seq_len)`, *optional*): `True` for tokens, `False` for padding.
 
     Returns:
-        `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim); NaN where all tokens are zero.
+        `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim); NaN where all tokens are zero or one is not
+        finite.
     """
     if mask is not None:
         tokens = tokens * mask.unsqueeze(-1)
@@ -83,7 +84,9 @@ def singular_values(tokens: torch.Tensor) -> torch.Tensor:
     Gram matrix, at half the time of an SVD.
     """
     rows = tokens.transpose(-1, -2) if tokens.shape[-2] > tokens.shape[-1] else tokens
-    squares = eigenvalues(rows @ rows.transpose(-1, -2))
+    gram = rows @ rows.transpose(-1, -2)
+    finite = torch.isfinite(gram).all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+    squares = eigenvalues(gram.where(finite, 0.0))  # LAPACK stops at NaN
     if tokens.dtype != torch.float64:
         again = squares[..., 0] < SMALLEST_SHARE * squares[..., -1]
         if again.any():
