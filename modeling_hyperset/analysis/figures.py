@@ -145,7 +145,9 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
     axes.plot(
         [], [], marker="o", markersize=9, markerfacecolor="none", linestyle="none", color=GREY, label="as trained"
     )
-    axes.set(xlabel="iterations at test time", ylabel="accuracy", title="Accuracy against depth at test time")
+    axes.set(
+        xlabel="iterations of each layer at test time", ylabel="accuracy", title="Accuracy against depth at test time"
+    )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
@@ -278,7 +280,7 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
         axes.margins(x=0.1)
     left.set(title="accuracy", ylabel="accuracy")
     right.set(title="parameters", ylabel="millions")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.1 * max(model["num_parameters"] for model in models) / 1e6)
     left.legend(fontsize=8)
     return figure
 
