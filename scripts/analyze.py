@@ -14,7 +14,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,18 +22,22 @@ from typing import Any
 from common import parse_arguments, read_recipe, write_json, write_whole
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
 from modeling_hyperset.analysis import Analysis, analyze, analyze_depths, by_depth, trajectories
 from modeling_hyperset.analysis.figures import (
     STYLES,
     Figure,
     draw_accuracy,
+    draw_adaptive_depth,
     draw_energies,
     draw_per_head,
     draw_rank_and_angle,
     draw_step_sizes,
     draw_trade_off,
-    draw_trajectories,
 )
+from modeling_hyperset.analysis.sphere_figures import draw_trajectories
+from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.depth_tradeoff import accuracy_at_depths
 
 
 # The script whose data loading a head shares.
@@ -61,6 +65,10 @@ class AnalyzeArguments:
             "help": "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
             "layer, width, layers and iterations, such as several seeds, become one point with an error bar."
         },
+    )
+    energy_tolerances: list[float] | None = field(
+        default=None,
+        metadata={"help": "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."},
     )
     layer: int = field(default=1, metadata={"help": "The layer, from 1, whose trajectories to draw."})
     head: int = field(default=1, metadata={"help": "The head, from 1, whose rank, angle and trajectories to draw."})
@@ -122,7 +130,7 @@ def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
 
 
 def draw_all(
-    analysis: Analysis, depths: dict[str, dict], paths: Any, models: list[dict], head: int
+    analysis: Analysis, depths: dict[str, dict], points: list, paths: Any, models: list[dict], head: int
 ) -> dict[str, Callable[[], Figure]]:
     """The pictures that there are numbers for, by name."""
     pictures = {}
@@ -139,6 +147,8 @@ def draw_all(
     shown = dict(list(depths.items())[: len(STYLES)])
     if all("accuracy" in found for found in shown.values()):
         pictures["accuracy"] = lambda: draw_accuracy(shown)
+    if points:
+        pictures["adaptive_depth"] = lambda: draw_adaptive_depth(points)
     if len(models) > 1:
         pictures["trade_off"] = lambda: draw_trade_off(models)
     return pictures
@@ -165,6 +175,8 @@ def main(arguments: list[str] | None = None) -> Analysis:
     for flag, most in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
         if not 1 <= getattr(options, flag) <= most:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
+    for tolerance in options.energy_tolerances or ():
+        check_energy_tolerance(tolerance, LAYERS[config.layer_type])
     trainer, _ = script.build_trainer(*others)
     model, batches, folder = trainer.model, trainer.get_eval_dataloader(), Path(others[-1].output_dir)
     hub_options = others[0].hub_options | {"revision": None}
@@ -196,15 +208,22 @@ def main(arguments: list[str] | None = None) -> Analysis:
         if "accuracy" in depths[name] and trained in depths[name]["num_iterations"]:
             models.append(describe(other, depths[name]))
 
+    points = []
+    if options.energy_tolerances:
+        fixed = range(1, deepest + 1)
+        points = accuracy_at_depths(model, batches, options.energy_tolerances, fixed, most_iterations=deepest)
+
     folder.mkdir(parents=True, exist_ok=True)
     analysis.save(folder / "analysis.json")
     analysis.save(folder / "analysis.csv")
     write_json(folder / "depth.json", depths)
     if paths is not None:
         write_json(folder / "trajectories.json", paths.to_dict())
+    if points:
+        write_json(folder / "adaptive_depth.json", [asdict(point) for point in points])
     if len(models) > 1:
         write_json(folder / "trade_off.json", models)
-    pictures = draw_all(analysis, depths, paths, models, options.head)
+    pictures = draw_all(analysis, depths, points, paths, models, options.head)
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, lambda temporary, draw=draw: draw().savefig(temporary, dpi=200))

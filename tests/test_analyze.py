@@ -128,6 +128,15 @@ def test_step_sizes(condition):
             torch.testing.assert_close(analysis.mean(name), values.mean(dim=1), rtol=1e-4, atol=1e-6)
 
 
+def test_adaptive_depth_is_left_out():
+    """Every sample is measured after every iteration, whatever the config says."""
+    model, batch = make_model("image-classification"), make_inputs("image-classification", labels=True)
+    found = []
+    for model.config.energy_tolerance in (None, 0.5):
+        found.append((analyze(model, batch), trajectories(model, batch).to_dict()))
+    assert found[0] == found[1] and model.config.energy_tolerance == 0.5
+
+
 def test_fixed_step_sizes():
     model = make_model("images", step_size_type="fixed", step_size_attention=0.3, step_size_feedforward=-0.1)
     analysis = analyze(model, make_inputs("images"), quantities="step_sizes")
@@ -252,9 +261,9 @@ def test_dtypes(dtype):
 
 def test_what_diverges_is_shown():
     model = make_model("images")
-    images = make_inputs("images")["pixel_values"]
-    images[0, 0, 0, 0] = math.nan
-    analysis = analyze(model, {"pixel_values": images})
+    with torch.no_grad():
+        model.layers[0].feedforward.directions.weight[0] = math.nan
+    analysis = analyze(model, make_inputs("images"))
     assert analysis.statistics["total_energy"]["mean"] == [None] * 3
     assert torch.isnan(analysis.mean("effective_rank")).all() and torch.isnan(analysis.mean("mean_angle")).all()
     assert torch.isnan(analysis.mean("total_energy")).all() and "nan" in analysis.table()

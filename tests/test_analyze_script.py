@@ -91,12 +91,12 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["--model_name_or_path", first, "--dataset_name", "digits", "--max_eval_samples", "30", "--use_cpu"]
     flags += ["--output_dir", str(out), "--per_device_eval_batch_size", "8", "--head", "2", "--sample", "3"]
-    returned = main([*flags, "--depth_multiple", "2.5", "--compare_with", *others])
+    returned = main([*flags, "--depth_multiple", "2.5", "--energy_tolerances", "0", "0.05", "--compare_with", *others])
     analysis = Analysis.load(out / "analysis.json")
     assert analysis == returned and analysis.num_samples == 30 and analysis.num_iterations == 5
     assert analysis.table() in capsys.readouterr().out
     names = {"energies", "rank_and_angle", "rank_per_head", "angle_per_head", "step_sizes", "accuracy", "trajectories"}
-    assert figures.keys() == names | {"trade_off"}
+    assert figures.keys() == names | {"trade_off", "adaptive_depth"}
     for name in figures:
         with Image.open(out / f"{name}.png") as picture:
             assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10
@@ -139,6 +139,15 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         assert shown[f"{name}: as trained"] == [found["accuracy"][trained]]
     assert "total_energy" not in depths["transformer"] and len(depths["layers"]["accuracy"]) == 2
 
+    points = json.loads((out / "adaptive_depth.json").read_text())
+    (axes,) = figures["adaptive_depth"].axes
+    drawn = {line.get_gid(): sorted(zip(*line.get_data(), strict=True)) for line in axes.get_lines()}
+    for label, is_fixed in (("fixed depth", True), ("adaptive depth", False)):
+        group = [point for point in points if (point["energy_tolerance"] is None) == is_fixed]
+        assert drawn[label] == sorted((point["mean_iterations"], point["accuracy"]) for point in group)
+        assert len(group) == (5 if is_fixed else 2)
+    assert [text.get_text() for text in axes.texts] == ["0", "0.05"]
+
     models = json.loads((out / "trade_off.json").read_text())
     left, _ = figures["trade_off"].axes
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["1 × 2", "2 × 1"]
@@ -165,7 +174,11 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
 def test_a_baseline_without_energies(main, figures, tmp_path, capsys):
     folder, out = image_model(tmp_path / "model", layer_type="transformer"), tmp_path / "out"
     flags = ["--model_name_or_path", folder, "--dataset_name", "digits", "--max_eval_samples", "8", "--use_cpu"]
-    main([*flags, "--output_dir", str(out), "--figure_format", "svg"])
+    flags += ["--output_dir", str(out), "--figure_format", "svg"]
+    with pytest.raises(ValueError, match="`energy_tolerance` must be None for TransformerLayer"):
+        main([*flags, "--energy_tolerances", "0"])
+    assert not out.exists()
+    main(flags)
     assert figures.keys() == {"accuracy"}
     assert {path.name for path in out.iterdir()} == {"analysis.json", "analysis.csv", "depth.json", "accuracy.svg"}
     assert "No energies: TransformerLayer is not derived from an energy." in capsys.readouterr().out

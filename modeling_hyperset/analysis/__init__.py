@@ -9,8 +9,8 @@ See what the forward pass does: energies, effective rank, angles, step sizes and
     analysis.save("analysis.json")
 
 `trajectories` follows the tokens of one sample on the sphere, `modeling_hyperset.analysis.callback.EnergyCallback` logs while
-Trainer trains, and `modeling_hyperset.analysis.figures` draws (it alone needs matplotlib). None of this is copied into
-checkpoints.
+Trainer trains, and `modeling_hyperset.analysis.figures` and `.sphere_figures` draw (they alone need matplotlib). None of this
+is copied into checkpoints.
 """
 
 from .analysis import Analysis, analyze

@@ -181,7 +181,8 @@ def analyze(
 ) -> Analysis:
     """
     Run `model` over a batch, or over all batches of a data set, and measure what every iteration does. One forward pass per
-    batch, in evaluation mode and without gradients; memory does not grow with the data. The model is afterwards as it was.
+    batch, in evaluation mode, without gradients and without adaptive depth; memory does not grow with the data. The model is
+    afterwards as it was.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): Any model of the family, with any head, Hyper-SET or baseline.
@@ -247,7 +248,7 @@ def analyze(
                 wanted = wanted - {"accuracy"}
             recorder.wanted = wanted if index % stride == 0 else wanted - DETAILS
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            model(**inputs, num_iterations=num_iterations, return_dict=True)
+            model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
             found.add(recorder.take(), recorder.batch_size)
             if index == 0 and detail_samples is not None and (count := length(batches)) is not None:
                 stride = math.ceil(count * found.num_samples / detail_samples)

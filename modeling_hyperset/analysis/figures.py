@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from ..depth_tradeoff import DepthPoint
 from .analysis import Analysis
-from .trajectories import Trajectories
 
 
 try:
@@ -154,6 +154,31 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
     return figure
 
 
+def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
+    """
+    Accuracy against the mean number of iterations that a sample takes, at fixed depths and at adaptive ones, each by its
+    tolerance.
+
+    Args:
+        points: What [`accuracy_at_depths`] gave.
+    """
+    figure, (axes,) = panels_of(1, scale=1.7)
+    fixed = [point for point in points if point.energy_tolerance is None]
+    adaptive = [point for point in points if point.energy_tolerance is not None]
+    for label, group, style in (("fixed depth", fixed, STYLES[0]), ("adaptive depth", adaptive, STYLES[1])):
+        if group:
+            group = sorted(group, key=lambda point: point.mean_iterations)
+            means, accuracy = zip(*((point.mean_iterations, point.accuracy) for point in group), strict=True)
+            axes.plot(means, accuracy, gid=label, label=label, markersize=4.5, linewidth=1.2, **style)
+    for point in adaptive:
+        place = {"xytext": (4, -11), "textcoords": "offset points", "fontsize": 7.5, "color": ORANGE}
+        axes.annotate(f"{point.energy_tolerance:g}", (point.mean_iterations, point.accuracy), **place)
+    axes.set(xlabel="mean iterations of a sample", ylabel="accuracy", title="Accuracy against depth")
+    axes.legend(fontsize=8, title="numbers: energy tolerance", title_fontsize=7.5)
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def draw_step_sizes(analysis: Analysis) -> Figure:
     """
     The step sizes α and γ: their mean over tokens, channels and samples with a band of the deviation over tokens and channels,
@@ -181,68 +206,6 @@ def draw_step_sizes(analysis: Analysis) -> Figure:
     count = samples(analysis, "attention_step_size")
     figure.suptitle(f"Step sizes, mean and deviation over tokens and channels, {count}", fontsize=10)
     return figure
-
-
-def draw_trajectories(paths: Trajectories, max_tokens: int = 32) -> Figure:
-    """
-    Figure 1: tokens of one sample on the sphere, in a subspace and in the whole space, from light (start) to dark. At most
-    `max_tokens` are drawn, spread evenly over the sequence.
-    """
-    from matplotlib import colormaps
-
-    figure, shades = Figure(figsize=(8.6, 4.7), layout="constrained"), colormaps["viridis_r"]
-    last, count = paths.subspace.shape[0] - 1, paths.subspace.shape[1]
-    shown = torch.linspace(0, count - 1, min(count, max_tokens)).round().long()
-    spaces = (
-        (f"Tokens in the subspace of head {paths.head}", paths.subspace, paths.subspace_share),
-        ("Tokens in the whole space", paths.tokens, paths.tokens_share),
-    )
-    for position, (title, points, share) in enumerate(spaces):
-        axes = figure.add_subplot(1, 2, position + 1, projection="3d")
-        draw_sphere(axes)
-        for token in shown.tolist():
-            axes.plot(*points[:, token].T, color=GREY, linewidth=0.7, alpha=0.8, gid=f"path {token}")
-        for step in range(last + 1):
-            style = {"s": 9, "marker": "o", "linewidths": 0}
-            if step in (0, last):
-                style = {"s": 28, "marker": "D" if step else "o", "edgecolors": "black", "linewidths": 0.6}
-            axes.scatter(*points[step, shown].T, color=[shades(step / max(1, last))], **style)
-        for anchor in paths.anchors if points is paths.tokens else ():
-            axes.plot(*torch.stack((0 * anchor, anchor)).T, color=ORANGE, linewidth=1.2, linestyle="--")
-            axes.scatter(*anchor, color=ORANGE, marker="*", s=80, edgecolors="black", linewidths=0.5)
-        axes.set_title(f"{title}\n(three dimensions hold {share:.0%} of their squared length)", fontsize=9)
-    end = f"after iteration {last}" + (", as trained" if last == paths.trained_iterations else "")
-    marks = [
-        ("before the first iteration", {"marker": "o", "color": shades(0.0)}),
-        (end, {"marker": "D", "color": shades(1.0)}),
-        ("pale: at the back", {"marker": "o", "color": "#DDDDDD", "markeredgecolor": GREY}),
-    ]
-    if len(paths.anchors):
-        marks.append(("anchor, a column of D", {"marker": "*", "color": ORANGE, "markersize": 10}))
-    handles = [
-        axes.plot(
-            [], [], [], label=label, linestyle="none", markeredgewidth=0.5, **{"markeredgecolor": "black"} | style
-        )[0]
-        for label, style in marks
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False)
-    if len(shown) < count:
-        figure.suptitle(f"{len(shown)} of {count} tokens", fontsize=10)
-    return figure
-
-
-def draw_sphere(axes) -> None:
-    """The unit sphere as a faint grid, seen without axes."""
-    angles = torch.linspace(0, 2 * math.pi, 61)
-    for latitude in torch.arange(-60, 61, 30) * (math.pi / 180):
-        ring = latitude.cos() * angles.cos(), latitude.cos() * angles.sin(), latitude.sin().expand(61)
-        axes.plot(*ring, color="#BBBBBB", linewidth=0.4)
-    for longitude in torch.arange(0, 180, 30) * (math.pi / 180):
-        ring = angles.cos() * longitude.cos(), angles.cos() * longitude.sin(), angles.sin()
-        axes.plot(*ring, color="#BBBBBB", linewidth=0.4)
-    axes.set(xlim=(-0.68, 0.68), ylim=(-0.68, 0.68), zlim=(-0.68, 0.68))
-    axes.set_box_aspect((1, 1, 1))
-    axes.set_axis_off()
 
 
 def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:

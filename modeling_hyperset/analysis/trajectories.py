@@ -103,7 +103,7 @@ def trajectories(
     handle = module.register_forward_hook(see, with_kwargs=True)
     try:
         with watching(model):
-            model(**inputs, num_iterations=num_iterations, return_dict=True)
+            model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
             tokens = torch.stack(states).float()
             in_subspace = subspace_tokens(module, tokens)[:, head - 1]
     finally:
