@@ -8,7 +8,6 @@ import os
 import runpy
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig
 
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.files import write_json, write_whole  # noqa: F401 (other scripts have them from here)
 from modeling_hyperset.presets import PRESETS, preset_config
 
 
@@ -237,34 +237,6 @@ def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
         raise ValueError(
             f"`--config_overrides` sets fields that the config does not have: {', '.join(sorted(unknown))}."
         )
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_whole(
-        path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    )
-
-
-def write_whole(path: str | os.PathLike, write) -> None:
-    """
-    Have `write` make a file beside `path`, then rename it there.
-
-    Raises:
-        `OSError`: the disk does not take it; the error names `path`.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise OSError(f"Could not write {path}: {error}") from error
-        raise
 
 
 def check_login(token: str | None = None) -> None:

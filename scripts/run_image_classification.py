@@ -154,7 +154,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
     metrics = run(trainer, card)
 
-    if training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero():
+    wanted = training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero()
+    if wanted and trainer.model.config.model_type == "hyperset":
         write_report(
             training_arguments.output_dir,
             trainer.eval_dataset.data if data_arguments.streaming else trainer.eval_dataset.with_format(None),

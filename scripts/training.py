@@ -27,6 +27,8 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from modeling_hyperset.analysis.callback import EnergyCallback
+
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
@@ -40,6 +42,13 @@ class ScriptTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given."
+        },
+    )
+
+    log_energies: bool = field(
+        default=False,
+        metadata={
+            "help": "Log the energies of the first batch to evaluate on at every evaluation (`EnergyCallback`)."
         },
     )
 
@@ -233,6 +242,8 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     """
     arguments, model = trainer.args, trainer.model
     check_depths(arguments, model)
+    if arguments.log_energies:
+        trainer.add_callback(EnergyCallback(trainer))
     if arguments.do_train:
         metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
         if trainer.is_fsdp_enabled:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modeling_hyperset.analysis import effective_rank, mean_angle, subspace_tokens
+from modeling_hyperset.analysis import analyze
 from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
 
@@ -65,17 +65,28 @@ def test_outputs(case, attn_implementation):
         torch.testing.assert_close(energies.sum(dim=-1).T, expected["energy_total"], rtol=1e-4, atol=0)
 
 
-def test_rank_and_angle(case):
+def test_analysis(case):
+    """Energies, ranks and angles of `analyze` are the recorded ones, of each sample by itself and of all on average."""
     model, inputs, expected, _ = case
-    if "effective_rank" not in expected:
-        pytest.skip("not recorded for this case")
-    with torch.no_grad():
-        states = model(**inputs, output_hidden_states=True).hidden_states[1:]
-        layers = [layer for layer in model.hyperset.layers for _ in range(model.config.num_iterations)]
-        tokens = [subspace_tokens(layer, state) for layer, state in zip(layers, states, strict=True)]
-    for name, measure in (("effective_rank", effective_rank), ("average_angle_degrees", mean_angle)):
-        measured = torch.stack([measure(z) for z in tokens], dim=-1)
-        torch.testing.assert_close(measured, expected[name], rtol=1e-3, atol=1e-3)
+    recorded = {}
+    if "energies" in expected:
+        recorded["attention_energy"], recorded["feedforward_energy"] = expected["energies"].unbind(dim=-1)
+    for name in ("attention", "feedforward", "total"):
+        if f"energy_{name}" in expected:
+            recorded[f"{name}_energy"] = expected[f"energy_{name}"].T
+    for name, ours in (("effective_rank", "effective_rank"), ("average_angle_degrees", "mean_angle")):
+        if name in expected:
+            recorded[ours] = expected[name].permute(2, 0, 1)
+    if not recorded:
+        pytest.skip("nothing to analyse was recorded for this case")
+    (batch,) = inputs.values()
+    name = next(iter(set(inputs) & {"pixel_values", "input_ids"}))
+    for rows in [batch, *batch.split(1)]:
+        analysis = analyze(model, {name: rows})
+        start = 0 if len(rows) > 1 else next(i for i, row in enumerate(batch) if torch.equal(row, rows[0]))
+        for ours, values in recorded.items():
+            values = values[:, start : start + len(rows)].double()
+            torch.testing.assert_close(analysis.mean(ours), values.mean(dim=1), rtol=1e-3, atol=0)
 
 
 def test_pixel_gradients(case):

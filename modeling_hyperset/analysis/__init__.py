@@ -1,0 +1,36 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+See what the forward pass does: energies, effective rank, angles, step sizes and accuracy after every iteration.
+
+    from modeling_hyperset.analysis import analyze
+
+    analysis = analyze(model, dataloader)
+    print(analysis.table())
+    analysis.save("analysis.json")
+
+`trajectories` follows the tokens of one sample on the sphere, `modeling_hyperset.analysis.callback.EnergyCallback` logs while
+Trainer trains, and `modeling_hyperset.analysis.figures` and `.sphere_figures` draw (they alone need matplotlib). None of this
+is copied into checkpoints.
+"""
+
+from .analysis import Analysis, analyze
+from .depth import analyze_depths, by_depth
+from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, subspace_tokens
+from .measuring import QUANTITIES
+from .trajectories import Trajectories, trajectories
+
+
+__all__ = [
+    "QUANTITIES",
+    "Analysis",
+    "Trajectories",
+    "analyze",
+    "analyze_depths",
+    "angle_of_mean_cosine",
+    "average_angles",
+    "by_depth",
+    "effective_rank",
+    "mean_angle",
+    "subspace_tokens",
+    "trajectories",
+]

@@ -1,0 +1,276 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Analyse what a model of the family does to its tokens, over a whole data set, and what came of it."""
+
+import csv
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from ..files import write_json, write_whole
+from .measuring import PER_HEAD, QUANTITIES, Recorder, check_model, labels_of, undefined, watching
+from .statistics import RunningStatistics
+
+
+@dataclass
+class Analysis:
+    """
+    What [`analyze`] measured: for each quantity, mean and standard deviation over the samples, after every step.
+
+    A step is one iteration of one layer; they come layer after layer, so that step `i` (from 0) is iteration
+    `i % num_iterations + 1` of layer `i // num_iterations + 1`.
+
+    Args:
+        layer_type (`str`): As in the config.
+        num_layers, num_heads, num_parameters (`int`): Of the model.
+        trained_iterations (`int`): Iterations of each layer that the config says.
+        num_iterations (`int`): Iterations of each layer that were run.
+        num_samples (`int`): How many samples were analysed.
+        statistics (`dict`):
+            By name: `{"mean": …, "std": …, "count": …}`, the first two a list with an entry per step, which is a list with an
+            entry per head for `effective_rank`, `angle_of_mean_cosine` and `mean_angle`. The deviation is that of the samples
+            seen (Σ/n). An entry is `None` where a value is not finite. `count` is the number of samples that have a value, of
+            tokens for `token_accuracy`.
+        absent (`dict`): By quantity that was not measured: why.
+    """
+
+    layer_type: str
+    num_layers: int
+    num_heads: int
+    num_parameters: int
+    trained_iterations: int
+    num_iterations: int
+    num_samples: int
+    statistics: dict[str, dict[str, list]]
+    absent: dict[str, str]
+
+    def mean(self, name: str) -> torch.Tensor:
+        """The mean over samples of a quantity, `(steps,)` or `(steps, num_heads)` in float64; NaN where there is none."""
+        return self._tensor(name, "mean")
+
+    def std(self, name: str) -> torch.Tensor:
+        """The standard deviation over samples, shaped like [`mean`]."""
+        return self._tensor(name, "std")
+
+    def _tensor(self, name: str, kind: str) -> torch.Tensor:
+        if name not in self.statistics:
+            group = next((group for group, names in QUANTITIES.items() if name in names), None)
+            reason = f": {self.absent[group]}" if group in self.absent else ""
+            raise ValueError(f"`name` must be one of {', '.join(self.statistics)}, got {name!r}{reason}.")
+        values = self.statistics[name][kind]
+        if name in PER_HEAD:
+            values = [[math.nan if value is None else value for value in row] for row in values]
+        else:
+            values = [math.nan if value is None else value for value in values]
+        return torch.tensor(values, dtype=torch.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain lists, numbers and strings, which JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Analysis":
+        """The reverse of [`to_dict`]."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each number: `quantity`, `layer`, `iteration`, `head` (all from 1, or empty), `mean` and `std`."""
+        for name, values in self.statistics.items():
+            for step, pair in enumerate(zip(values["mean"], values["std"], strict=True)):
+                layer, iteration = divmod(step, self.num_iterations)
+                row = {"quantity": name, "layer": layer + 1, "iteration": iteration + 1}
+                if name not in PER_HEAD:
+                    yield row | {"head": "", "mean": pair[0], "std": pair[1]}
+                    continue
+                for head, (mean, std) in enumerate(zip(*pair, strict=True)):
+                    yield row | {"head": head + 1, "mean": mean, "std": std}
+
+    def save(self, path: str | PathLike) -> None:
+        """
+        Write a `.json` file that [`load`] reads, or a `.csv` file with the [`rows`]; whole or not at all.
+
+        Raises:
+            `ValueError`: another ending.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            write_json(path, self.to_dict())
+        elif path.suffix == ".csv":
+            write_whole(path, self._write_csv)
+        else:
+            raise ValueError(f"`path` must end in .json or .csv, got {str(path)!r}.")
+
+    def _write_csv(self, path: str) -> None:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ["quantity", "layer", "iteration", "head", "mean", "std"])
+            writer.writeheader()
+            writer.writerows(self.rows())
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> "Analysis":
+        """What [`save`] wrote as JSON."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def table(self) -> str:
+        """A line for each step, for the terminal; rank and angle are means over the heads."""
+        columns = {
+            "E_ATTN": ("attention_energy", ".2f"),
+            "E_FF": ("feedforward_energy", ".2f"),
+            "E": ("total_energy", ".2f"),
+            "rank": ("effective_rank", ".2f"),
+            "angle, °": ("mean_angle", ".2f"),
+            "α": ("attention_step_size", ".4f"),
+            "γ": ("feedforward_step_size", ".4f"),
+            "accuracy": ("accuracy", ".4f"),
+            "of tokens": ("token_accuracy", ".4f"),
+        }
+        columns = {title: column for title, column in columns.items() if column[0] in self.statistics}
+        means = {name: self.mean(name) for name, _ in columns.values()}
+        titles = (["layer"] if self.num_layers > 1 else []) + ["iteration"]
+        lines = ["  ".join([f"{title:>9}" for title in titles] + [f"{title:>12}" for title in columns])]
+        for step in range(self.num_layers * self.num_iterations):
+            layer, iteration = divmod(step, self.num_iterations)
+            numbers = ([layer + 1] if self.num_layers > 1 else []) + [iteration + 1]
+            cells = [f"{number:>9}" for number in numbers]
+            for name, style in columns.values():
+                value = means[name][step]
+                cells.append(f"{float(value.mean()):>12{style}}")
+            lines.append("  ".join(cells))
+        return "\n".join(lines)
+
+
+# What `detail_samples` is about.
+DETAILS = {"rank", "angles", "step_sizes"}
+
+
+@dataclass
+class Accumulator:
+    """Statistics by name, and how many samples there were."""
+
+    statistics: dict[str, RunningStatistics]
+    num_samples: int = 0
+
+    def add(self, measured: dict[str, tuple[torch.Tensor, torch.Tensor | None]], batch_size: int) -> None:
+        for name, (values, weights) in measured.items():
+            self.statistics.setdefault(name, RunningStatistics()).update(values, weights)
+        self.num_samples += batch_size
+
+
+def length(batches: Iterable) -> int | None:
+    """How many batches there are, if that is known."""
+    try:
+        return len(batches)
+    except TypeError:  # a data loader of a stream has a `__len__` that does not know
+        return None
+
+
+def analyze(
+    model: PreTrainedModel,
+    batches: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    num_iterations: int | None = None,
+    quantities: Collection[str] | None = None,
+    detail_samples: int | None = 1024,
+    progress: bool = True,
+) -> Analysis:
+    """
+    Run `model` over a batch, or over all batches of a data set, and measure what every iteration does. One forward pass per
+    batch, in evaluation mode, without gradients and without adaptive depth; memory does not grow with the data. The model is
+    afterwards as it was.
+
+    Args:
+        model ([`HyperSETPreTrainedModel`]): Any model of the family, with any head, Hyper-SET or baseline.
+        batches (`Mapping` or iterable of such, as a `DataLoader`):
+            The inputs that the model takes, as tensors on any device. `labels` are for the accuracy alone: a class for each
+            sample, or for each token with -100 where there is none.
+        num_iterations (`int`, *optional*): Iterations of each layer, which may be more than the model was trained with.
+        quantities (collection of `str`, *optional*):
+            What to measure; all that the model and the batches have if not given:
+
+            - `energies`: `attention_energy`, `feedforward_energy`, `total_energy`, as `output_energies=True` returns them.
+            - `rank`: `effective_rank` per head (Eq. 17) of the [`subspace_tokens`].
+            - `angles`: the averages between [`subspace_tokens`], per head, in degrees: `angle_of_mean_cosine` as Eq. 18 defines
+              it and `mean_angle` as the authors plot it.
+            - `step_sizes`: mean of α (`attention_step_size`) and γ (`feedforward_step_size`) over a sample's tokens and
+              channels, their `…_deviation` over these, and the share of them that is `…_positive` (zero counts one half).
+            - `accuracy`: the share of samples whose labels are all predicted by the head on the tokens of this step, and
+              `token_accuracy`, the share of all labelled tokens. With one layer that is what the model answers with this
+              `num_iterations`; in the middle of several layers it is a look at tokens that are not finished. It runs the head
+              once per step: leave it out for a large vocabulary.
+
+            Padding takes no part. What a sample of padding alone has no value of is not counted.
+        detail_samples (`int`, *optional*, defaults to 1024):
+            `rank`, `angles` and `step_sizes` together cost more than the forward pass of a small model. They are measured on
+            about this many samples, in whole batches spread evenly over the data, where `batches` has a length that tells how
+            many there are; `None` for all samples.
+        progress (`bool`): Whether to show a progress bar for more than one batch.
+
+    Returns:
+        [`Analysis`]
+
+    Raises:
+        `ValueError`: a model of another family, a quantity that does not exist or that this model or batch does not have, no
+            batch at all, or an input as in the model's `forward`.
+    """
+    num_iterations = check_model(model, num_iterations)
+    absent = undefined(model)
+    wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
+    if unknown := wanted - set(QUANTITIES):
+        raise ValueError(
+            f"`quantities` must be among {', '.join(QUANTITIES)}, got {', '.join(sorted(map(str, unknown)))}."
+        )
+    if quantities is not None and (missing := sorted(wanted & set(absent))):
+        raise ValueError(f"`quantities`: {missing[0]!r} does not exist here: {absent[missing[0]]}.")
+    absent |= {name: "not asked for" for name in QUANTITIES if name not in wanted}
+    if detail_samples is not None and (not isinstance(detail_samples, int) or detail_samples < 1):
+        raise ValueError(f"`detail_samples` must be a positive integer or None, got {detail_samples!r}.")
+    if isinstance(batches, Mapping):
+        batches, progress = [batches], False
+
+    found, device, wanted, stride = Accumulator({}), model.device, wanted - set(absent), 1
+    with watching(model), Recorder(model, wanted) as recorder:
+        for index, batch in enumerate(logging.tqdm(batches, desc="Analysing", unit="batch", disable=not progress)):
+            if not isinstance(batch, Mapping):
+                raise ValueError(f"`batches` must hold mappings of what the model takes, got {type(batch).__name__}.")
+            batch = {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
+            recorder.labels = labels_of(model, batch)
+            if recorder.labels is None and "accuracy" in wanted:
+                reason = "the batch has no `labels` that are classes"
+                if quantities is not None or found.num_samples:
+                    raise ValueError(f"`quantities`: 'accuracy' does not exist here: {reason}.")
+                absent["accuracy"] = reason
+                wanted = wanted - {"accuracy"}
+            recorder.wanted = wanted if index % stride == 0 else wanted - DETAILS
+            inputs = {key: value for key, value in batch.items() if key != "labels"}
+            model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
+            found.add(recorder.take(), recorder.batch_size)
+            if index == 0 and detail_samples is not None and (count := length(batches)) is not None:
+                stride = math.ceil(count * found.num_samples / detail_samples)
+    if found.num_samples == 0:
+        raise ValueError("`batches` is empty: there is nothing to analyse.")
+
+    statistics = {
+        name: found.statistics[name] for names in QUANTITIES.values() for name in names if name in found.statistics
+    }
+    statistics = {name: values.to_dict() for name, values in statistics.items() if values.weight > 0}
+    for quantity in wanted:
+        if not statistics.keys() & set(QUANTITIES[quantity]):
+            absent[quantity] = "no sample has a value"
+    config = model.config
+    return Analysis(
+        layer_type=config.layer_type,
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        num_parameters=model.num_parameters(),
+        trained_iterations=config.num_iterations,
+        num_iterations=num_iterations,
+        num_samples=found.num_samples,
+        statistics=statistics,
+        absent={name: absent[name] for name in QUANTITIES if name in absent},
+    )

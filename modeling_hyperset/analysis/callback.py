@@ -1,0 +1,74 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Energies in the logs of Trainer."""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from .analysis import Analysis, analyze
+from .measuring import PER_HEAD, check_model, undefined
+
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+
+class EnergyCallback(TrainerCallback):
+    """
+    Logs, at every evaluation, what the iterations do to one batch, to whatever Trainer reports to:
+
+        from modeling_hyperset.analysis.callback import EnergyCallback
+
+        trainer.add_callback(EnergyCallback(trainer))
+
+    The names are `energy/total_first`, after the first step, and `energy/total_last`, after the last, and the same for
+    `attention` and `feedforward`; `energy/falling`, the share of iterations in which the mean total energy falls; and for other
+    quantities that are asked for such as `energy/effective_rank_first` and `energy/effective_rank_last`, means over the heads.
+    Training is not touched: it draws the same random numbers as without.
+
+    Args:
+        trainer ([`Trainer`]): Whose log to write to. Its evaluation data give the batch.
+        batch (`Mapping`, *optional*): What to analyse instead of the first batch of the evaluation data.
+        quantities (collection of `str`): As in [`analyze`].
+
+    Raises:
+        `ValueError`: the trainer's model does not have these quantities, or there is neither a batch nor evaluation data.
+    """
+
+    def __init__(
+        self, trainer: "Trainer", batch: Mapping[str, Any] | None = None, quantities: Collection[str] = ("energies",)
+    ):
+        self.num_iterations = check_model(trainer.model, None)  # also when an evaluation goes deeper
+        reasons = undefined(trainer.model)
+        for name in quantities:
+            if name in reasons:
+                raise ValueError(f"`quantities`: {name!r} does not exist here: {reasons[name]}.")
+        if batch is None and trainer.eval_dataset is None:
+            raise ValueError("`batch` must be given to a trainer that has no `eval_dataset`.")
+        self.trainer, self.batch, self.quantities = trainer, batch, tuple(quantities)
+        self.analysis: Analysis | None = None  # the last one
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if self.batch is None:
+            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+            with torch.random.fork_rng(devices=devices):  # a data loader draws a seed for its workers
+                data = self.trainer.eval_dataset
+                data = next(iter(data.values())) if isinstance(data, dict) else data
+                self.batch = next(iter(self.trainer.get_eval_dataloader(data)))
+        self.analysis = analyze(self.trainer.model, self.batch, self.num_iterations, self.quantities)
+        self.trainer.log(self.figures(self.analysis))
+
+    def figures(self, analysis: Analysis) -> dict[str, float]:
+        """What is logged of an analysis."""
+        figures = {}
+        for name in analysis.statistics:
+            values = analysis.mean(name)
+            values = values.mean(dim=-1) if name in PER_HEAD else values
+            name = name.removesuffix("_energy")
+            figures |= {f"energy/{name}_first": values[0].item(), f"energy/{name}_last": values[-1].item()}
+        if "total_energy" in analysis.statistics and analysis.num_iterations > 1:
+            steps = analysis.mean("total_energy").view(analysis.num_layers, -1).diff(dim=-1)
+            figures["energy/falling"] = (steps < 0).double().mean().item()
+        return figures

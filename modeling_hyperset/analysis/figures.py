@@ -1,0 +1,317 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+The paper's figures of what the forward pass does, from an [`Analysis`]. Needs matplotlib.
+
+Every function returns a `matplotlib.figure.Figure`, to be shown or saved. A curve carries the name of its numbers as its `gid`.
+Colours are those of Okabe and Ito, which stay apart for the colour-blind; markers and dashes keep curves apart in grey.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..depth_tradeoff import DepthPoint
+from .analysis import Analysis
+
+
+try:
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise ImportError("The figures need matplotlib: pip install matplotlib") from error
+
+
+BLACK, BLUE, ORANGE, GREEN, PURPLE, SKY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+# One for each of several curves in a plot.
+STYLES = [
+    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": ORANGE, "marker": "s", "linestyle": "--"},
+    {"color": GREEN, "marker": "^", "linestyle": "-."},
+    {"color": PURPLE, "marker": "D", "linestyle": ":"},
+    {"color": SKY, "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    {"color": BLACK, "marker": "P", "linestyle": (0, (3, 1))},
+]
+PANEL = (2.9, 2.6)  # inches
+GREY = "#666666"
+
+
+def draw_energies(analysis: Analysis) -> Figure:
+    """
+    Figure 5: attention, feedforward and total energy after every iteration, the mean over samples and a band of one standard
+    deviation, and the accuracy of the answers read from the same tokens, if it was measured.
+    """
+    panels = [
+        ("attention_energy", r"attention energy $E_\mathrm{ATTN}$", {"color": BLUE, "marker": "o"}),
+        ("feedforward_energy", r"feedforward energy $E_\mathrm{FF}$", {"color": ORANGE, "marker": "s"}),
+        ("total_energy", r"total energy $E_\mathrm{ATTN} + E_\mathrm{FF}$", {"color": BLACK, "marker": "D"}),
+    ]
+    has_accuracy = "accuracy" in analysis.statistics
+    figure, grid = panels_of(len(panels) + has_accuracy)
+    for axes, (name, title, style) in zip(grid, panels, strict=False):
+        curve(axes, analysis, name, style)
+        axes.set(title=title, ylabel="energy per sample")
+    if has_accuracy:
+        plot_accuracy(grid[-1], analysis)
+    finish(grid, analysis)
+    figure.suptitle(f"Mean and standard deviation over {samples(analysis, 'total_energy')}", fontsize=10)
+    return figure
+
+
+def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
+    """
+    Figure 6: effective rank and average angle of the tokens in the subspace of one `head` (from 1), with a band of one standard
+    deviation over samples. Both averages of the angle are drawn, see [`average_angles`], the band is the first's.
+    """
+    if not 1 <= head <= analysis.num_heads:
+        raise ValueError(f"`head` must lie between 1 and {analysis.num_heads}, got {head}.")
+    figure, (left, right) = panels_of(2, scale=1.2)
+    curve(left, analysis, "effective_rank", {"color": BLUE, "marker": "o"}, head)
+    left.set(title="effective rank", ylabel="effective rank")
+    curve(right, analysis, "mean_angle", {"color": ORANGE, "marker": "s"}, head, label="mean angle")
+    label = "angle of the mean cosine (Eq. 18)"
+    curve(
+        right,
+        analysis,
+        "angle_of_mean_cosine",
+        {"color": BLACK, "marker": "x", "linestyle": "--"},
+        head,
+        label,
+        band=False,
+    )
+    right.set(title="average angle", ylabel="degrees")
+    right.legend(fontsize=7.5)
+    finish((left, right), analysis)
+    figure.suptitle(f"Tokens in subspace {head}, over {samples(analysis, 'effective_rank')}", fontsize=10)
+    return figure
+
+
+def draw_per_head(analysis: Analysis, name: str) -> Figure:
+    """
+    Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine` of every head, in a panel each, on one scale.
+    """
+    titles = {
+        "effective_rank": ("Effective rank", "effective rank"),
+        "mean_angle": ("Mean angle between tokens", "degrees"),
+        "angle_of_mean_cosine": ("Angle of the mean cosine between tokens (Eq. 18)", "degrees"),
+    }
+    if name not in titles:
+        raise ValueError(f"`name` must be one of {', '.join(titles)}, got {name!r}.")
+    title, label = titles[name]
+    columns = min(4, analysis.num_heads)
+    rows = math.ceil(analysis.num_heads / columns)
+    figure = Figure(figsize=(2.3 * columns + 0.6, 2.1 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    used = grid.flat[: analysis.num_heads]
+    for head, axes in enumerate(used, start=1):
+        style = {"color": BLUE, "marker": "o"} if name == "effective_rank" else {"color": ORANGE, "marker": "s"}
+        curve(axes, analysis, name, style, head)
+        axes.set_title(f"head {head}", fontsize=9)
+    for axes in grid.flat[analysis.num_heads :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(label)
+    finish(used, analysis, label_all=False)
+    for position, axes in enumerate(used):
+        below = position + columns < analysis.num_heads
+        axes.tick_params(labelbottom=not below)
+        axes.set_xlabel("" if below else x_label(analysis))
+    figure.suptitle(f"{title} in each subspace, over {samples(analysis, name)}", fontsize=10)
+    return figure
+
+
+def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
+    """
+    Figure 3, right: accuracy against the number of iterations, below and beyond the trained one.
+
+    Args:
+        depths: What [`by_depth`] or [`analyze_depths`] gave, by the name of the model in the legend.
+
+    Raises:
+        `ValueError`: no model, or more than there are styles.
+    """
+    if not 1 <= len(depths) <= len(STYLES):
+        raise ValueError(f"`depths` must hold 1 to {len(STYLES)} models, got {len(depths)}.")
+    figure, (axes,) = panels_of(1, scale=1.5)
+    for (label, found), style in zip(depths.items(), STYLES, strict=False):
+        axes.plot(
+            found["num_iterations"], found["accuracy"], gid=label, label=label, markersize=4, linewidth=1.2, **style
+        )
+        trained = found["trained_iterations"]
+        if trained in found["num_iterations"]:
+            ring = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}
+            there = found["accuracy"][found["num_iterations"].index(trained)]
+            axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **ring)
+    axes.plot(
+        [], [], marker="o", markersize=9, markerfacecolor="none", linestyle="none", color=GREY, label="as trained"
+    )
+    axes.set(
+        xlabel="iterations of each layer at test time", ylabel="accuracy", title="Accuracy against depth at test time"
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
+    """
+    Accuracy against the mean number of iterations that a sample takes, at fixed depths and at adaptive ones, each by its
+    tolerance.
+
+    Args:
+        points: What [`accuracy_at_depths`] gave.
+    """
+    figure, (axes,) = panels_of(1, scale=1.7)
+    fixed = [point for point in points if point.energy_tolerance is None]
+    adaptive = [point for point in points if point.energy_tolerance is not None]
+    for label, group, style in (("fixed depth", fixed, STYLES[0]), ("adaptive depth", adaptive, STYLES[1])):
+        if group:
+            group = sorted(group, key=lambda point: point.mean_iterations)
+            means, accuracy = zip(*((point.mean_iterations, point.accuracy) for point in group), strict=True)
+            axes.plot(means, accuracy, gid=label, label=label, markersize=4.5, linewidth=1.2, **style)
+    for point in adaptive:
+        place = {"xytext": (4, -11), "textcoords": "offset points", "fontsize": 7.5, "color": ORANGE}
+        axes.annotate(f"{point.energy_tolerance:g}", (point.mean_iterations, point.accuracy), **place)
+    axes.set(xlabel="mean iterations of a sample", ylabel="accuracy", title="Accuracy against depth")
+    axes.legend(fontsize=8, title="numbers: energy tolerance", title_fontsize=7.5)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def draw_step_sizes(analysis: Analysis) -> Figure:
+    """
+    The step sizes α and γ: their mean over tokens, channels and samples with a band of the deviation over tokens and channels,
+    and the share of them that is positive.
+    """
+    figure, (*both, right) = panels_of(3)
+    sides = (
+        ("attention", "α, attention", {"color": BLUE, "marker": "o"}),
+        ("feedforward", "γ, feedforward", STYLES[1]),
+    )
+    both[1].sharey(both[0])
+    for axes, (side, symbol, style) in zip(both, sides, strict=True):
+        name = f"{side}_step_size"
+        mean, spread = analysis.mean(name), analysis.mean(f"{name}_deviation")
+        steps = range(1, len(mean) + 1)
+        axes.plot(steps, mean, gid=name, markersize=3.5, linewidth=1.2, **style)
+        axes.fill_between(steps, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set(title=symbol, ylabel="step size")
+        positive = analysis.mean(f"{name}_positive")
+        right.plot(steps, positive, label=symbol, gid=f"{name}_positive", markersize=3.5, linewidth=1.2, **style)
+    right.set(title="share that is positive", ylabel="share", ylim=(-0.05, 1.05))
+    right.legend(fontsize=7.5)
+    finish((*both, right), analysis)
+    count = samples(analysis, "attention_step_size")
+    figure.suptitle(f"Step sizes, mean and deviation over tokens and channels, {count}", fontsize=10)
+    return figure
+
+
+def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
+    """
+    Figure 4: accuracy and parameters of models with different layers and iterations of each, a curve for each `series`.
+
+    Args:
+        models: For each model `series` (`str`), `num_layers`, `num_iterations`, `num_parameters` and `accuracy`. Models alike
+            in the first three, such as those of several seeds, are one point, the mean, with a bar of one standard deviation.
+    """
+    if not models:
+        raise ValueError("`models` is empty: there is nothing to draw.")
+    places = sorted({(model["num_layers"], model["num_iterations"]) for model in models})
+    names = list(dict.fromkeys(model["series"] for model in models))
+    if len(names) > len(STYLES):
+        raise ValueError(f"`models` must be of at most {len(STYLES)} series, got {len(names)}.")
+    figure, (left, right) = panels_of(2, scale=1.25)
+    for name, style in zip(names, STYLES, strict=False):
+        points = []
+        for position, place in enumerate(places):
+            alike = [m for m in models if m["series"] == name and (m["num_layers"], m["num_iterations"]) == place]
+            if alike:
+                accuracy = torch.tensor([model["accuracy"] for model in alike], dtype=torch.float64)
+                points.append(
+                    (position, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6)
+                )
+        positions, means, deviations, parameters = zip(*points, strict=True)
+        line, _, _ = left.errorbar(positions, means, deviations, capsize=3, label=name, linewidth=1.2, **style)
+        line.set_gid(f"{name}: accuracy")
+        right.plot(positions, parameters, label=name, linewidth=1.2, gid=f"{name}: parameters", **style)
+    for axes in (left, right):
+        axes.set_xticks(range(len(places)), [f"{layers} × {iterations}" for layers, iterations in places])
+        axes.set_xlabel("layers × iterations of each")
+        axes.grid(alpha=0.3)
+        axes.margins(x=0.1)
+    left.set(title="accuracy", ylabel="accuracy")
+    right.set(title="parameters", ylabel="millions")
+    right.set_ylim(0, 1.1 * max(model["num_parameters"] for model in models) / 1e6)
+    left.legend(fontsize=8)
+    return figure
+
+
+def panels_of(count: int, scale: float = 1.0):
+    """A figure with so many panels side by side, `scale` times as wide as usual."""
+    figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.35), layout="constrained")
+    grid = figure.subplots(1, count, squeeze=False)[0]
+    return figure, grid
+
+
+def curve(
+    axes,
+    analysis: Analysis,
+    name: str,
+    style: dict,
+    head: int | None = None,
+    label: str | None = None,
+    band: bool = True,
+) -> None:
+    """Mean and, as a band, deviation over samples of a quantity, after every step."""
+    mean, std = analysis.mean(name), analysis.std(name)
+    gid = name
+    if head is not None:
+        mean, std, gid = mean[:, head - 1], std[:, head - 1], f"{name} of head {head}"
+    steps = range(1, len(mean) + 1)
+    axes.plot(steps, mean, gid=gid, label=label, markersize=3.5, linewidth=1.2, **style)
+    if band:
+        axes.fill_between(steps, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def plot_accuracy(axes, analysis: Analysis) -> None:
+    """Accuracy, and beside it, dotted, that of tokens where labels are of tokens."""
+    mean = analysis.mean("accuracy")
+    steps = range(1, len(mean) + 1)
+    style = {"color": GREEN, "marker": "^", "markersize": 4, "linewidth": 1.2}
+    axes.plot(steps, mean, gid="accuracy", label="samples all right", **style)
+    if "token_accuracy" in analysis.statistics:
+        style = {"color": GREY, "linestyle": ":", "marker": "x", "markersize": 3.5, "linewidth": 1.2}
+        axes.plot(steps, analysis.mean("token_accuracy"), gid="token_accuracy", label="tokens right", **style)
+        axes.legend(fontsize=7.5)
+    axes.set(title="accuracy", ylabel="accuracy")
+
+
+def x_label(analysis: Analysis) -> str:
+    return "iteration" if analysis.num_layers == 1 else "iteration, layer after layer"
+
+
+def finish(grid: Sequence, analysis: Analysis, label_all: bool = True) -> None:
+    """Mark the trained depth and the borders between layers, and label the axes."""
+    each, trained = analysis.num_iterations, analysis.trained_iterations
+    for axes in grid:
+        for layer in range(analysis.num_layers):
+            if layer:
+                axes.axvline(layer * each + 0.5, color=GREY, linewidth=0.8)
+            if trained < each:
+                axes.axvline(layer * each + trained, color=GREY, linestyle=":", linewidth=1.2, gid="trained depth")
+        axes.set_xlim(0.5, each * analysis.num_layers + 0.5)
+        axes.title.set_fontsize(10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if label_all:
+            axes.set_xlabel(x_label(analysis))
+    if trained < each:
+        grid[0].figure.supxlabel(f"dotted line: {trained} iterations, as trained", fontsize=8, color=GREY)
+
+
+def samples(analysis: Analysis, name: str) -> str:
+    """How many samples a quantity was measured on."""
+    count = analysis.statistics[name]["count"]
+    return f"{count:,} sample{'' if count == 1 else 's'}"

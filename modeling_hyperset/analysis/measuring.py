@@ -1,0 +1,214 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""What a forward pass does, measured after every iteration by hooks on the layers: no second pass, no tokens that are kept."""
+
+import contextlib
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..checks_hyperset import check_num_iterations
+from ..layers_hyperset import HyperSETLayer
+from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
+
+
+# What can be measured, and the names of the results, each a value per iteration and sample but for those marked.
+QUANTITIES: dict[str, tuple[str, ...]] = {
+    "energies": ("attention_energy", "feedforward_energy", "total_energy"),
+    "rank": ("effective_rank",),  # and per head
+    "angles": ("angle_of_mean_cosine", "mean_angle"),  # in degrees, and per head
+    "step_sizes": tuple(
+        f"{side}_step_size{kind}" for side in ("attention", "feedforward") for kind in ("", "_deviation", "_positive")
+    ),
+    "accuracy": ("accuracy", "token_accuracy"),
+}
+PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
+
+
+def undefined(model: PreTrainedModel) -> dict[str, str]:
+    """Which of the [`QUANTITIES`] do not exist for `model`, whatever its inputs, and why."""
+    layer = model.base_model.layers[0]
+    name, reasons = type(layer).__name__, {}
+    if not layer.has_energies:
+        reasons["energies"] = f"{name} is not derived from an energy"
+    if not has_subspaces(layer):
+        reasons["rank"] = reasons["angles"] = f"{name} has a matrix each for queries and keys, so no one subspace"
+    if not layer.has_step_sizes:
+        reasons["step_sizes"] = f"{name} has no step sizes"
+    if not any(hasattr(model, head) for head in ("classifier", "decoder")):
+        reasons["accuracy"] = f"{type(model).__name__} has no head"
+    return reasons
+
+
+def check_model(model: Any, num_iterations: int | None) -> int:
+    """
+    `num_iterations`, or the model's own.
+
+    Raises:
+        `ValueError`: `model` is none of this family, or the number does not fit it.
+    """
+    if not isinstance(model, PreTrainedModel) or getattr(model.config, "model_type", None) != "hyperset":
+        raise ValueError(f"`model` must be a model of the Hyper-SET family, got {type(model).__name__}.")
+    if num_iterations is None:
+        num_iterations = model.config.num_iterations
+    lora = model.base_model.lora
+    check_num_iterations(num_iterations, None if lora is None else lora.num_iterations)
+    return num_iterations
+
+
+@contextlib.contextmanager
+def watching(model: PreTrainedModel) -> Iterator[None]:
+    """
+    Within it, `model` is in evaluation mode, has no gradients and computes all tokens in its last iteration too. Afterwards it
+    is as it was.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    prunes = model.config.prune_last_iteration
+    model.config.prune_last_iteration = False
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.config.prune_last_iteration = prunes
+        for module, training in modes:
+            module.training = training
+
+
+class Recorder:
+    """
+    Measures every iteration of the forward passes that `model` makes within it.
+
+    Args:
+        model ([`HyperSETPreTrainedModel`]): Any model of the family.
+        wanted: Names of [`QUANTITIES`].
+    """
+
+    def __init__(self, model: PreTrainedModel, wanted: Collection[str]):
+        self.model, self.wanted = model, wanted
+        self.labels: torch.Tensor | None = None  # of the batch that comes
+        self.batch_size = 0  # of the batch that came
+        self.measured: dict[str, list[torch.Tensor]] = {}
+        self.weights: dict[str, torch.Tensor] = {}  # what each sample of the batch counts, where that is not 1
+        self.step_sizes: deque[torch.Tensor] = deque()  # of iterations to come
+
+    def __enter__(self) -> "Recorder":
+        base = self.model.base_model
+        self.handles = [layer.register_forward_hook(self.see_layer, with_kwargs=True) for layer in base.layers]
+        if "step_sizes" in self.wanted and base.config.step_size_type == "learned":
+            for step_size in base.step_sizes:
+                self.handles.append(step_size.projection.register_forward_hook(self.see_step_sizes))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]]:
+        """
+        What was measured since the last call, by name: the values, `(steps, batch_size)` or, per head, `(steps, batch_size,
+        num_heads)`, and what each sample counts, `(batch_size,)`, if not all count 1.
+        """
+        measured = {name: (torch.stack(values), self.weights.get(name)) for name, values in self.measured.items()}
+        self.measured, self.weights = {}, {}
+        self.step_sizes.clear()
+        return measured
+
+    def add(self, **values: torch.Tensor) -> None:
+        for name, value in values.items():
+            self.measured.setdefault(name, []).append(value)
+
+    def see_step_sizes(self, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        # One iteration's, or those of several computed ahead.
+        self.step_sizes.extend(output.unbind(0) if output.ndim == 4 else [output])
+
+    def see_layer(self, layer: nn.Module, inputs: tuple, options: dict[str, Any], outputs: tuple) -> None:
+        tokens, mask = outputs[0], options["attention_mask"]
+        self.batch_size, z = len(tokens), None
+        if has_subspaces(layer) and self.wanted & {"energies", "rank", "angles"}:
+            z = subspace_tokens(layer, tokens)
+        if "energies" in self.wanted:
+            attention, feedforward = energies(layer, tokens, z, mask)
+            self.add(attention_energy=attention, feedforward_energy=feedforward, total_energy=attention + feedforward)
+        heads_mask = None if mask is None else mask[:, None]
+        if "rank" in self.wanted:
+            self.add(effective_rank=effective_rank(z, heads_mask))
+        if "angles" in self.wanted:
+            angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
+            self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
+        if mask is not None:
+            count = mask.sum(dim=-1)
+            for quantity, least in (("rank", 1), ("angles", 2), ("step_sizes", 1)):
+                self.weights |= dict.fromkeys(QUANTITIES[quantity], count >= least)
+        if "step_sizes" in self.wanted:
+            self.see_sizes(tokens, mask)
+        if self.labels is not None and "accuracy" in self.wanted:
+            self.see_answers(tokens, mask)
+
+    def see_sizes(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
+        """Mean, deviation and share of positive values of α and γ over the tokens and channels of each sample."""
+        config = self.model.config
+        if config.step_size_type == "learned":
+            sizes = self.step_sizes.popleft().unflatten(-1, (2, -1)).float()
+        else:
+            sizes = tokens.new_tensor([config.step_size_attention, config.step_size_feedforward]).float()
+            sizes = sizes.view(1, 1, 2, 1).expand(*tokens.shape[:2], 2, 1)
+        weights = sizes.new_ones(sizes.shape[:2]) if mask is None else mask.to(sizes.dtype)
+        weights = weights / (weights.sum(dim=1, keepdim=True).clamp(min=1) * sizes.shape[-1])
+
+        def average(values: torch.Tensor) -> torch.Tensor:
+            """`(batch_size, seq_len, 2, channels)` → `(batch_size, 2)`."""
+            return torch.einsum("bns,bn->bs", values.sum(dim=-1), weights)
+
+        mean = average(sizes)
+        deviation = average((sizes - mean[:, None, :, None]).square()).sqrt()
+        positive = average((sizes.sign() + 1) / 2)
+        for index, side in enumerate(("attention", "feedforward")):
+            self.add(
+                **{
+                    f"{side}_step_size": mean[:, index],
+                    f"{side}_step_size_deviation": deviation[:, index],
+                    f"{side}_step_size_positive": positive[:, index],
+                }
+            )
+
+    def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
+        """Whether the head's answers from these tokens are right: as if this iteration were the last."""
+        base, labels = self.model.base_model, self.labels
+        head = getattr(self.model, "classifier", None) or self.model.decoder
+        if labels.ndim == 1:
+            self.add(accuracy=head(base.norm(base.pool(tokens, mask))).argmax(dim=-1) == labels)
+            return
+        wanted = labels != -100
+        right = head(base.norm(tokens)).argmax(dim=-1) == labels
+        count = wanted.sum(dim=-1)
+        self.weights["accuracy"], self.weights["token_accuracy"] = count > 0, count
+        self.add(
+            accuracy=(right | ~wanted).all(dim=-1), token_accuracy=(right & wanted).sum(dim=-1) / count.clamp(min=1)
+        )
+
+
+def energies(
+    layer: nn.Module, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """
+    What `layer.energies` gives, as `(2, batch_size)`; Hyper-SET's with the [`subspace_tokens`] that are there already.
+    """
+    if not isinstance(layer, HyperSETLayer):
+        return layer.energies(hidden_states, mask).unbind(dim=-1)
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        wide = hidden_states.to(tokens.dtype)
+        return layer.attention.energy.value(tokens, mask), layer.feedforward.energy_value(wide, mask)
+
+
+def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:
+    """The labels that an answer can be right or wrong by: one class for each sample or for each token; else `None`."""
+    labels = batch.get("labels")
+    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
+        return None
+    if labels.ndim == 1 and model.config.num_labels == 1:
+        return None  # a regression
+    return labels.flatten(1) if labels.ndim > 1 else labels

@@ -1,0 +1,37 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Files that are never half-written."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_whole(
+        path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    )
+
+
+def write_whole(path: str | os.PathLike, write: Callable[[str], Any]) -> None:
+    """
+    Have `write` make a file beside `path`, then rename it there.
+
+    Raises:
+        `OSError`: the disk does not take it; the error names `path`.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(f"Could not write {path}: {error}") from error
+        raise

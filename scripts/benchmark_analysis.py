@@ -1,0 +1,141 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+What analysing a data set costs beside the plain forward pass over it, in time and in memory. Both are measured in turn, round
+after round, in one process; what is reported is the median of the rounds' ratios. The model is the digits recipe's, with random
+weights and images unless `--model_name_or_path` names a trained one.
+
+    python scripts/benchmark_analysis.py
+    python scripts/benchmark_analysis.py --model_name_or_path outputs/digits --num_samples 50000
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmark_memory import peak_memory
+from common import read_recipe, write_json
+
+from modeling_hyperset import HyperSETForImageClassification
+from modeling_hyperset.analysis import QUANTITIES, analyze
+from modeling_hyperset.presets import preset_config
+
+
+RECIPE = Path(__file__).parent / "recipes" / "digits.yaml"
+
+
+class RandomBatches:
+    """Batches of random images with labels, the same ones in every pass; they have a length and are never all in memory."""
+
+    def __init__(self, config, num_samples: int, batch_size: int, device: torch.device):
+        self.config, self.num_samples, self.batch_size, self.device = config, num_samples, batch_size, device
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        for start in range(0, self.num_samples, self.batch_size):
+            count = min(self.batch_size, self.num_samples - start)
+            size = (count, self.config.num_channels, *self.config.image_height_width)
+            labels = torch.randint(self.config.num_labels, (count,), generator=generator)
+            yield {
+                "pixel_values": torch.randn(size, generator=generator).to(self.device),
+                "labels": labels.to(self.device),
+            }
+
+
+def digits_model() -> HyperSETForImageClassification:
+    """The model of the digits recipe, its step sizes other than zero."""
+    torch.manual_seed(0)
+    recipe = read_recipe(RECIPE)
+    model = HyperSETForImageClassification(
+        preset_config(recipe["config_name"], num_labels=10, **recipe["config_overrides"])
+    )
+    for step_size in model.base_model.step_sizes:
+        torch.nn.init.normal_(step_size.projection.weight, std=0.05)
+    return model
+
+
+def seconds(call: Callable[[], Any], device: torch.device) -> float:
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure as the flags say; print and return the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model_name_or_path", help="An image classifier of the family; the digits recipe's if not given."
+    )
+    parser.add_argument("--num_samples", type=int, default=10_000)
+    parser.add_argument("--batch_size", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", action="store_true", help="Measure each quantity by itself as well.")
+    parser.add_argument("--all_samples", action="store_true", help="Rank, angles and step sizes of every sample too.")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--output", help="A JSON file to write the report to.")
+    options = parser.parse_args(arguments)
+    for name in ("num_samples", "batch_size", "rounds"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"`--{name}` must be at least 1, got {getattr(options, name)}.")
+    device = torch.device(options.device)
+    if options.model_name_or_path is None:
+        model = digits_model()
+    else:
+        model = HyperSETForImageClassification.from_pretrained(options.model_name_or_path)
+    model.to(device).eval()
+    batches = RandomBatches(model.config, options.num_samples, options.batch_size, device)
+    few = RandomBatches(model.config, max(1, options.num_samples // 10), options.batch_size, device)
+
+    def forward() -> None:
+        with torch.no_grad():
+            for batch in batches:
+                model(batch["pixel_values"])
+
+    def run(data=batches, quantities=None) -> None:
+        details = {} if not options.all_samples else {"detail_samples": None}
+        analyze(model, data, quantities=quantities, progress=False, **details)
+
+    calls = {"forward": forward, "everything": run}
+    if options.each:
+        calls |= {name: lambda name=name: run(quantities=[name]) for name in QUANTITIES}
+    taken = {name: [] for name in calls}
+    run(few)  # asks for memory
+    for _ in range(options.rounds):
+        for name, call in calls.items():
+            taken[name].append(seconds(call, device))
+    ratios = {
+        name: statistics.median(mine / plain for mine, plain in zip(taken[name], taken["forward"], strict=True))
+        for name in calls
+    }
+    memory = {
+        len(data) * options.batch_size: peak_memory(lambda data=data: run(data), device) for data in (few, batches)
+    }
+    report = {
+        "num_samples": options.num_samples,
+        "device": str(device),
+        "num_threads": torch.get_num_threads(),
+        "seconds": taken,
+        "ratios": ratios,
+        "peak_memory": {f"{count}": value for count, value in memory.items()},
+    }
+    print(f"{options.num_samples:,} samples, {options.rounds} rounds, {device}, {torch.get_num_threads()} threads")
+    for name, ratio in ratios.items():
+        print(f"{name:>12}: {statistics.median(taken[name]):8.2f} s, {ratio:.2f} × the forward pass")
+    for count, value in memory.items():
+        size = "not known" if value is None else f"{value / 2**20:.1f} MiB"
+        print(f"peak memory beyond the start, about {count:,} samples: {size}")
+    if options.output is not None:
+        write_json(options.output, report)
+    return report
+
+
+if __name__ == "__main__":
+    main()
