@@ -146,7 +146,9 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         group = [point for point in points if (point["energy_tolerance"] is None) == is_fixed]
         assert drawn[label] == sorted((point["mean_iterations"], point["accuracy"]) for point in group)
         assert len(group) == (5 if is_fixed else 2)
-    assert [text.get_text() for text in axes.texts] == ["0", "0.05"]
+    assert {text.get_text(): text.xy for text in axes.texts} == {
+        f"{point['energy_tolerance']:g}": (point["mean_iterations"], point["accuracy"]) for point in points[:2]
+    }
 
     models = json.loads((out / "trade_off.json").read_text())
     left, _ = figures["trade_off"].axes

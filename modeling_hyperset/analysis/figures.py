@@ -170,8 +170,14 @@ def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
             group = sorted(group, key=lambda point: point.mean_iterations)
             means, accuracy = zip(*((point.mean_iterations, point.accuracy) for point in group), strict=True)
             axes.plot(means, accuracy, gid=label, label=label, markersize=4.5, linewidth=1.2, **style)
-    for point in adaptive:
-        place = {"xytext": (4, -11), "textcoords": "offset points", "fontsize": 7.5, "color": ORANGE}
+    adaptive.sort(key=lambda point: point.mean_iterations)
+    for index, point in enumerate(adaptive):  # below and above in turn, or neighbours would overlap
+        place = {
+            "xytext": (4, -11 if index % 2 else 6),
+            "textcoords": "offset points",
+            "fontsize": 7.5,
+            "color": ORANGE,
+        }
         axes.annotate(f"{point.energy_tolerance:g}", (point.mean_iterations, point.accuracy), **place)
     axes.set(xlabel="mean iterations of a sample", ylabel="accuracy", title="Accuracy against depth")
     axes.legend(fontsize=8, title="numbers: energy tolerance", title_fontsize=7.5)
