@@ -8,6 +8,7 @@ from transformers.utils import is_torchvision_available, is_vision_available
 from .configuration_hyperset import HyperSETConfig
 from .modeling_hyperset import (
     AUTO_CLASSES,
+    HyperSETBackbone,
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForMaskedLM,
@@ -34,6 +35,7 @@ if is_vision_available():
     AutoImageProcessor.register(HyperSETConfig, image_processor_classes=_image_processors)
 
 __all__ = [
+    "HyperSETBackbone",
     "HyperSETConfig",
     "HyperSETForImageClassification",
     "HyperSETForMaskedImageModeling",

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 
 from .adaptive_depth_hyperset import check_energy_tolerance
 from .baselines_hyperset import LAYERS
@@ -27,7 +28,7 @@ from .validation_hyperset import (
 
 @raises_value_errors
 @strict
-class HyperSETConfig(PreTrainedConfig):
+class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     r"""
     Configuration of a Hyper-SET model. `HyperSETConfig()` is the paper's base image classifier (Table 13: d = 768,
     H = 12; one layer iterated 12 times; 224-pixel images in 14-pixel patches). Setting `vocab_size` turns it into a
@@ -146,6 +147,9 @@ class HyperSETConfig(PreTrainedConfig):
             and at most `num_iterations` times; see `adaptive_depth_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`):
             Whether every forward pass returns the energies after every iteration.
+        out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*):
+            The feature maps of [`HyperSETBackbone`] (images only): names or indices of `stage_names`, in their order. The last,
+            if neither is given.
 
     Raises:
         `ValueError`: a value of another type or outside its range, an unknown option, or a field misspelt; the message names
@@ -229,6 +233,9 @@ class HyperSETConfig(PreTrainedConfig):
     label2id: dict[str, int] | dict[str, str] | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
 
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
     def __post_init__(self, **kwargs):
         check_extras(type(self), kwargs)
         check_dtype(self.dtype)
@@ -239,8 +246,59 @@ class HyperSETConfig(PreTrainedConfig):
             self.intermediate_size = self.hidden_size * LAYERS[self.layer_type].default_expansion
         if self.patch_embedding_norm is None:
             self.patch_embedding_norm = self.layer_type == "hyperset"
+        features = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
         super().__post_init__(**kwargs)
         self.check()
+        self.set_output_features_output_indices(**features)
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the feature maps of [`HyperSETBackbone`]: the embedded image, then each iteration of each layer."""
+        return ["stem", *(f"stage{index}" for index in range(1, self.num_hidden_layers * self.num_iterations + 1))]
+
+    def set_output_features_output_indices(
+        self, out_features: list[str] | None, out_indices: list[int] | None
+    ) -> None:
+        """
+        As in transformers, but that neither says the last stage of whatever number of iterations the config has by then.
+
+        Raises:
+            `ValueError`: no list, stages that do not exist or out of order, or a model of token ids.
+        """
+        for name, value in (("out_features", out_features), ("out_indices", out_indices)):
+            if not isinstance(value, list | tuple | None):
+                raise ValueError(f"`{name}` must be a list, got {value!r}.")
+        if out_features is None and out_indices is None:
+            self._out_features = self._out_indices = None
+        elif self.takes_token_ids:
+            raise ValueError(
+                "`out_features` and `out_indices` choose feature maps of images; they must be None for a config with a "
+                f"`vocab_size`, got {out_features} and {out_indices}."
+            )
+        else:
+            super().set_output_features_output_indices(out_features, out_indices)
+
+    @property
+    def out_features(self) -> list[str] | None:
+        """Names of the feature maps that [`HyperSETBackbone`] returns; `None` for a model of token ids."""
+        if self._out_features is None and not self.takes_token_ids:
+            return self.stage_names[-1:]
+        return self._out_features
+
+    @out_features.setter
+    def out_features(self, out_features: list[str] | None) -> None:
+        self.set_output_features_output_indices(out_features, None)
+
+    @property
+    def out_indices(self) -> list[int] | None:
+        """Their indices among `stage_names`."""
+        if self._out_indices is None and not self.takes_token_ids:
+            return [len(self.stage_names) - 1]
+        return self._out_indices
+
+    @out_indices.setter
+    def out_indices(self, out_indices: list[int] | tuple[int, ...] | None) -> None:
+        self.set_output_features_output_indices(None, out_indices)
 
     @property
     def head_dim(self) -> int:

@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The Hyper-SET layer: one alternating step of descent on the attention and the feedforward energy."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,13 +55,22 @@ class BothDirections:
         weight = weight if delta is None else weight + delta
         return weight.to(tensor.dtype)
 
-    def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-        """`(…, in_features)` → `(…, out_features)`."""
-        return F.linear(tensor, self.effective_weight(tensor, delta))
+    def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None, back: bool = False) -> torch.Tensor:
+        """`(…, in_features)` → `(…, out_features)`, or the other way with `back`."""
+        weight = self.effective_weight(tensor, delta)
+        return tensor @ weight if back else F.linear(tensor, weight)
 
     def back(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-        """`(…, out_features)` → `(…, in_features)`."""
-        return tensor @ self.effective_weight(tensor, delta)
+        """`(…, out_features)` → `(…, in_features)`. A call of the module, for its hooks, which may fetch the weight."""
+        return self(tensor, delta, back=True)
+
+
+class HyperSETRMSNormGain(nn.RMSNorm):
+    """The gain of a norm, for who applies it in an order of its own. A call of the module, as [`HyperSETProjection.back`]."""
+
+    def forward(self, dtype: torch.dtype) -> torch.Tensor:
+        """The gain, of shape `normalized_shape`, in `dtype`."""
+        return self.weight.to(dtype)
 
 
 class HyperSETProjection(BothDirections, nn.Linear):
@@ -125,16 +135,16 @@ def symmetric(projection: nn.Module) -> BothDirections:
     )
 
 
-def gain(norm: nn.Module) -> torch.Tensor:
+def gain(norm: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """
-    The gain of an RMSNorm that is applied by hand, of shape `(head_dim,)`.
+    The gain of an RMSNorm that is applied by hand, of shape `(head_dim,)`, in `dtype`.
 
     Raises:
         `TypeError`: something stands in its place whose gain would be left out.
     """
-    if not isinstance(getattr(norm, "original_module", norm), nn.RMSNorm):
+    if not isinstance(getattr(norm, "original_module", norm), HyperSETRMSNormGain):
         raise TypeError(f"The gain of queries, keys and values must be an RMSNorm's, not one of {type(norm)}.")
-    return norm.weight
+    return norm(dtype)
 
 
 class IteratedAttention(nn.Module):
@@ -184,7 +194,7 @@ class HyperSETAttention(IteratedAttention):
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
         # The gains of queries, keys and values, or the one that serves all three.
         num_norms = 1 if config.shared_qkv_norm else 3
-        self.qkv_norms = nn.ModuleList(nn.RMSNorm(self.head_dim, eps=self.eps) for _ in range(num_norms))
+        self.qkv_norms = nn.ModuleList(HyperSETRMSNormGain(self.head_dim, eps=self.eps) for _ in range(num_norms))
         self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
 
     def subspaces(
@@ -210,7 +220,7 @@ class HyperSETAttention(IteratedAttention):
         bases = symmetric(self.bases)
         tokens = self.subspaces(hidden_states, delta, bases)
         tokens = F.rms_norm(tokens, (self.head_dim,), eps=self.eps)
-        gains = [gain(norm).to(tokens.dtype) for norm in self.qkv_norms]
+        gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms]
         gains = gains if len(gains) == 3 else gains * 3
         direction, weights = self.energy.layer_direction(tokens, gains, attention_mask, output_attentions, rows)
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
@@ -271,9 +281,9 @@ class HyperSETLayer(IteratedLayer):
         initial_states: torch.Tensor,
         time_embedding: torch.Tensor | None,
         *state: torch.Tensor,
-        step_size: nn.Module,
+        step_size: Callable,
         iteration: int,
-        lora: nn.Module | None = None,
+        lora: Callable | None = None,
         attention_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         output_energies: bool = False,

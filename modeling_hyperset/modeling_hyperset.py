@@ -2,20 +2,22 @@
 """PyTorch Hyper-SET model: embeddings → iterated layer (attention step, feedforward step) → heads."""
 
 from dataclasses import dataclass
+from functools import partial, wraps
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
 from transformers.modeling_outputs import (
+    BackboneOutput,
     BaseModelOutputWithPooling,
     ImageClassifierOutput,
-    MaskedImageModelingOutput,
     MaskedLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import ModelOutput, can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .adaptive_depth_hyperset import check_can_stop, check_energy_tolerance, descend
@@ -103,14 +105,18 @@ class HyperSETMaskedLMOutput(MaskedLMOutput):
 
 
 @dataclass
-class HyperSETMaskedImageModelingOutput(MaskedImageModelingOutput):
+class HyperSETMaskedImageModelingOutput(ModelOutput):
     """
-    `MaskedImageModelingOutput` and the energies and depth of [`HyperSETModelOutput`]. A model of pixels gives `reconstruction`
-    of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size, num_codes,
-    codebook_size)`.
+    As transformers' `MaskedImageModelingOutput`, with the energies and depth of [`HyperSETModelOutput`]. A model of pixels gives
+    `reconstruction` of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size,
+    num_codes, codebook_size)`; either comes before what is recorded.
     """
 
+    loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
     energies: tuple[torch.Tensor, ...] | None = None
     num_iterations_used: torch.LongTensor | None = None
 
@@ -134,8 +140,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     def __init__(self, config: HyperSETConfig, *args, **kwargs):
         config.check()
         super().__init__(config, *args, **kwargs)
-        if config.takes_token_ids:
-            self.main_input_name = "input_ids"
+        self.main_input_name = "input_ids" if config.takes_token_ids else "pixel_values"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -169,8 +174,8 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             name = "eager"  # the only one that has weights to return
         if name not in layer_class.attn_implementations:
             raise ValueError(
-                f"`attn_implementation` must be one of {', '.join(layer_class.attn_implementations)} for "
-                f"layer_type={self.config.layer_type!r}, got {name!r}."
+                f'Specified `attn_implementation="{name}"` is not supported for layer_type={self.config.layer_type!r}: it must '
+                f"be one of {', '.join(layer_class.attn_implementations)}."
             )
         return name
 
@@ -240,7 +245,8 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
         Raises:
             `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
-                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way.
+                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way; or the weights are on the meta
+                device, as accelerate's offloading leaves them.
         """
         base = self.base_model
         if base.lora is None:
@@ -253,6 +259,10 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
         if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
             raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
+        if any(parameter.is_meta for parameter in base.parameters()):
+            raise ValueError(
+                "Depth-wise LoRA cannot be merged into weights on the meta device: load the model without offloading."
+            )
         bases_delta, directions_delta = base.lora(1)
         for bases, directions in projections:
             bases.weight += bases_delta
@@ -285,6 +295,37 @@ class FirstToken:
         return tokens.gather(-2, index)
 
 
+def select_hidden_states(forward):
+    """
+    Let `output_hidden_states` be an index or several, negative ones counted from the end: the states of other iterations are
+    `None` then. transformers itself counts layers, whatever the number of iterations.
+    """
+
+    @wraps(forward)
+    def wrapper(self, *args, **kwargs):
+        asked = kwargs.get("output_hidden_states")
+        if asked is None or isinstance(asked, bool):
+            return forward(self, *args, **kwargs)
+        indices = [asked] if isinstance(asked, int) else list(asked)
+        return_dict = kwargs.pop("return_dict", self.config.return_dict)
+        outputs = forward(self, *args, **kwargs | {"output_hidden_states": True, "return_dict": True})
+        states = outputs.hidden_states
+        if any(not isinstance(index, int) or not -len(states) <= index < len(states) for index in indices):
+            raise ValueError(
+                f"`output_hidden_states` must be a bool or indices in [-{len(states)}, {len(states)}), got {asked!r}."
+            )
+        kept = {index % len(states) for index in indices}
+        outputs.hidden_states = tuple(state if index in kept else None for index, state in enumerate(states))
+        return outputs if return_dict else outputs.to_tuple()
+
+    return wrapper
+
+
+def as_function(module: nn.Module | None):
+    """A module as an argument of another: accelerate moves what has a `to` to the device of the other, weights and all."""
+    return None if module is None else partial(module)
+
+
 class HyperSETModel(HyperSETPreTrainedModel):
     """
     The tokens after `num_iterations` iterations of each layer.
@@ -293,6 +334,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
         config ([`HyperSETConfig`]): The configuration.
         use_mask_token (`bool`): Whether an image model has a learned token for masked patches.
     """
+
+    main_input_name = "input_ids"  # of the class, the first argument; of a model, what its config says
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__(config)
@@ -312,6 +355,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         self.norm = make_norm(config)
         self.post_init()
 
+    @select_hidden_states
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
@@ -348,7 +392,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
                 `num_iterations` is the most it takes; see `adaptive_depth_hyperset.py`. `config.energy_tolerance` if not given,
                 `False` for none.
             output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*):
-                What to return, see [`HyperSETModelOutput`].
+                What to return, see [`HyperSETModelOutput`]. Indices in the place of `output_hidden_states` select iterations; 0
+                is X_0.
 
         Raises:
             `ValueError`: none or more than one input, or one that does not fit the config; the message names it.
@@ -356,10 +401,6 @@ class HyperSETModel(HyperSETPreTrainedModel):
         """
         if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
             raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
-        if not isinstance(kwargs.get("output_hidden_states"), bool | None):
-            raise ValueError(
-                f"`output_hidden_states` must be a bool, got {kwargs['output_hidden_states']!r}: select from what is returned."
-            )
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations, None if self.lora is None else self.lora.num_iterations)
@@ -417,8 +458,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     energy_tolerance,
                     attention_mask,
                     read_out=read_out if is_last_layer else None,
-                    step_size=step_size,
-                    lora=self.lora,
+                    step_size=as_function(step_size),
+                    lora=as_function(self.lora),
                 )
                 num_iterations_used = num_iterations_used + iterations
                 continue
@@ -434,9 +475,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     initial_states if ahead is None else next(ahead),
                     time_embeddings[iteration - 1],
                     *state,
-                    step_size=step_size,
+                    step_size=as_function(step_size),
                     iteration=iteration,
-                    lora=self.lora,
+                    lora=as_function(self.lora),
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,
@@ -560,6 +601,7 @@ class HyperSETForImageClassification(HyperSETHead):
 class HyperSETTextHead(HyperSETHead):
     """A head on token ids: a subclass says how it reads its logits and what its labels are."""
 
+    main_input_name = "input_ids"
     takes_token_ids = True
     reads_pooled = False  # whether it reads the pooled token, and no other
 
@@ -795,8 +837,63 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         return self.outputs(base, loss=loss, reconstruction=unpatchify(patches, rows, columns, size))
 
 
+class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
+    """
+    Feature maps of an image after chosen iterations, for the heads of detection, segmentation and depth that take a backbone.
+    The embedded image is the stage `"stem"`, iteration i (counted through all layers) the stage `f"stage{i}"`;
+    `config.out_features` or `config.out_indices` choose, the last stage if neither does. Images may have any size that is a
+    multiple of `patch_size`.
+    """
+
+    def __init__(self, config: HyperSETConfig):
+        if config.takes_token_ids:
+            raise ValueError(
+                f"{type(self).__name__} needs a config with `vocab_size` of None, got {config.vocab_size}: text has no maps."
+            )
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * len(config.stage_names)
+        self.hyperset = HyperSETModel(config)
+        self.post_init()
+
+    @BackboneMixin.out_features.getter
+    def out_features(self) -> list[str]:
+        return self.config.out_features
+
+    @BackboneMixin.out_indices.getter
+    def out_indices(self) -> list[int]:
+        return self.config.out_indices
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    def forward(self, pixel_values: torch.Tensor, **kwargs) -> BackboneOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
+                Images.
+            output_hidden_states, output_attentions, return_dict (`bool`, *optional*):
+                As in [`HyperSETModel.forward`].
+
+        Returns:
+            [`BackboneOutput`] with `feature_maps`, one for each chosen stage, of shape `(batch_size, hidden_size, height /
+            patch_size, width / patch_size)`: its tokens but [CLS], through the norm that the heads read.
+
+        Raises:
+            `ValueError`: an input as in [`HyperSETModel.forward`].
+        """
+        kwargs |= {"energy_tolerance": False, "return_dict": True}  # every stage has its map
+        base = self.hyperset(pixel_values=pixel_values, interpolate_pos_encoding=True, **kwargs)
+        rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
+        feature_maps = tuple(
+            self.hyperset.norm(tokens[:, int(self.config.has_cls_token) :]).mT.unflatten(-1, (rows, columns))
+            for stage, tokens in zip(self.stage_names, base.hidden_states, strict=True)
+            if stage in self.out_features
+        )
+        return BackboneOutput(feature_maps, hidden_states=base.hidden_states, attentions=base.attentions)
+
+
 AUTO_CLASSES = {
     "AutoModel": HyperSETModel,
+    "AutoBackbone": HyperSETBackbone,
     "AutoModelForImageClassification": HyperSETForImageClassification,
     "AutoModelForMaskedImageModeling": HyperSETForMaskedImageModeling,
     "AutoModelForMaskedLM": HyperSETForMaskedLM,

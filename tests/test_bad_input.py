@@ -80,7 +80,7 @@ def test_num_iterations_in_a_call(num_iterations):
     "auto_class", [name for name in AUTO_CLASSES if name not in ("AutoModel", "AutoModelForMaskedImageModeling")]
 )
 def test_heads_refuse_the_other_kind_of_input(auto_class):
-    kind = TEXT if auto_class == "AutoModelForImageClassification" else IMAGES
+    kind = TEXT if auto_class in ("AutoBackbone", "AutoModelForImageClassification") else IMAGES
     with pytest.raises(ValueError, match="vocab_size"):
         AUTO_CLASSES[auto_class](HyperSETConfig(**(SMALL | kind)))
 
@@ -226,8 +226,9 @@ def test_arguments_for_images_given_to_a_model_of_tokens(case):
 def test_things_an_image_model_does_not_have():
     with pytest.raises(ValueError, match="vocab_size=None"):
         make_model("image-classification").resize_token_embeddings(7)
-    with pytest.raises(ValueError, match="output_hidden_states"):
-        make_model("images")(**make_inputs("images"), output_hidden_states=[0, 1])
+    for wrong in ([0, 4], 4, [-5], ["all"]):
+        with pytest.raises(ValueError, match="output_hidden_states"):
+            make_model("images")(**make_inputs("images"), output_hidden_states=wrong)
 
 
 def test_masked_codes_need_a_code():

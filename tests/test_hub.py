@@ -77,7 +77,7 @@ assert HfApi().whoami()["name"] == "someone" and "model.safetensors" in files
 LOAD = """
 import re, sys, torch
 from huggingface_hub import ModelCard
-from transformers import AutoModelForImageClassification
+from transformers import AutoBackbone, AutoModelForImageClassification
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 how, folder = sys.argv[1:]
@@ -98,6 +98,9 @@ for name, size in (("by-hand", 8), ("trained", 8)):
     assert dict(processor.size) == {"height": size, "width": size}, processor.size
     # Where weights lie in memory decides how kernels round.
     torch.testing.assert_close(model(images).logits, torch.load(f"{folder}/{name}.pt"), rtol=0, atol=1e-6)
+backbone = AutoBackbone.from_pretrained("org/by-hand", out_features=["stem", "stage2"], **options)
+assert type(backbone).__name__ == "HyperSETBackbone" and type(backbone).__module__.startswith(module)
+assert [tuple(feature_map.shape) for feature_map in backbone(torch.ones(1, 3, 8, 8)).feature_maps] == [(1, 16, 2, 2)] * 2
 (code,) = re.findall(r"```python\\n(.*?)```", ModelCard.load("org/trained").text, flags=re.DOTALL)
 exec(code)  # as the card says
 assert model(images).logits.shape == (1, 10)

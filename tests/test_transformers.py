@@ -11,7 +11,6 @@ import pytest
 import torch
 import transformers
 from builders import CASES, HEADS, make_config, make_inputs, make_model
-from PIL import Image
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -24,7 +23,6 @@ from transformers import (
     Trainer,
     TrainingArguments,
     ViTImageProcessorPil,
-    pipeline,
 )
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -117,6 +115,7 @@ def test_return_dict_false(case):
     with torch.no_grad():
         outputs, values = model(**inputs), model(**inputs, return_dict=False)
     assert isinstance(values, tuple) and torch.equal(values[0], main_output(outputs))
+    assert torch.equal(model(**inputs, output_hidden_states=True)[0], values[0])
     model.config.return_dict = False
     assert torch.equal(model(**inputs)[0], values[0])
     assert torch.equal(main_output(model(**inputs, return_dict=True)), values[0])
@@ -128,6 +127,19 @@ def test_outputs_asked_for_in_the_config():
     outputs = model(**inputs)
     assert len(outputs.energies) == 3 and len(outputs.hidden_states) == 4 and outputs.attentions is None
     assert model(**inputs, output_energies=False).energies is None
+
+
+@pytest.mark.parametrize("case", ["images", "sequence-classification"])
+def test_hidden_states_of_chosen_iterations(case):
+    model, inputs = make_model(case), make_inputs(case)
+    everything = model(**inputs, num_iterations=5, output_hidden_states=True).hidden_states
+    for asked, kept in (([0, -1], {0, 5}), (-2, {4}), ((3,), {3})):
+        outputs = model(**inputs, num_iterations=5, output_hidden_states=asked)
+        values = model(**inputs, num_iterations=5, output_hidden_states=asked, return_dict=False)
+        assert type(outputs) is type(model(**inputs)) and isinstance(values, tuple)
+        for states in (outputs.hidden_states, values[-1]):
+            assert len(states) == 6 and {index for index, state in enumerate(states) if state is not None} == kept
+            assert all(torch.equal(states[index], everything[index]) for index in kept)
 
 
 def test_output_attentions_under_sdpa():
@@ -416,22 +428,6 @@ def test_trainer_predicts_logits_whatever_the_config_returns(tmp_path):
     expected = model(**inputs).logits.detach().numpy()
     assert prediction.predictions.shape == (6, 5)
     assert prediction.predictions == pytest.approx(expected, abs=1e-4)
-
-
-def test_pipelines(tmp_path):
-    images = make_model("image-classification")
-    images.save_pretrained(tmp_path / "images")
-    ViTImageProcessorPil(size={"height": 12, "width": 12}).save_pretrained(tmp_path / "images")
-    picture = Image.fromarray(torch.randint(0, 255, (30, 20, 3), dtype=torch.uint8).numpy())
-    answers = pipeline("image-classification", str(tmp_path / "images"))(picture)
-    assert sum(answer["score"] for answer in answers) == pytest.approx(1, abs=1e-4)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    for task, case in (("text-classification", "sequence-classification"), ("fill-mask", "masked-lm")):
-        make_model(case, vocab_size=len(words)).save_pretrained(tmp_path / task)
-        BertTokenizer(vocab=vocabulary).save_pretrained(tmp_path / task)
-        answers = pipeline(task, str(tmp_path / task))("good [MASK]")
-        assert all(0 <= answer["score"] <= 1 for answer in answers)
 
 
 def test_saved_weights_are_only_the_parameters(tmp_path):
