@@ -245,8 +245,8 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
         Raises:
             `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
-                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way; or the weights are on the meta
-                device, as accelerate's offloading leaves them.
+                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way; or the weights are on the
+                meta device, as accelerate's offloading leaves them.
         """
         base = self.base_model
         if base.lora is None:

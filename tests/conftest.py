@@ -9,6 +9,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
+import transformers_suite
 from hypothesis import settings
 
 import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
@@ -22,3 +23,16 @@ settings.load_profile("default")
 def seed():
     """The random numbers of a test do not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+def pytest_configure(config):
+    for marker in transformers_suite.MARKERS:
+        config.addinivalue_line("markers", f"{marker}: of transformers' own tests")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """transformers' own tests are downloaded to be collected, so they are collected only to be run."""
+    if collection_path.name == "test_transformers_suite.py":
+        wanted = config.option.markexpr
+        return True if wanted and ("slow" not in wanted or "not slow" in wanted) else None
+    return None
