@@ -161,6 +161,13 @@ def test_bf16_runs_under_autocast(main, one_process, tmp_path):
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")  # the newest name is not in 5.17
+def test_gradient_checkpointing_gives_the_same_curve(main, one_process, tmp_path):
+    flags = ["--per_device_train_batch_size", "16", "--gradient_checkpointing"]
+    main([*FLAGS, "--output_dir", str(tmp_path), *flags])
+    assert_same_training(tmp_path, one_process)
+
+
 @pytest.mark.slow
 def test_torch_compile_gives_the_same_curve(main, one_process, tmp_path):
     main([*FLAGS, "--output_dir", str(tmp_path), "--per_device_train_batch_size", "16", "--torch_compile"])
