@@ -51,15 +51,20 @@ def fetch(cache: Path) -> Path:
         aside = Path(name)
         command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
         command += ["--retries", "1", "--timeout", "20", "--no-binary", "transformers", "--dest", name]
-        finished = subprocess.run([*command, f"transformers=={version}"], capture_output=True, text=True, timeout=300)
-        archives = list(aside.glob("transformers-*.tar.gz"))
-        if finished.returncode or not archives:
+        try:
+            finished = subprocess.run(
+                [*command, f"transformers=={version}"], capture_output=True, text=True, timeout=300
+            )
             reason = (finished.stderr.strip().splitlines() or ["no archive came"])[-1]
+        except subprocess.TimeoutExpired as error:
+            reason = str(error)
+        archives = list(aside.glob("transformers-*.tar.gz"))
+        if not archives:
             raise Unavailable(f"pip cannot download the source distribution of transformers {version}: {reason}")
         with tarfile.open(archives[0]) as archive:
             for member in archive:
                 path = Path(*Path(member.name).parts[1:])
-                if member.isfile() and path.match("tests/*.py"):
+                if member.isfile() and path.parent == Path("tests") and path.suffix == ".py":
                     whole = aside / "whole" / path
                     whole.parent.mkdir(parents=True, exist_ok=True)
                     whole.write_bytes(archive.extractfile(member).read())
