@@ -107,9 +107,9 @@ class HyperSETMaskedLMOutput(MaskedLMOutput):
 @dataclass
 class HyperSETMaskedImageModelingOutput(ModelOutput):
     """
-    As transformers' `MaskedImageModelingOutput`, with the energies and depth of [`HyperSETModelOutput`]. A model of pixels gives
-    `reconstruction` of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape `(batch_size,
-    num_codes, codebook_size)`; either comes before what is recorded.
+    As transformers' `MaskedImageModelingOutput`, with the energies and depth of [`HyperSETModelOutput`]. A model of pixels
+    gives `reconstruction` of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape
+    `(batch_size, num_codes, codebook_size)`; either comes before what is recorded.
     """
 
     loss: torch.Tensor | None = None
@@ -245,7 +245,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
         Raises:
             `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
-                iteration, and no single weight does the same. Or one of PEFT's adapters is in the way; or the weights are on the
+                iteration, and no single weight does the same. Or an adapter of PEFT is in the way; or the weights are on the
                 meta device, as accelerate's offloading leaves them.
         """
         base = self.base_model
