@@ -233,7 +233,8 @@ def add_digits(page: Digits) -> None:
         watched, digit = page.recognise(drawing)
         return [*watch.start(watched), picture(digit), data_url(drawing)]
 
-    sheet.draw(draw, None, [*watch.outputs, seen], trigger_mode="always_last", **watch.options)
+    # Every stroke counts: Gradio's `always_last` loses what an event of our own carries.
+    sheet.draw(draw, None, [*watch.outputs, seen], trigger_mode="multiple", **watch.options)
     sample.click(take_sample, None, [*watch.outputs, seen, sheet], **watch.options)
     upload.upload(take_file, upload, [*watch.outputs, seen, sheet], **watch.options)
 
@@ -257,7 +258,7 @@ def add_sudokus(page: Sudokus) -> None:
         cells = page.example(random.randrange(2**32))
         return [*watch.start(page.solve(cells)), cells]
 
-    board.edit(edit, None, watch.outputs, trigger_mode="always_last", **watch.options)
+    board.edit(edit, None, watch.outputs, trigger_mode="multiple", **watch.options)
     example.click(take_example, None, [*watch.outputs, board], **watch.options)
     clear.click(lambda: [*watch.start(None), "0" * 81], None, [*watch.outputs, board], **watch.options)
 

@@ -190,11 +190,13 @@ def sudoku_view(
         cells.append(f'<div class="{kind}">{board[cell]}</div>')
     blanks = int((puzzle == 0).sum())
     words = problem or f"{right} of {blanks} blanks right after {count(iteration)}"
+    legend = "<span><b>7</b> given</span>"
+    if solution is not None:
+        legend += '<span><b class="right">7</b> right</span><span><b class="wrong">7</b> wrong</span>'
     return (
         f'<div class="answer"><span class="note"><b data-answer="{right}">{html.escape(words)}</b><br>'
         f'{energy_words(descent, iteration)}</span></div><div class="board" data-board="{"".join(map(str, board))}">'
-        f'{"".join(cells)}</div><div class="legend"><span><b>7</b> given</span><span><b class="right">7</b> right</span>'
-        f'<span><b class="wrong">7</b> wrong</span></div>' + energy_chart(descent, iteration)
+        f'{"".join(cells)}</div><div class="legend">{legend}</div>' + energy_chart(descent, iteration)
     )
 
 

@@ -3,6 +3,7 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,13 @@ def test_bad_flags_end_with_a_sentence(demo, folders, capsys):
         with pytest.raises(SystemExit) as caught:
             demo.main(flags)
         assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_without_gradio_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "demo", raising=False)
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[demo\]"'):
+        script("demo")
 
 
 def test_pictures_that_are_opened(demo, tmp_path):
