@@ -202,7 +202,7 @@ def test_the_slider_goes_beyond_the_trained_depth_and_plays(browser, digit_page)
     text_of_view(browser, "after 1 iteration;")
 
     wait_for(browser, ".play").click()
-    text_of_view(browser, "after 3 iterations")
+    wait_for(browser, ".view", lambda view: int(re.search(r"after (\d+) iteration", view.text)[1]) >= 3)
     wait_for(browser, ".sample").click()  # ends it
     text_of_view(browser, "after 8 iterations")
     time.sleep(3)
