@@ -154,6 +154,13 @@ def draw(browser, points) -> None:
     actions.release().perform()
 
 
+def wipe(browser) -> None:
+    """Wipe the sheet, unless it is blank."""
+    if "Draw a digit" not in wait_for(browser, ".view").text:
+        wait_for(browser, ".sheet button").click()
+        text_of_view(browser, "Draw a digit")
+
+
 def test_held_out_digits_drawn_large_are_recognised(digit_page):
     """Nearly as many as of the digits themselves."""
     demo_drawing = script("demo_drawing")
@@ -172,6 +179,7 @@ def test_held_out_digits_drawn_large_are_recognised(digit_page):
 
 def test_a_drawing_is_recognised(browser, digit_page):
     open_tab(browser, "Digits")
+    wipe(browser)
     draw(browser, SEVEN)
     trained = digit_page.model.config.num_iterations
     text_of_view(browser, f"sure after {trained} iterations")
@@ -183,12 +191,12 @@ def test_a_drawing_is_recognised(browser, digit_page):
     assert wait_for(browser, ".seen img")
     assert len(browser.find_elements(By.CSS_SELECTOR, '[data-chart="probability"] polyline')) == 10
 
-    wait_for(browser, ".sheet button").click()  # wiped
-    text_of_view(browser, "Draw a digit")
+    wipe(browser)
 
 
 def test_the_slider_goes_beyond_the_trained_depth_and_plays(browser, digit_page):
     open_tab(browser, "Digits")
+    wipe(browser)
     wait_for(browser, ".sample").click()
     text = text_of_view(browser, "it is a")
     truth = re.search(r"it is a (\d)", text)[1]
