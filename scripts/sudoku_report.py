@@ -48,7 +48,7 @@ def trace(model: PreTrainedModel, puzzle: np.ndarray, solution: np.ndarray, max_
     }
     report |= {name: [] for name in ("boards", "num_right", "attention", "feedforward", "total")}
     for num_iterations in range(1, max_iterations + 1):
-        outputs = model(input_ids, num_iterations=num_iterations, output_energies=has_energies)
+        outputs = model(input_ids, num_iterations=num_iterations, output_energies=has_energies, energy_tolerance=False)
         board = np.where(blank, outputs.logits[0].argmax(dim=-1).cpu().numpy() + 1, puzzle)
         report["boards"].append(as_text(board))
         report["num_right"].append(int((board == solution)[blank].sum()))

@@ -2,15 +2,20 @@
 """Adaptive depth: who stops when, that a batch is its rows, and that nothing changes where it is off."""
 
 import functools
+import importlib
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from builders import CASES, make_config, make_inputs, make_model
+from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, Trainer, TrainingArguments
+from PIL import Image
+from transformers import AutoConfig, Trainer, TrainingArguments, ViTImageProcessorPil
 
 from modeling_hyperset import HyperSETForImageClassification, HyperSETModel
 from modeling_hyperset.layers_hyperset import IteratedLayer
@@ -270,6 +275,24 @@ def test_the_config_says_it_too(tmp_path):
         HyperSETForImageClassification.from_pretrained(tmp_path, energy_tolerance=None).config.energy_tolerance is None
     )
     assert torch.equal(loaded(**inputs, energy_tolerance=0).logits, model(**inputs, energy_tolerance=0).logits)
+
+
+def test_reports_of_every_iteration_leave_it_aside(tmp_path, monkeypatch):
+    """What the training scripts write at the end, where the recipe sets a tolerance."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    model = make_model("image-classification", energy_tolerance=0.9)
+    model.save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 12, "width": 12}).save_pretrained(tmp_path)
+    data = Dataset.from_dict({"image": [Image.new("RGB", (12, 12))] * 3, "label": [0, 1, 2]})
+    report = importlib.import_module("energy_report").measure(tmp_path, data, batch_size=2, device=torch.device("cpu"))
+    assert len(report.statistics["total_energy"]["mean"]) == 3
+
+    model = make_model("token-classification", vocab_size=10, max_position_embeddings=81, num_labels=9)
+    puzzle = np.arange(81, dtype=np.uint8) % 10
+    trace = functools.partial(importlib.import_module("sudoku_report").trace, model, puzzle, puzzle, 4)
+    expected = trace()
+    model.config.energy_tolerance = 0.9
+    assert trace() == expected and len(expected["total"]) == 4
 
 
 def test_trainer_sees_the_logits_alone(tmp_path):
