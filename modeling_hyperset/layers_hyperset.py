@@ -11,7 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .update_rules_hyperset import UPDATE_RULES
+from .update_rules_hyperset import UPDATE_RULES, UpdateState
 
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class HyperSETFeedforward(nn.Module):
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
         self.eps = config.rms_norm_eps
-        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
         self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
@@ -297,6 +297,8 @@ class HyperSETLayer(IteratedLayer):
         take = rows or (lambda tokens: tokens)
         # Flat, because a reentrant checkpoint follows gradients through tensors alone, not through tuples of them.
         half = len(state) // 2
+        attention_state: UpdateState
+        feedforward_state: UpdateState
         attention_state, feedforward_state = (
             [take(part) for part in state[:half]],
             [take(part) for part in state[half:]],

@@ -10,18 +10,19 @@ Read the code blocks of a page and do what a reader would, from top to bottom, i
 A command that is none of those known here is an error, so that no block is left out in silence.
 """
 
-import importlib
+import importlib.util
+import itertools
 import os
 import re
 import runpy
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import tomllib
 from accelerate.commands.launch import launch_command_parser
 from packaging.requirements import Requirement
 
@@ -196,10 +197,12 @@ class Reader:
         elif path.name == "compare.py":
             module.parse_arguments((module.ComparisonArguments,), flags)
         elif path.name in SHORT and not is_run:
-            for flag, value in zip(flags, flags[1:], strict=False):
+            for flag, value in itertools.pairwise(flags):
                 if flag.endswith("_file") and not Path(value).exists():
                     Path(value).touch()  # a file of the reader's
-            model_arguments, *_ = module.parse_arguments(module.ARGUMENTS, [*flags, "--use_cpu"])  # there may be no GPU
+            model_arguments, *_ = module.parse_arguments(
+                module.ARGUMENTS, [*flags, "--use_cpu"]
+            )  # there may be no GPU
             if getattr(model_arguments, "config_name", None) is not None:
                 module.load_config(model_arguments)
         else:

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""A hook of MkDocs: equations become MathML while the site is built, which every browser draws without a script or a font of ours."""
+"""A hook of MkDocs: equations become MathML while the site is built. Browsers draw that by themselves, without a script."""
 
 import html
 import re
