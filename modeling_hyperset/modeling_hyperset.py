@@ -424,7 +424,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             energy_tolerance = self.config.energy_tolerance
         is_adaptive = energy_tolerance is not None and energy_tolerance is not False
         if is_adaptive:
-            check_energy_tolerance(energy_tolerance, type(self.layers[0]))
+            check_energy_tolerance(energy_tolerance, type(self.layers[0]))  # type: ignore[arg-type]
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
         if self.config.takes_token_ids:
@@ -497,7 +497,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,
-                    rows=read_out(attention_mask) if is_pruned else None,
+                    rows=read_out(attention_mask) if is_pruned else None,  # type: ignore[misc]
                 )
         last_hidden_state = self.norm(hidden_states)
         if read_out is not None:
@@ -505,7 +505,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
         else:
             pooler_output = self.norm(self.pool(hidden_states, attention_mask))
         return HyperSETModelOutput(
-            last_hidden_state=last_hidden_state, pooler_output=pooler_output, num_iterations_used=num_iterations_used
+            last_hidden_state=last_hidden_state,
+            pooler_output=pooler_output,
+            num_iterations_used=num_iterations_used,  # type: ignore[arg-type]
         )
 
     def reads_one_token(self, kwargs: dict, output_attentions: bool, output_energies: bool) -> bool:

@@ -80,7 +80,8 @@ def test_wheel_and_source_distribution_work_without_the_checkout(tmp_path):
     (wheel,), (archive,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
 
     version = modeling_hyperset.__version__
-    package = {f"modeling_hyperset/{path.name}" for path in (ROOT / "modeling_hyperset").iterdir() if path.is_file()}
+    paths = [path for path in (ROOT / "modeling_hyperset").rglob("*") if path.is_file()]
+    package = {str(path.relative_to(ROOT)) for path in paths if "__pycache__" not in path.parts}
     with zipfile.ZipFile(wheel) as file:
         files = {name for name in file.namelist() if ".dist-info/" not in name}
         (metadata,) = [name for name in file.namelist() if name.endswith(".dist-info/METADATA")]

@@ -84,6 +84,8 @@ class TransformersDocstrings(Extension):
         def link(match: re.Match) -> str:
             name = match["target"] or match["text"]
             found = [names[full] for full in [*(f"{scope}.{name}" for scope in scopes), name] if full in names]
+            if not found and name in item.module.members:  # imported from elsewhere
+                return f"`{match['text']}`"
             if not found:
                 raise ValueError(f"The docstring of {item.path} refers to {name}, which has no docstring there.")
             return f"[`{match['text']}`][{found[0]}]"
