@@ -3,6 +3,7 @@
 
 import inspect
 import re
+from textwrap import dedent
 from typing import Any
 
 from griffe import Alias, Class, Extension, GriffeLoader, Module, Object
@@ -17,7 +18,7 @@ REFERENCE = re.compile(r"\[`(?P<text>[\w.]+)`\](?:\((?P<target>[\w.]+)\))?(?![\[
 
 def items(body: str) -> list[str]:
     """A list has an item for each line that is not indented; what is indented below it belongs to it."""
-    return [inspect.cleandoc(item) for item in re.split(r"\n(?=\S)", inspect.cleandoc(body)) if item.strip()]
+    return [item for item in re.split(r"\n(?=\S)", dedent(body).strip()) if item]
 
 
 def as_list(body: str, named: bool) -> str:
@@ -37,7 +38,7 @@ def to_markdown(docstring: str) -> str:
         title, body = match.groups()
         if title in ("Args", "Raises"):
             body = as_list(body, named=title == "Args")
-        return f"**{TITLES[title]}**\n\n{inspect.cleandoc(body)}\n\n"
+        return f"**{TITLES[title]}**\n\n{dedent(body).strip()}\n\n"
 
     return SECTION.sub(section, inspect.cleandoc(docstring)).strip()
 
