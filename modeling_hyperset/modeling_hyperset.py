@@ -124,6 +124,8 @@ class HyperSETMaskedImageModelingOutput(ModelOutput):
 
 
 class HyperSETPreTrainedModel(PreTrainedModel):
+    """What all models of the family have: the start of their weights, and how they are saved and adapted."""
+
     config: HyperSETConfig
     config_class = HyperSETConfig
     base_model_prefix = "hyperset"
