@@ -29,7 +29,7 @@ if is_vision_available():
     # From its own module: in transformers 5.17 the name at the top asks for torchvision, which it does not need.
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-    _image_processors = {"pil": transformers.ViTImageProcessorPil}
+    _image_processors: dict[str, type] = {"pil": transformers.ViTImageProcessorPil}
     if is_torchvision_available():
         _image_processors["torchvision"] = transformers.ViTImageProcessor
     AutoImageProcessor.register(HyperSETConfig, image_processor_classes=_image_processors)

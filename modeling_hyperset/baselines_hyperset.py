@@ -65,7 +65,7 @@ class SoftmaxAttention(IteratedAttention):
         return nn.Linear(d, d, bias=False)
 
     def project_output(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self.output_proj(tensor)
+        return self.output_proj(tensor)  # type: ignore[misc]
 
     def forward(self, hidden_states, attention_mask=None, output_attentions=False):
         """`(batch_size, seq_len, hidden_size)` → the same, and the weights if asked for. `attention_mask` is boolean."""
@@ -136,8 +136,8 @@ class TransformerLayer(BaselineLayer):
         self.attention_norm = make_norm(config)
         self.attention = SoftmaxAttention(config, shared_qkv=self.shared_qkv)
         self.mlp_norm = make_norm(config)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)  # type: ignore[arg-type]
 
     def move(self, hidden_states, attention_mask, output_attentions):
         attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
@@ -241,7 +241,7 @@ class EnergyTransformerLayer(BaselineLayer):
         super().__init__()
         self.norm = EnergyLayerNorm(config)
         self.attention = EnergyAttention(config)
-        self.memories = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.memories = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
 
     def move(self, hidden_states, attention_mask, output_attentions):
         tokens = self.norm(hidden_states)

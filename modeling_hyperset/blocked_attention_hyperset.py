@@ -48,7 +48,8 @@ class Workspace:
     """Memory for the blocks of one call, used again for each: asking the system for it anew costs as much as the arithmetic."""
 
     def __init__(self, dtype: torch.dtype):
-        self.dtype, self.buffers = dtype, {}
+        self.dtype = dtype
+        self.buffers: dict[str, torch.Tensor] = {}
 
     def take(self, name: str, *shape: int) -> torch.Tensor:
         size = math.prod(shape)

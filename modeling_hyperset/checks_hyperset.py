@@ -7,6 +7,7 @@ is done; they are left out of graphs that torch.compile and torch.export trace, 
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -35,8 +36,8 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:
     """Exactly one input, of the kind that the config is made for."""
-    given = {"input_ids": input_ids, "pixel_values": pixel_values, "inputs_embeds": inputs_embeds}
-    given = [name for name, tensor in given.items() if tensor is not None]
+    inputs = {"input_ids": input_ids, "pixel_values": pixel_values, "inputs_embeds": inputs_embeds}
+    given = [name for name, tensor in inputs.items() if tensor is not None]
     wanted = ("input_ids", "inputs_embeds") if config.takes_token_ids else ("pixel_values",)
     if len(given) != 1 or given[0] not in wanted:
         kind = f"vocab_size={config.vocab_size}"
@@ -111,7 +112,7 @@ def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ig
         raise ValueError(f"`{name}` must lie in [0, {bound_name}={bound}), got values from {low} to {high}.")
 
 
-def check_mask(attention_mask: torch.Tensor | None, shape: tuple[int, int]) -> torch.Tensor | None:
+def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
     """1 for tokens and 0 for padding, one for each token; returned as booleans."""
     if attention_mask is None:
         return None
@@ -127,7 +128,7 @@ def check_mask(attention_mask: torch.Tensor | None, shape: tuple[int, int]) -> t
     return attention_mask.bool()
 
 
-def flatten_grid(name: str, tensor: torch.Tensor, grid: tuple[int, int] | None) -> torch.Tensor:
+def flatten_grid(name: str, tensor: torch.Tensor, grid: Sequence[int] | None) -> torch.Tensor:
     """`(batch_size, rows, columns)` → `(batch_size, rows · columns)`, of the rows and columns of `grid` if that is given."""
     if tensor.ndim not in (2, 3):
         raise ValueError(
@@ -139,7 +140,7 @@ def flatten_grid(name: str, tensor: torch.Tensor, grid: tuple[int, int] | None) 
     return tensor.flatten(1)
 
 
-def check_masked_positions(bool_masked_pos: torch.Tensor, shape: tuple[int, int]) -> None:
+def check_masked_positions(bool_masked_pos: torch.Tensor, shape: Sequence[int]) -> None:
     """One flag for each patch or code, of shape `(batch_size, num_patches)`."""
     if bool_masked_pos.shape != shape:
         raise ValueError(
@@ -150,7 +151,9 @@ def check_masked_positions(bool_masked_pos: torch.Tensor, shape: tuple[int, int]
 
 def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETConfig) -> None:
     """One label for each sample, of the kind that `problem_type` (or, without it, their dtype) says."""
-    num_labels, problem_type = config.num_labels, config.problem_type
+    num_labels: int = config.num_labels  # type: ignore[assignment]
+    problem_type: str | None = config.problem_type
+    shapes: list[tuple[int, ...]]
     if problem_type is None:
         integers = labels.dtype in INTEGER_DTYPES
         multi_or_single = "single_label_classification" if integers else "multi_label_classification"
@@ -174,7 +177,7 @@ def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETC
         raise ValueError(f"`labels` must be floating point for {problem_type}, got {labels.dtype}.")
 
 
-def check_token_labels(labels: torch.Tensor, shape: tuple[int, int], num_classes: int, bound_name: str) -> None:
+def check_token_labels(labels: torch.Tensor, shape: Sequence[int], num_classes: int, bound_name: str) -> None:
     """One integer for each token in [0, num_classes), or -100 where there is nothing to predict."""
     if labels.shape != shape:
         raise ValueError(f"`labels` must have the shape of the tokens, {tuple(shape)}, got {tuple(labels.shape)}.")

@@ -327,7 +327,7 @@ def baseline_config(
     refuse_options(options, ("attention", "ff", "r", "alpha", "phi_func", "stepsize"), f"The baseline {layer_type!r}")
     if layer_type == "transformer" and has(state_dict, rf"{LAYER}\.(?:msa|attn)\.qkv\.weight"):
         layer_type = "shared_qkv_transformer"
-    extra = {"layer_type": layer_type, "hidden_act": "relu"}
+    extra: dict[str, Any] = {"layer_type": layer_type, "hidden_act": "relu"}
     if layer_type == "energy_transformer":
         extra["num_attention_heads"] = measured(options, heads, find(state_dict, rf"{LAYER}\.1\.attn\.wq").shape[0])
         extra["intermediate_size"] = find(state_dict, rf"{LAYER}\.1\.hn\.proj\.weight").shape[0]

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -53,7 +54,9 @@ def accuracy_at_depths(
         `ValueError`: a batch without labels, no label at all, or a depth or tolerance that the model refuses.
     """
     most = model.config.num_iterations if most_iterations is None else most_iterations
-    choices = [{"energy_tolerance": tolerance, "num_iterations": most} for tolerance in energy_tolerances]
+    choices: list[dict[str, Any]] = [
+        {"energy_tolerance": tolerance, "num_iterations": most} for tolerance in energy_tolerances
+    ]
     choices += [{"energy_tolerance": False, "num_iterations": depth} for depth in num_iterations]
     correct, iterations = [0] * len(choices), [0] * len(choices)
     num_labels = num_samples = 0

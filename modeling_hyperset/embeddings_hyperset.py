@@ -78,7 +78,7 @@ class HyperSETEmbeddings(nn.Module):
         self.config = config
         d = config.hidden_size
         if config.takes_token_ids:
-            self.token_embeddings = nn.Embedding(config.vocab_size, d)
+            self.token_embeddings = nn.Embedding(config.vocab_size, d)  # type: ignore[arg-type]
         else:
             self.patch_embeddings = HyperSETPatchEmbeddings(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, d)) if config.has_cls_token else None
@@ -128,7 +128,7 @@ class HyperSETEmbeddings(nn.Module):
         if self.cls_token is not None:
             cls_token = self.cls_token.to(embeddings.dtype).expand(embeddings.shape[0], -1, -1)
             embeddings = torch.cat((cls_token, embeddings), dim=1)
-        positions = self.position_embeddings
+        positions: torch.Tensor = self.position_embeddings
         if interpolate_pos_encoding:
             positions = self.interpolate_pos_encoding(*pixel_values.shape[-2:])
         return embeddings + positions
@@ -145,7 +145,8 @@ class HyperSETEmbeddings(nn.Module):
             check_ids(input_ids, self.token_embeddings.num_embeddings)
             inputs_embeds = self.token_embeddings(input_ids)
         else:
-            check_embeds(inputs_embeds, self.config.hidden_size)
+            check_embeds(inputs_embeds, self.config.hidden_size)  # type: ignore[arg-type]
+        assert inputs_embeds is not None
         length, longest = inputs_embeds.shape[1], self.config.max_position_embeddings
         is_grid = self.config.position_embedding_type == "sinusoidal_2d"
         if is_grid and length != longest:
@@ -176,5 +177,5 @@ class HyperSETEmbeddings(nn.Module):
         if self.config.takes_token_ids:
             embeddings = self.embed_tokens(input_ids, inputs_embeds, mask)
         else:
-            embeddings = self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+            embeddings = self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)  # type: ignore[arg-type]
         return self.dropout(embeddings)

@@ -5,7 +5,7 @@ A new energy is one subclass of [`AttentionEnergy`] or [`FeedforwardEnergy`] wit
 that `HyperSETConfig.attention_energy` or `.feedforward_energy` then accepts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -94,8 +94,8 @@ class AttentionEnergy:
             rows (callable, *optional*):
                 Takes `(…, seq_len, width)` to `(…, num_rows, width)`: the rows of the direction that are wanted.
         """
-        roles = [tokens * gain for gain in gains]
-        direction, weights = self.direction(*roles, mask, output_weights)
+        query, key, value = [tokens * gain for gain in gains]
+        direction, weights = self.direction(query, key, value, mask, output_weights)
         return direction if rows is None else rows(direction), weights
 
 
@@ -241,7 +241,8 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
 
     def __init__(self, config: "HyperSETConfig"):
         super().__init__(config)
-        self.activation = {"relu": F.relu, "gelu": F.gelu}[config.hidden_act]
+        activations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+        self.activation = activations[config.hidden_act]
 
     def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         return sum_over_tokens(-0.5 * F.relu(projections).square().sum(dim=-1), mask)

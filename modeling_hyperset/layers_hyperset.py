@@ -2,7 +2,7 @@
 """The Hyper-SET layer: one alternating step of descent on the attention and the feedforward energy."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .update_rules_hyperset import UPDATE_RULES
+from .update_rules_hyperset import UPDATE_RULES, UpdateState
 
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class BothDirections:
     """One `weight` W of shape `(out_features, in_features)`, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
 
     weight: torch.Tensor
+    __call__: Callable[..., torch.Tensor]  # its `forward`
 
     def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
         """The weight of both directions, W + ΔW, in the dtype of `tensor`."""
@@ -90,7 +91,7 @@ class AdaptedProjection(BothDirections):
     """
 
     def __init__(self, adapter: nn.Module):
-        base = adapter.weight  # PEFT's adapters show the weight of what they wrap
+        base: Any = adapter.weight  # PEFT's adapters show the weight of what they wrap
         # A batch of one, so that a call that mixes adapters in a larger batch (`adapter_names`) is an error of PEFT.
         units = torch.eye(base.shape[1], dtype=base.dtype, device=base.device)[None]
         with torch.autocast(base.device.type, enabled=False):
@@ -113,7 +114,7 @@ def is_linear_adapter(module: nn.Module) -> bool:
     biases, variants = getattr(module, "lora_bias", {}), getattr(module, "lora_variant", {})
     if any(biases.values()) or any(type(variant).__name__ != "DoraLinearVariant" for variant in variants.values()):
         return False
-    return isinstance(module.base_layer, HyperSETProjection) or is_linear_adapter(module.base_layer)
+    return isinstance(module.base_layer, HyperSETProjection) or is_linear_adapter(module.base_layer)  # type: ignore[arg-type]
 
 
 def symmetric(projection: nn.Module) -> BothDirections:
@@ -241,7 +242,7 @@ class HyperSETFeedforward(nn.Module):
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
         self.eps = config.rms_norm_eps
-        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)
+        self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
         self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
@@ -297,6 +298,8 @@ class HyperSETLayer(IteratedLayer):
         take = rows or (lambda tokens: tokens)
         # Flat, because a reentrant checkpoint follows gradients through tensors alone, not through tuples of them.
         half = len(state) // 2
+        attention_state: UpdateState
+        feedforward_state: UpdateState
         attention_state, feedforward_state = (
             [take(part) for part in state[:half]],
             [take(part) for part in state[half:]],

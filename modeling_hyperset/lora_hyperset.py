@@ -22,7 +22,7 @@ class HyperSETDepthwiseLoRA(nn.Module):
         self.bases_a = nn.Parameter(torch.zeros(iterations, rank, d))
         self.bases_b = nn.Parameter(torch.zeros(iterations, d, rank))
         self.directions_a = nn.Parameter(torch.zeros(iterations, rank, d))
-        self.directions_b = nn.Parameter(torch.zeros(iterations, config.intermediate_size, rank))
+        self.directions_b = nn.Parameter(torch.zeros(iterations, config.intermediate_size, rank))  # type: ignore[arg-type]
 
     def forward(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """ΔW of shape `(hidden_size, hidden_size)` and ΔD of shape `(intermediate_size, hidden_size)` of iteration t ≥ 1."""

@@ -1,8 +1,10 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """PyTorch Hyper-SET model: embeddings → iterated layer (attention step, feedforward step) → heads."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
+from typing import Any
 
 import torch
 from torch import nn
@@ -122,11 +124,13 @@ class HyperSETMaskedImageModelingOutput(ModelOutput):
 
 
 class HyperSETPreTrainedModel(PreTrainedModel):
+    """What all models of the family have: the start of their weights, and how they are saved and adapted."""
+
     config: HyperSETConfig
     config_class = HyperSETConfig
     base_model_prefix = "hyperset"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _no_split_modules = ["HyperSETEmbeddings", *(cls.__name__ for cls in LAYERS.values())]
     _supports_sdpa = True
@@ -211,13 +215,13 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding, or the patch embedding of an image model."""
-        embeddings = self.base_model.embeddings
+        embeddings: Any = self.base_model.embeddings
         return embeddings.token_embeddings if self.config.takes_token_ids else embeddings.patch_embeddings
 
     def set_input_embeddings(self, value: nn.Module):
         if not self.config.takes_token_ids:
             raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embedding to set.")
-        self.base_model.embeddings.token_embeddings = value
+        self.base_model.get_submodule("embeddings").token_embeddings = value
 
     def resize_token_embeddings(self, *args, **kwargs):
         if not self.config.takes_token_ids:
@@ -248,7 +252,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
                 iteration, and no single weight does the same. Or an adapter of PEFT is in the way; or the weights are on the
                 meta device, as accelerate's offloading leaves them.
         """
-        base = self.base_model
+        base: Any = self.base_model
         if base.lora is None:
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
@@ -333,6 +337,20 @@ class HyperSETModel(HyperSETPreTrainedModel):
     Args:
         config ([`HyperSETConfig`]): The configuration.
         use_mask_token (`bool`): Whether an image model has a learned token for masked patches.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETModel
+
+    >>> config = HyperSETConfig(image_size=32, patch_size=8, hidden_size=64, num_attention_heads=4)
+    >>> outputs = HyperSETModel(config)(pixel_values=torch.randn(2, 3, 32, 32), output_energies=True)
+    >>> outputs.last_hidden_state.shape  # [CLS] and 16 patches
+    torch.Size([2, 17, 64])
+    >>> len(outputs.energies), outputs.energies[0].shape
+    (12, torch.Size([2, 2]))
+    ```
     """
 
     main_input_name = "input_ids"  # of the class, the first argument; of a model, what its config says
@@ -408,7 +426,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             energy_tolerance = self.config.energy_tolerance
         is_adaptive = energy_tolerance is not None and energy_tolerance is not False
         if is_adaptive:
-            check_energy_tolerance(energy_tolerance, type(self.layers[0]))
+            check_energy_tolerance(energy_tolerance, type(self.layers[0]))  # type: ignore[arg-type]
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
         if self.config.takes_token_ids:
@@ -419,7 +437,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
                 if given:
                     raise ValueError(f"`{name}` is for images; this model takes token ids.")
             tokens = input_ids if input_ids is not None else inputs_embeds
-            attention_mask = check_mask(attention_mask, tokens.shape[:2])
+            attention_mask = check_mask(attention_mask, tokens.shape[:2])  # type: ignore[union-attr]
             hidden_states = self.embeddings(input_ids, inputs_embeds=inputs_embeds, mask=attention_mask)
         else:
             hidden_states = self.embeddings(
@@ -441,10 +459,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
         initial_states = hidden_states
         time_embeddings = [None] * num_iterations
         if self.time_embedding is not None:
-            dtype = self.step_sizes[0].projection.weight.dtype
+            dtype = self.step_sizes[0].projection.weight.dtype  # type: ignore[union-attr]
             time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
         # One for each layer, also where they share one or have none.
-        step_sizes = list(self.step_sizes) or [None]
+        step_sizes: list[Any] = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
         for layer, step_size in zip(self.layers, step_sizes, strict=True):
             is_last_layer = layer is self.layers[-1]
@@ -467,7 +485,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             if self.config.step_size_condition == "initial" and self.time_embedding is not None:
                 # A checkpointed layer computes them itself, or they would all be kept.
                 if not (self.training and layer.gradient_checkpointing):
-                    step_size, ahead = given_step_sizes, step_size.ahead(time_embeddings, initial_states)
+                    step_size, ahead = given_step_sizes, step_size.ahead(time_embeddings, initial_states)  # type: ignore[attr-defined]
             for iteration in range(1, num_iterations + 1):
                 is_pruned = read_out is not None and iteration == num_iterations and is_last_layer
                 hidden_states, _, *state = layer(
@@ -481,7 +499,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
                     attention_mask=attention_mask,
                     output_attentions=output_attentions,
                     output_energies=output_energies,
-                    rows=read_out(attention_mask) if is_pruned else None,
+                    rows=read_out(attention_mask) if is_pruned else None,  # type: ignore[misc]
                 )
         last_hidden_state = self.norm(hidden_states)
         if read_out is not None:
@@ -489,14 +507,16 @@ class HyperSETModel(HyperSETPreTrainedModel):
         else:
             pooler_output = self.norm(self.pool(hidden_states, attention_mask))
         return HyperSETModelOutput(
-            last_hidden_state=last_hidden_state, pooler_output=pooler_output, num_iterations_used=num_iterations_used
+            last_hidden_state=last_hidden_state,
+            pooler_output=pooler_output,
+            num_iterations_used=num_iterations_used,  # type: ignore[arg-type]
         )
 
     def reads_one_token(self, kwargs: dict, output_attentions: bool, output_energies: bool) -> bool:
         """Whether the last iteration computes the pooled token alone: a head asks for it, and nothing else is returned."""
         returns_more = kwargs.get("output_hidden_states", self.config.output_hidden_states)
         returns_more = returns_more or output_attentions or output_energies
-        can = self.config.pooling == "cls" and self.layers[-1].takes_rows
+        can: Any = self.config.pooling == "cls" and self.layers[-1].takes_rows
         return kwargs.get("read_out_only", False) and can and not returns_more
 
     def first_token(self, attention_mask: torch.Tensor | None) -> FirstToken:
@@ -554,14 +574,28 @@ class HyperSETHead(HyperSETPreTrainedModel):
 
 
 class HyperSETForImageClassification(HyperSETHead):
-    """A norm and a Linear on the pooled tokens of an image."""
+    """
+    A norm and a Linear on the pooled tokens of an image.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
+
+    >>> config = HyperSETConfig(image_size=32, patch_size=8, hidden_size=64, num_attention_heads=4, num_labels=10)
+    >>> model = HyperSETForImageClassification(config)
+    >>> model(torch.randn(2, 3, 32, 32), num_iterations=24).logits.shape
+    torch.Size([2, 10])
+    ```
+    """
 
     takes_token_ids = False
     output_class = HyperSETImageClassifierOutput
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
         self.post_init()
 
     @can_return_tuple
@@ -604,12 +638,13 @@ class HyperSETTextHead(HyperSETHead):
     main_input_name = "input_ids"
     takes_token_ids = True
     reads_pooled = False  # whether it reads the pooled token, and no other
+    loss: Callable[..., torch.Tensor]  # of logits, labels and the keywords of the call
 
     def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
         """The logits."""
         raise NotImplementedError
 
-    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+    def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
         """Refuse labels that do not fit inputs of `shape` (batch_size, seq_len)."""
         raise NotImplementedError
 
@@ -653,7 +688,22 @@ class HyperSETTextHead(HyperSETHead):
 
 
 class HyperSETForSequenceClassification(HyperSETTextHead):
-    """A norm and a Linear on the pooled tokens of a text."""
+    """
+    A norm and a Linear on the pooled tokens of a text.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForSequenceClassification
+
+    >>> config = HyperSETConfig(vocab_size=100, hidden_size=64, num_attention_heads=4, num_labels=5)
+    >>> model = HyperSETForSequenceClassification(config)
+    >>> input_ids, attention_mask = torch.tensor([[7, 8, 9], [7, 8, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    >>> model(input_ids, attention_mask=attention_mask).logits.shape
+    torch.Size([2, 5])
+    ```
+    """
 
     output_class = HyperSETSequenceClassifierOutput
     reads_pooled = True
@@ -661,36 +711,64 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
         self.post_init()
 
     def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.pooler_output)
 
-    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+    def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
         check_sample_labels(labels, shape[0], self.config)
 
 
 class HyperSETForTokenClassification(HyperSETTextHead):
-    """A norm and a Linear on every token: the digit of every Sudoku cell, the tag of every word."""
+    """
+    A norm and a Linear on every token: the digit of every Sudoku cell, the tag of every word.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForTokenClassification
+
+    >>> config = HyperSETConfig(vocab_size=10, max_position_embeddings=81, hidden_size=64, num_attention_heads=4, num_labels=9)
+    >>> model = HyperSETForTokenClassification(config)
+    >>> model(torch.randint(0, 10, (2, 81))).logits.shape
+    torch.Size([2, 81, 9])
+    ```
+    """
 
     output_class = HyperSETTokenClassifierOutput
     loss = HyperSETHead.token_loss
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
         self.post_init()
 
     def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.last_hidden_state)
 
-    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
-        check_token_labels(labels, shape, self.num_labels, "num_labels")
+    def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
+        check_token_labels(labels, shape, self.num_labels, "num_labels")  # type: ignore[arg-type]
 
 
 class HyperSETForMaskedLM(HyperSETTextHead):
-    """A norm and a Linear to the vocabulary on every token, its weight tied to the token embedding by default."""
+    """
+    A norm and a Linear to the vocabulary on every token, its weight tied to the token embedding by default.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForMaskedLM
+
+    >>> config = HyperSETConfig(vocab_size=100, hidden_size=64, num_attention_heads=4)
+    >>> model = HyperSETForMaskedLM(config)
+    >>> model(torch.tensor([[7, 8, 9]])).logits.shape
+    torch.Size([1, 3, 100])
+    ```
+    """
 
     output_class = HyperSETMaskedLMOutput
     loss = HyperSETHead.token_loss
@@ -698,7 +776,7 @@ class HyperSETForMaskedLM(HyperSETTextHead):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)  # type: ignore[arg-type]
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Linear:
@@ -710,7 +788,7 @@ class HyperSETForMaskedLM(HyperSETTextHead):
     def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.decoder(base.last_hidden_state)
 
-    def check_labels(self, labels: torch.Tensor, shape: tuple[int, int]) -> None:
+    def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
         check_token_labels(labels, shape, self.decoder.out_features, "vocab_size")
 
 
@@ -719,6 +797,19 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     Reconstruction of masked images. Without a `vocab_size` in the config, of pixels: a Linear from every token to its patch.
     With one, of VQ codes (the paper's task): a Linear to the `vocab_size - 1` codes of the codebook, the last id being the
     mask.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForMaskedImageModeling
+
+    >>> config = HyperSETConfig(image_size=32, patch_size=8, hidden_size=64, num_attention_heads=4)
+    >>> model = HyperSETForMaskedImageModeling(config)
+    >>> outputs = model(torch.randn(2, 3, 32, 32), bool_masked_pos=torch.rand(2, 16) < 0.5)
+    >>> outputs.reconstruction.shape, outputs.loss.shape
+    (torch.Size([2, 3, 32, 32]), torch.Size([]))
+    ```
     """
 
     output_class = HyperSETMaskedImageModelingOutput
@@ -726,7 +817,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     def __init__(self, config: HyperSETConfig):
         super().__init__(config, use_mask_token=not config.takes_token_ids)
         self.loss_type = "ForMaskedLM"  # transformers has none of this head's name
-        if config.takes_token_ids:
+        if config.vocab_size is not None:
             if config.vocab_size < 2:
                 raise ValueError(f"`vocab_size` must count a code and the mask, at least 2, got {config.vocab_size}.")
             outputs = config.vocab_size - 1
@@ -780,16 +871,18 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         if not self.config.takes_token_ids:
             if labels is not None:
                 raise ValueError("`labels` are VQ codes; with vocab_size=None the images are their own labels.")
-            return self.forward_pixels(pixel_values, bool_masked_pos, interpolate_pos_encoding, kwargs)
+            return self.forward_pixels(pixel_values, bool_masked_pos, interpolate_pos_encoding, kwargs)  # type: ignore[arg-type]
         if interpolate_pos_encoding:
             raise ValueError("`interpolate_pos_encoding` is for images; this model takes VQ codes.")
-        return self.forward_codes(input_ids, bool_masked_pos, labels, kwargs)
+        return self.forward_codes(input_ids, bool_masked_pos, labels, kwargs)  # type: ignore[arg-type]
 
     def forward_codes(
         self, codes: torch.Tensor, bool_masked_pos: torch.Tensor | None, labels: torch.Tensor | None, kwargs: dict
     ) -> HyperSETMaskedImageModelingOutput:
         """Codes of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)` → logits over the codebook."""
-        grid = self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
+        grid: Sequence[int] | None = (
+            self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
+        )
         if codes.ndim == 3:
             grid = tuple(codes.shape[1:]) if grid is None else grid
         codes = flatten_grid("input_ids", codes, grid)
@@ -902,6 +995,6 @@ AUTO_CLASSES = {
 }
 for _auto_class, _model_class in AUTO_CLASSES.items():
     # `save_pretrained` writes the code of the classes that are registered so.
-    _model_class.register_for_auto_class(_auto_class)
+    _model_class.register_for_auto_class(_auto_class)  # type: ignore[attr-defined]
 
 __all__ = ["HyperSETPreTrainedModel", *(cls.__name__ for cls in AUTO_CLASSES.values())]

@@ -63,7 +63,7 @@ SUDOKU = TOKEN_GRID | {
     "classifier_bias": False,
     "step_size_time_network": "mlp",
 }
-MASKED_IMAGES = TOKEN_GRID | {
+MASKED_IMAGES: dict[str, Any] = TOKEN_GRID | {
     "vocab_size": 1025,
     "max_position_embeddings": 256,
     "position_embedding_type": "sinusoidal_2d",
@@ -71,7 +71,12 @@ MASKED_IMAGES = TOKEN_GRID | {
     "step_size_time_dim": 768,
     "step_size_sum_norm": True,
 }
-TEXT = {"vocab_size": 30522, "max_position_embeddings": 128, "num_iterations": 6, "num_labels": 5} | SMALL
+TEXT: dict[str, Any] = {
+    "vocab_size": 30522,
+    "max_position_embeddings": 128,
+    "num_iterations": 6,
+    "num_labels": 5,
+} | SMALL
 
 
 def images(table: str, parameters: str, *parts: dict[str, Any]) -> Preset:

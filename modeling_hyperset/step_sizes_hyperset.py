@@ -60,7 +60,8 @@ AHEAD = 2**22
 
 def given_step_sizes(_, hidden_states: torch.Tensor, step_sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """α and γ computed [`ahead`](HyperSETLearnedStepSize.ahead), in the place of a step size."""
-    return step_sizes.chunk(2, dim=-1)
+    alpha, gamma = step_sizes.chunk(2, dim=-1)
+    return alpha, gamma
 
 
 class HyperSETLearnedStepSize(nn.Module):
@@ -89,7 +90,8 @@ class HyperSETLearnedStepSize(nn.Module):
             α_t and γ_t, each of shape `(batch_size, seq_len, hidden_size)`.
         """
         tokens = hidden_states if self.condition == "current" else initial_states
-        return self.project(time_embedding, tokens).chunk(2, dim=-1)
+        alpha, gamma = self.project(time_embedding, tokens).chunk(2, dim=-1)
+        return alpha, gamma
 
     def project(self, time_embedding: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """`(…, hidden_size)` and `(batch_size, seq_len, hidden_size)` → `(…, batch_size, seq_len, 2 · hidden_size)`."""

@@ -242,7 +242,7 @@ def tf32_is_allowed() -> bool:
     if not hasattr(matmul, "fp32_precision"):
         return matmul.allow_tf32
     precision = matmul.fp32_precision
-    return (torch.backends.fp32_precision if precision == "none" else precision) == "tf32"
+    return (torch.backends.fp32_precision if precision == "none" else precision) == "tf32"  # type: ignore[attr-defined]
 
 
 class Launch:

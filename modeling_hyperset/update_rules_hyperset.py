@@ -5,13 +5,15 @@ A new rule is one subclass of [`UpdateRule`], registered with [`register_update_
 `HyperSETConfig.update_rule` then accepts.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from .registry_hyperset import registrar
 
 
 # What a rule carries from one iteration to the next: tensors shaped like the tokens, or nothing.
-UpdateState = tuple[torch.Tensor, ...]
+UpdateState = Sequence[torch.Tensor]
 
 
 class UpdateRule:

@@ -43,8 +43,8 @@ def raises_value_errors(config_class: type) -> type:
 
         return wrapper
 
-    config_class.__init__ = converted(config_class.__init__)
-    config_class.__setattr__ = converted(config_class.__setattr__)
+    config_class.__init__ = converted(config_class.__init__)  # type: ignore[misc]
+    config_class.__setattr__ = converted(config_class.__setattr__)  # type: ignore[method-assign]
     return config_class
 
 
