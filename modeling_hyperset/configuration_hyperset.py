@@ -298,7 +298,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @out_indices.setter
     def out_indices(self, out_indices: list[int] | tuple[int, ...] | None) -> None:
-        self.set_output_features_output_indices(None, out_indices)
+        self.set_output_features_output_indices(None, out_indices)  # type: ignore[arg-type]
 
     @property
     def head_dim(self) -> int:

@@ -69,7 +69,7 @@ class BothDirections:
 class HyperSETRMSNormGain(nn.RMSNorm):
     """The gain of a norm, for who applies it in an order of its own. A call of the module, as [`HyperSETProjection.back`]."""
 
-    def forward(self, dtype: torch.dtype) -> torch.Tensor:
+    def forward(self, dtype: torch.dtype) -> torch.Tensor:  # type: ignore[override]
         """The gain, of shape `normalized_shape`, in `dtype`."""
         return self.weight.to(dtype)
 

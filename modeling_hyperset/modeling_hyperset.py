@@ -936,6 +936,18 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
     The embedded image is the stage `"stem"`, iteration i (counted through all layers) the stage `f"stage{i}"`;
     `config.out_features` or `config.out_indices` choose, the last stage if neither does. Images may have any size that is a
     multiple of `patch_size`.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETBackbone, HyperSETConfig
+
+    >>> config = HyperSETConfig(image_size=32, patch_size=8, hidden_size=64, num_attention_heads=4)
+    >>> [maps] = HyperSETBackbone(config)(torch.randn(2, 3, 32, 32)).feature_maps
+    >>> maps.shape
+    torch.Size([2, 64, 4, 4])
+    ```
     """
 
     def __init__(self, config: HyperSETConfig):
@@ -948,13 +960,13 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
         self.hyperset = HyperSETModel(config)
         self.post_init()
 
-    @BackboneMixin.out_features.getter
+    @BackboneMixin.out_features.getter  # type: ignore[attr-defined]
     def out_features(self) -> list[str]:
-        return self.config.out_features
+        return self.config.out_features  # type: ignore[return-value]
 
-    @BackboneMixin.out_indices.getter
+    @BackboneMixin.out_indices.getter  # type: ignore[attr-defined]
     def out_indices(self) -> list[int]:
-        return self.config.out_indices
+        return self.config.out_indices  # type: ignore[return-value]
 
     @can_return_tuple
     @filter_output_hidden_states

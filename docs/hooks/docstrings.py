@@ -44,8 +44,11 @@ def to_markdown(docstring: str) -> str:
 
 
 def names_of(module: Module) -> dict[str, str]:
-    """Where what has a docstring is defined, by the name that others refer to it with: `Class`, `function`, `Class.method`."""
-    found = {}
+    """
+    Where what has a docstring is defined, by the name that others refer to it with: `Class`, `function`, and `Class.method`, of
+    the class itself or of one before it in the module.
+    """
+    found: dict[str, str] = {}
     for name, item in module.members.items():
         if item.is_alias:
             continue
@@ -54,6 +57,9 @@ def names_of(module: Module) -> dict[str, str]:
         elif item.docstring is not None:
             found[name] = item.path
             if item.is_class:
+                bases = tuple(f"{base}." for base in item.bases)
+                inherited = {key.partition(".")[2]: path for key, path in found.items() if key.startswith(bases)}
+                found |= {f"{name}.{key}": path for key, path in inherited.items()}
                 found |= {f"{name}.{key}": one.path for key, one in item.members.items() if one.docstring is not None}
     return found
 
