@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 from builders import CASES, HEADS, make_inputs, make_model
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from modeling_hyperset.analysis import (
     QUANTITIES,
@@ -388,6 +389,15 @@ def test_anchors_are_those_of_the_adapted_weight():
     paths = trajectories(model.get_base_model(), inputs)
     merged = trajectories(model.merge_and_unload(), inputs)
     torch.testing.assert_close(paths.anchors, merged.anchors, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_the_code_of_its_checkpoint_is_refused(tmp_path):
+    """Its layers are of other classes, which would pass for ones without subspaces."""
+    make_model("image-classification").save_pretrained(tmp_path)
+    name = "modeling_hyperset.HyperSETForImageClassification"
+    model = get_class_from_dynamic_module(name, str(tmp_path)).from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"of the classes of this package.*got transformers_modules\."):
+        analyze(model, make_inputs("image-classification"))
 
 
 def test_a_sample_of_padding_has_no_trajectories():
