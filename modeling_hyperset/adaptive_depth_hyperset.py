@@ -22,7 +22,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers.utils import is_tracing
 
 from .attention_hyperset import RowSelection
 from .layers_hyperset import IteratedLayer
@@ -54,7 +53,7 @@ def check_can_stop(hidden_states: torch.Tensor, **asked_for: bool) -> None:
             f"`energy_tolerance` does not go with {' and '.join(f'`{name}`' for name in names)}: samples stop at different "
             "iterations. Up to there they are those of a call with `energy_tolerance=False`."
         )
-    if torch.compiler.is_compiling() or is_tracing(hidden_states) or hidden_states.is_meta:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or hidden_states.is_meta:
         raise ValueError(
             "`energy_tolerance` reads the values of the energies, which there are none of in an export, a trace or on the meta "
             "device; pass `energy_tolerance=False`."
