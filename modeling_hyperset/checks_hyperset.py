@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers.utils import is_tracing
 
 from .configuration_hyperset import HyperSETConfig
 
@@ -19,8 +20,8 @@ INTEGER_DTYPES = (torch.int64, torch.int32)
 
 
 def can_read_values(tensor: torch.Tensor) -> bool:
-    """Whether the values of `tensor` may be read here: not while tracing, not on the meta device."""
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta) and tensor.numel() > 0
+    """Whether `tensor` has values that may be read: not while tracing or capturing a CUDA graph, not if fake or meta."""
+    return not (torch.compiler.is_compiling() or is_tracing(tensor) or tensor.is_meta) and tensor.numel() > 0
 
 
 def check_num_iterations(num_iterations: int, most: int | None = None) -> None:

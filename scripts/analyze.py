@@ -23,7 +23,14 @@ from common import parse_arguments, read_recipe, write_json, write_whole
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
-from modeling_hyperset.analysis import Analysis, analyze, analyze_depths, by_depth, trajectories
+from modeling_hyperset.analysis import (
+    Analysis,
+    accuracy_at_depths,
+    analyze,
+    analyze_depths,
+    by_depth,
+    trajectories,
+)
 from modeling_hyperset.analysis.figures import (
     STYLES,
     Figure,
@@ -35,9 +42,9 @@ from modeling_hyperset.analysis.figures import (
     draw_step_sizes,
     draw_trade_off,
 )
+from modeling_hyperset.analysis.geometry import has_subspaces
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
 from modeling_hyperset.baselines_hyperset import LAYERS
-from modeling_hyperset.depth_tradeoff import accuracy_at_depths
 
 
 # The script whose data loading a head shares.
@@ -122,6 +129,19 @@ def training_script(arguments: list[str]) -> tuple[ModuleType, PreTrainedConfig 
     )
 
 
+def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:
+    """
+    Raises:
+        `ValueError`: the other checkpoint has another head or other classes, whose weights would be drawn at random.
+    """
+    wanted, got = ((c.model_type, c.architectures, c.num_labels) for c in (config, other))
+    if wanted != got:
+        raise ValueError(
+            f"`--compare_with` must name checkpoints of {wanted[1][0]} with {wanted[2]} classes, {checkpoint!r} is of "
+            f"{', '.join(got[1] or [got[0]])} with {got[2]}."
+        )
+
+
 def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
     """How many iterations to run."""
     if multiple is None:
@@ -177,20 +197,20 @@ def main(arguments: list[str] | None = None) -> Analysis:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
     for tolerance in options.energy_tolerances or ():
         check_energy_tolerance(tolerance, LAYERS[config.layer_type])
+    hub_options = others[0].hub_options | {"revision": None}
+    for checkpoint in options.compare_with or ():
+        check_comparable(config, checkpoint, AutoConfig.from_pretrained(checkpoint, **hub_options))
     trainer, _ = script.build_trainer(*others)
     model, batches, folder = trainer.model, trainer.get_eval_dataloader(), Path(others[-1].output_dir)
-    hub_options = others[0].hub_options | {"revision": None}
 
+    paths = None
+    if has_subspaces(model.base_model.layers[0]):
+        paths = trajectories(model, next(iter(batches)), options.sample, options.layer, options.head)
     deepest = depth_of(model, options.depth_multiple)
     analysis = analyze(model, batches, deepest, detail_samples=options.detail_samples)
     print(analysis.table())
     for quantity, reason in analysis.absent.items():
         print(f"No {quantity}: {reason}.")
-    paths = None
-    if "rank" not in analysis.absent:
-        first = next(iter(batches))
-        paths = trajectories(model, first, options.sample, options.layer, options.head)
-
     depths, models = {}, []
     checkpoints = [others[0].model_name_or_path, *(options.compare_with or [])]
     names = [Path(name).name for name in checkpoints]

@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Write a checkpoint as an ONNX file, for any batch size and, of text, any length, with the number of iterations fixed.
+Write a checkpoint as an ONNX file, for any batch size and, of text, any length, with the number of iterations fixed
+(adaptive depth, which a config may ask for, is left out).
 
     python scripts/export_onnx.py --model_name_or_path FOLDER_OR_NAME --output model.onnx [--num_iterations N]
 
@@ -44,7 +45,8 @@ class TensorsOnly(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         inputs = dict(zip(self.names, tensors, strict=True))
-        return self.model(**inputs, num_iterations=self.num_iterations)[self.output]
+        outputs = self.model(**inputs, num_iterations=self.num_iterations, energy_tolerance=False, return_dict=True)
+        return outputs[self.output]
 
     @property
     def any_length(self) -> bool:

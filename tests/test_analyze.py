@@ -7,13 +7,16 @@ import itertools
 import math
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from builders import CASES, HEADS, make_inputs, make_model
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from modeling_hyperset.analysis import (
     QUANTITIES,
     Analysis,
+    accuracy_at_depths,
     analyze,
     analyze_depths,
     average_angles,
@@ -238,7 +241,7 @@ def test_details_are_measured_on_batches_spread_over_the_data():
     analysis = analyze(model, batches, detail_samples=9, progress=False)
     assert analysis.num_samples == analysis.statistics["total_energy"]["count"] == 30
     assert analysis.statistics["effective_rank"]["count"] == 9
-    some = analyze(model, batches[::4], detail_samples=None, progress=False)
+    some = analyze(model, [batches[index] for index in (0, 4, 7)], detail_samples=None, progress=False)
     for name in ("effective_rank", "mean_angle", "attention_step_size"):
         assert analysis.statistics[name] == some.statistics[name]
     stream = torch.utils.data.DataLoader(Stream(batches), batch_size=None)
@@ -303,7 +306,7 @@ def test_bad_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             analyze(model, batch, **wrong)
-    with pytest.raises(ValueError, match="`model` must be a model of the Hyper-SET family, got Linear"):
+    with pytest.raises(ValueError, match=r"`model` must be a model of the Hyper-SET family, .*got torch.*\.Linear"):
         analyze(torch.nn.Linear(2, 2), batch)
     with pytest.raises(ValueError, match="`batches` is empty"):
         analyze(model, [], progress=False)
@@ -311,6 +314,13 @@ def test_bad_arguments():
         analyze(model, batch["pixel_values"], progress=False)
     with pytest.raises(ValueError, match="the 3 iterations that have depth-wise LoRA"):
         analyze(make_model("images", lora_rank=2), batch, num_iterations=4)
+    for wrapper in (torch.nn.DataParallel(model), torch.compile(model, backend="eager")):
+        with pytest.raises(ValueError, match="of the classes of this package and without a wrapper"):
+            analyze(wrapper, batch)
+    with pytest.raises(ValueError, match="Hyper-SET family"):
+        analyze_depths(torch.nn.Linear(2, 2), batch)
+    with pytest.raises(ValueError, match=r"`batches` must be a list or a data loader .* got an iterator"):
+        analyze_depths(make_model("images", num_hidden_layers=2), iter([batch]))
     classifier = make_model("image-classification")
     labelled = make_inputs("image-classification", labels=True)
     with pytest.raises(ValueError, match="'accuracy' does not exist here: the batch has no `labels`"):
@@ -318,6 +328,99 @@ def test_bad_arguments():
     for wrong in ({"layer": 2}, {"head": 5}, {"head": 0}, {"sample": 2}, {"num_anchors": -1}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must"):
             trajectories(model, batch, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("case", "labels", "message"),
+    [
+        ("image-classification", [[0, 1, 0, 0, 1]] * 3, r"`labels` must have shape \(3,\)"),
+        ("image-classification", [[1], [0], [2]], r"`labels` must have shape \(3,\)"),
+        ("image-classification", [1], r"`labels` must have shape \(3,\)"),
+        ("image-classification", [1, -100, 2], r"`labels` must lie in \[0, num_labels=5\)"),
+        ("token-classification", [1, 2, 3], r"`labels` must have the shape of the tokens, \(3, 16\)"),
+        ("masked-lm", [[20] * 16] * 3, r"`labels` must lie in \[0, number of classes=20\)"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(case, labels, message):
+    """Rather than counted as wrong answers, or compared with the answers of other tokens."""
+    model, batch = make_model(case), make_inputs(case, batch_size=3) | {"labels": torch.tensor(labels)}
+    with pytest.raises(ValueError, match=message):
+        analyze(model, batch)
+    with pytest.raises(ValueError, match=message):
+        accuracy_at_depths(model, batch, num_iterations=[1])
+
+
+def test_what_has_no_classes_has_no_accuracy():
+    pixels, batch = make_model("masked-pixels"), make_inputs("masked-pixels", labels=True)
+    assert (
+        "of pixels has no classes" in analyze(pixels, batch | {"labels": torch.zeros(2, 10).long()}).absent["accuracy"]
+    )
+    batch = make_inputs("image-classification") | {"labels": torch.ones(2, 5, dtype=torch.long)}
+    several = make_model("image-classification", problem_type="multi_label_classification")
+    assert "no `labels` that are classes" in analyze(several, batch).absent["accuracy"]
+
+
+def test_a_batch_of_single_tokens_has_no_angles():
+    """And does not end the analysis of the batches around it."""
+    model = make_model("sequence-classification")
+    batches = [{"input_ids": torch.randint(0, 19, (3, length))} for length in (5, 1)]
+    analysis = analyze(model, batches, progress=False)
+    assert analysis.num_samples == analysis.statistics["effective_rank"]["count"] == 6
+    assert analysis.statistics["mean_angle"] == analyze(model, batches[0]).statistics["mean_angle"]
+    assert analyze(model, batches[1]).absent["angles"] == "no sample has a value"
+
+
+@pytest.mark.parametrize("layer_type", ["hyperset", "shared_qkv_transformer", "crate", "crate_t"])
+def test_trajectories_in_half_precision(layer_type):
+    model, batch = make_model("images", layer_type=layer_type), make_inputs("images")
+    paths, half = trajectories(model, batch), trajectories(model.bfloat16(), batch)
+    assert half.subspace.shape == paths.subspace.shape and half.tokens.dtype == paths.tokens.dtype
+    assert half.tokens_share == pytest.approx(paths.tokens_share, abs=0.02)
+
+
+def test_anchors_are_those_of_the_adapted_weight():
+    model = make_model("image-classification")
+    model = peft.get_peft_model(model, peft.LoraConfig(target_modules=["bases", "directions"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    inputs = make_inputs("image-classification")
+    paths = trajectories(model.get_base_model(), inputs)
+    merged = trajectories(model.merge_and_unload(), inputs)
+    torch.testing.assert_close(paths.anchors, merged.anchors, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_the_code_of_its_checkpoint_is_refused(tmp_path):
+    """Its layers are of other classes, which would pass for ones without subspaces."""
+    make_model("image-classification").save_pretrained(tmp_path)
+    name = "modeling_hyperset.HyperSETForImageClassification"
+    model = get_class_from_dynamic_module(name, str(tmp_path)).from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"of the classes of this package.*got transformers_modules\."):
+        analyze(model, make_inputs("image-classification"))
+
+
+def test_a_sample_of_padding_has_no_trajectories():
+    mask = torch.tensor([[1] * 4, [0] * 4])
+    batch = {"input_ids": torch.randint(0, 19, (2, 4)), "attention_mask": mask}
+    with pytest.raises(ValueError, match="`sample` must have tokens that are no padding, sample 1 has none"):
+        trajectories(make_model("tokens"), batch, sample=1)
+
+
+def interrupted(batch: dict):
+    yield batch
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("measure", [analyze, accuracy_at_depths])
+def test_an_interrupt_leaves_the_model_as_it_was(measure):
+    model, batch = make_model("image-classification").train(), make_inputs("image-classification", labels=True)
+    model.hyperset.embeddings.eval()  # as one that is frozen
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(KeyboardInterrupt):
+        measure(model, interrupted(batch))
+    assert [module.training for module in model.modules()] == modes and model.config.prune_last_iteration
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_trajectories_in_three_dimensions_are_the_tokens_turned():

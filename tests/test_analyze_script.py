@@ -268,9 +268,20 @@ def test_bad_flags(main, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             main(flags)
+    other = image_model(tmp_path / "other", num_labels=3)
+    with pytest.raises(ValueError, match=r"`--compare_with` must name checkpoints of .* with 10 classes, .* with 3"):
+        main(["--model_name_or_path", folder, *data, "--compare_with", other])
     config = HyperSETConfig(**TINY)
     config.architectures = ["HyperSETForMaskedImageModeling"]
     config.save_pretrained(tmp_path / "masked")
     with pytest.raises(ValueError, match="got HyperSETForMaskedImageModeling"):
         main(["--model_name_or_path", str(tmp_path / "masked"), *data])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_that_there_is_not_is_refused_before_the_analysis(main, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("analyze"), "analyze", lambda *_, **__: pytest.fail("was analysed"))
+    flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--dataset_name", "digits", "--use_cpu"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--max_eval_samples", "4"]
+    with pytest.raises(ValueError, match=r"`sample` must lie in \[0, 4\), got 4"):
+        main([*flags, "--sample", "4"])

@@ -3,9 +3,9 @@
 
 import pytest
 import torch
-from builders import make_model
+from builders import make_inputs, make_model
 
-from modeling_hyperset.depth_tradeoff import accuracy_at_depths
+from modeling_hyperset.analysis import accuracy_at_depths
 
 
 FIELDS = {"num_iterations": 5, "step_size_type": "fixed", "hidden_act": "relu", "num_hidden_layers": 2}
@@ -41,6 +41,14 @@ def test_bad_batches():
     model = make_model("sequence-classification", **FIELDS)
     with pytest.raises(ValueError, match="labels"):
         accuracy_at_depths(model, [{"input_ids": torch.zeros(2, 16, dtype=torch.long)}], [0.1])
+    images = make_model("image-classification")
+    batch = make_inputs("image-classification")
+    with pytest.raises(ValueError, match="`batches` must hold `labels` that are classes, got pixel_values"):
+        accuracy_at_depths(images, batch, [0.1])
+    with pytest.raises(ValueError, match="`batches` must hold mappings"):
+        accuracy_at_depths(images, [tuple(batch.values())], [0.1])
+    with pytest.raises(ValueError, match="HyperSETModel has no head"):
+        accuracy_at_depths(make_model("images"), batch, [0.1])
     with pytest.raises(ValueError, match="batches"):
         accuracy_at_depths(model, [], [0.1])
     assert not model.training

@@ -88,6 +88,15 @@ def test_a_batch_of_ones_own(tmp_path):
     assert callback.analysis.num_samples == 3
 
 
+def test_quantities_are_checked_before_training(tmp_path):
+    trainer = make_trainer(tmp_path)
+    with pytest.raises(ValueError, match=r"`quantities` must be among .*, got entropy"):
+        EnergyCallback(trainer, quantities=["energies", "entropy"])
+    callback = EnergyCallback(trainer, make_inputs("image-classification"), quantities="rank")  # one by its name
+    callback.on_evaluate(trainer.args, trainer.state, trainer.control)
+    assert callback.analysis.statistics.keys() == {"effective_rank"}
+
+
 def test_a_model_without_energies(tmp_path):
     with pytest.raises(ValueError, match="'energies' does not exist here: TransformerLayer is not derived"):
         EnergyCallback(make_trainer(tmp_path, layer_type="transformer"))

@@ -95,6 +95,17 @@ def test_the_number_of_iterations_is_fixed_when_the_file_is_written(tmp_path):
         assert (torch.from_numpy(logits) - model(images).logits).abs().max() > 1e-2
 
 
+@pytest.mark.slow
+def test_adaptive_depth_is_left_out(tmp_path):
+    session, model = exported("image-classification", tmp_path, num_iterations=3, energy_tolerance=0.5)
+    images = make_inputs("image-classification")["pixel_values"]
+    (logits,) = session.run(None, {"pixel_values": images.numpy()})
+    with torch.no_grad():
+        expected = model(images, energy_tolerance=False).logits
+        torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
+        assert (expected - model(images).logits).abs().max() > 1e-2
+
+
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     """What lay there before stays, and nothing lies beside it."""
     path = tmp_path / "model.onnx"

@@ -15,6 +15,7 @@ is copied into checkpoints.
 
 from .analysis import Analysis, analyze
 from .depth import analyze_depths, by_depth
+from .depth_tradeoff import DepthPoint, accuracy_at_depths
 from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, subspace_tokens
 from .measuring import QUANTITIES
 from .trajectories import Trajectories, trajectories
@@ -23,7 +24,9 @@ from .trajectories import Trajectories, trajectories
 __all__ = [
     "QUANTITIES",
     "Analysis",
+    "DepthPoint",
     "Trajectories",
+    "accuracy_at_depths",
     "analyze",
     "analyze_depths",
     "angle_of_mean_cosine",

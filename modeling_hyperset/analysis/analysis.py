@@ -15,7 +15,17 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..files import write_json, write_whole
-from .measuring import PER_HEAD, QUANTITIES, Recorder, check_model, labels_of, undefined, watching
+from .measuring import (
+    PER_HEAD,
+    QUANTITIES,
+    Recorder,
+    batches_of,
+    check_model,
+    check_quantities,
+    labels_of,
+    undefined,
+    watching,
+)
 from .statistics import RunningStatistics
 
 
@@ -219,26 +229,18 @@ def analyze(
             batch at all, or an input as in the model's `forward`.
     """
     num_iterations = check_model(model, num_iterations)
-    absent = undefined(model)
-    wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
-    if unknown := wanted - set(QUANTITIES):
-        raise ValueError(
-            f"`quantities` must be among {', '.join(QUANTITIES)}, got {', '.join(sorted(map(str, unknown)))}."
-        )
-    if quantities is not None and (missing := sorted(wanted & set(absent))):
-        raise ValueError(f"`quantities`: {missing[0]!r} does not exist here: {absent[missing[0]]}.")
+    wanted, absent = check_quantities(model, quantities), undefined(model)
     absent |= {name: "not asked for" for name in QUANTITIES if name not in wanted}
     if detail_samples is not None and (not isinstance(detail_samples, int) or detail_samples < 1):
         raise ValueError(f"`detail_samples` must be a positive integer or None, got {detail_samples!r}.")
     if isinstance(batches, Mapping):
         batches, progress = [batches], False
 
-    found, device, wanted, stride = Accumulator({}), model.device, wanted - set(absent), 1
+    found, wanted, count = Accumulator({}), wanted - set(absent), length(batches)
+    chosen, of = 1, 1  # how many batches are measured in detail, of how many
+    bar = logging.tqdm(batches, desc="Analysing", unit="batch", disable=not progress)
     with watching(model), Recorder(model, wanted) as recorder:
-        for index, batch in enumerate(logging.tqdm(batches, desc="Analysing", unit="batch", disable=not progress)):
-            if not isinstance(batch, Mapping):
-                raise ValueError(f"`batches` must hold mappings of what the model takes, got {type(batch).__name__}.")
-            batch = {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
+        for index, batch in enumerate(batches_of(bar, model.device)):
             recorder.labels = labels_of(model, batch)
             if recorder.labels is None and "accuracy" in wanted:
                 reason = "the batch has no `labels` that are classes"
@@ -246,12 +248,13 @@ def analyze(
                     raise ValueError(f"`quantities`: 'accuracy' does not exist here: {reason}.")
                 absent["accuracy"] = reason
                 wanted = wanted - {"accuracy"}
-            recorder.wanted = wanted if index % stride == 0 else wanted - DETAILS
+            is_chosen = index * chosen // of > (index - 1) * chosen // of  # the first is
+            recorder.wanted = wanted if is_chosen else wanted - DETAILS
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
             found.add(recorder.take(), recorder.batch_size)
-            if index == 0 and detail_samples is not None and (count := length(batches)) is not None:
-                stride = math.ceil(count * found.num_samples / detail_samples)
+            if index == 0 and detail_samples is not None and count is not None:
+                chosen, of = min(count, math.ceil(detail_samples / found.num_samples)), count
     if found.num_samples == 0:
         raise ValueError("`batches` is empty: there is nothing to analyse.")
 

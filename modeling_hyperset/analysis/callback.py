@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from .analysis import Analysis, analyze
-from .measuring import PER_HEAD, check_model, undefined
+from .measuring import PER_HEAD, check_model, check_quantities
 
 
 if TYPE_CHECKING:
@@ -34,20 +34,21 @@ class EnergyCallback(TrainerCallback):
         quantities (collection of `str`): As in [`analyze`].
 
     Raises:
-        `ValueError`: the trainer's model does not have these quantities, or there is neither a batch nor evaluation data.
+        `ValueError`: quantities that do not exist or that the trainer's model does not have, or neither a batch nor evaluation
+            data.
     """
 
     def __init__(
-        self, trainer: "Trainer", batch: Mapping[str, Any] | None = None, quantities: Collection[str] = ("energies",)
+        self,
+        trainer: "Trainer",
+        batch: Mapping[str, Any] | None = None,
+        quantities: Collection[str] | None = ("energies",),
     ):
         self.num_iterations = check_model(trainer.model, None)  # also when an evaluation goes deeper
-        reasons = undefined(trainer.model)
-        for name in quantities:
-            if name in reasons:
-                raise ValueError(f"`quantities`: {name!r} does not exist here: {reasons[name]}.")
+        check_quantities(trainer.model, quantities)
         if batch is None and trainer.eval_dataset is None:
             raise ValueError("`batch` must be given to a trainer that has no `eval_dataset`.")
-        self.trainer, self.batch, self.quantities = trainer, batch, tuple(quantities)
+        self.trainer, self.batch, self.quantities = trainer, batch, quantities
         self.analysis: Analysis | None = None  # the last one
 
     def on_evaluate(self, args, state, control, **kwargs):

@@ -48,15 +48,21 @@ def analyze_depths(
         num_iterations (`int`, *optional*): The largest depth; twice the trained one if not given, or the trained one with
             depth-wise LoRA, which has weights for no more.
         progress (`bool`): Whether to show a progress bar.
+
+    Raises:
+        `ValueError`: as in [`analyze`], or several layers and batches that can be iterated once only.
     """
+    trained = check_model(model, None)
     if num_iterations is None:
-        num_iterations = model.config.num_iterations * (1 if model.config.lora_rank else 2)
+        num_iterations = trained * (1 if model.config.lora_rank else 2)
     check_model(model, num_iterations)
     quantities = {"energies", "accuracy"} - undefined(model).keys()
     if isinstance(batches, Mapping):
         batches = [batches]
     if model.config.num_hidden_layers == 1:
         return by_depth(analyze(model, batches, num_iterations, quantities, progress=progress))
+    if iter(batches) is batches:
+        raise ValueError("`batches` must be a list or a data loader for a model with several layers, got an iterator.")
     found = {"trained_iterations": model.config.num_iterations, "num_iterations": list(range(1, num_iterations + 1))}
     for depth in found["num_iterations"]:
         analysis = analyze(model, batches, depth, quantities, progress=progress)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ..depth_tradeoff import DepthPoint
 from .analysis import Analysis
+from .depth_tradeoff import DepthPoint
 
 
 try:

@@ -30,7 +30,7 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
     """
     Tokens in the subspaces, on their spheres: W_h x after RMSNorm without gain (Eq. 4), with the base weights, in float32 at
     least. In the shared-QKV Transformer, CRATE and CRATE-T it is their one projection of the normalised tokens that stands for
-    W, as in Figure 13.
+    W, as in Figure 13, in the model's dtype.
 
     Args:
         layer: The layer whose W projects.

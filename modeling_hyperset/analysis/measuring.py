@@ -3,15 +3,21 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..checks_hyperset import check_num_iterations
+from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels
 from ..layers_hyperset import HyperSETLayer
+from ..modeling_hyperset import (
+    HyperSETForImageClassification,
+    HyperSETForMaskedImageModeling,
+    HyperSETForSequenceClassification,
+    HyperSETPreTrainedModel,
+)
 from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
 
 
@@ -25,6 +31,7 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     ),
     "accuracy": ("accuracy", "token_accuracy"),
 }
+SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others answer for every token
 PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
@@ -40,7 +47,27 @@ def undefined(model: PreTrainedModel) -> dict[str, str]:
         reasons["step_sizes"] = f"{name} has no step sizes"
     if not any(hasattr(model, head) for head in ("classifier", "decoder")):
         reasons["accuracy"] = f"{type(model).__name__} has no head"
+    elif isinstance(model, HyperSETForMaskedImageModeling) and not model.config.takes_token_ids:
+        reasons["accuracy"] = f"{type(model).__name__} of pixels has no classes"
     return reasons
+
+
+def check_quantities(model: PreTrainedModel, quantities: Collection[str] | str | None) -> set[str]:
+    """
+    The `quantities` as a set, all where none are given.
+
+    Raises:
+        `ValueError`: one that there is not, or not of this model.
+    """
+    wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
+    if unknown := wanted - set(QUANTITIES):
+        raise ValueError(
+            f"`quantities` must be among {', '.join(QUANTITIES)}, got {', '.join(sorted(map(str, unknown)))}."
+        )
+    reasons = undefined(model)
+    if quantities is not None and (missing := sorted(wanted & set(reasons))):
+        raise ValueError(f"`quantities`: {missing[0]!r} does not exist here: {reasons[missing[0]]}.")
+    return wanted
 
 
 def check_model(model: Any, num_iterations: int | None) -> int:
@@ -50,8 +77,12 @@ def check_model(model: Any, num_iterations: int | None) -> int:
     Raises:
         `ValueError`: `model` is none of this family, or the number does not fit it.
     """
-    if not isinstance(model, PreTrainedModel) or getattr(model.config, "model_type", None) != "hyperset":
-        raise ValueError(f"`model` must be a model of the Hyper-SET family, got {type(model).__name__}.")
+    if not isinstance(model, HyperSETPreTrainedModel):
+        # Layers are told apart by their classes: those of the code that a checkpoint brings are others.
+        raise ValueError(
+            "`model` must be a model of the Hyper-SET family, of the classes of this package and without a wrapper "
+            f"(`get_base_model()` of PEFT's, `module` of DataParallel), got {type(model).__module__}.{type(model).__name__}."
+        )
     if num_iterations is None:
         num_iterations = model.config.num_iterations
     lora = model.base_model.lora
@@ -59,23 +90,42 @@ def check_model(model: Any, num_iterations: int | None) -> int:
     return num_iterations
 
 
+def batches_of(batches: Mapping[str, Any] | Iterable[Mapping[str, Any]], device: torch.device) -> Iterator[dict]:
+    """
+    The batches, or the one batch, with their tensors on `device`.
+
+    Raises:
+        `ValueError`: something else than mappings of names to inputs.
+    """
+    for batch in [batches] if isinstance(batches, Mapping) else batches:
+        if not isinstance(batch, Mapping):
+            raise ValueError(f"`batches` must hold mappings of what the model takes, got {type(batch).__name__}.")
+        yield {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
+
+
 @contextlib.contextmanager
-def watching(model: PreTrainedModel) -> Iterator[None]:
-    """
-    Within it, `model` is in evaluation mode, has no gradients and computes all tokens in its last iteration too. Afterwards it
-    is as it was.
-    """
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Within it, `model` is in evaluation mode and has no gradients. Afterwards every module is in the mode it was in."""
     modes = [(module, module.training) for module in model.modules()]
-    prunes = model.config.prune_last_iteration
-    model.config.prune_last_iteration = False
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.config.prune_last_iteration = prunes
         for module, training in modes:
             module.training = training
+
+
+@contextlib.contextmanager
+def watching(model: PreTrainedModel) -> Iterator[None]:
+    """[`evaluating`], and the last iteration computes all tokens too."""
+    prunes = model.config.prune_last_iteration
+    model.config.prune_last_iteration = False
+    try:
+        with evaluating(model):
+            yield
+    finally:
+        model.config.prune_last_iteration = prunes
 
 
 class Recorder:
@@ -136,7 +186,7 @@ class Recorder:
         heads_mask = None if mask is None else mask[:, None]
         if "rank" in self.wanted:
             self.add(effective_rank=effective_rank(z, heads_mask))
-        if "angles" in self.wanted:
+        if "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
             angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
             self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
         if mask is not None:
@@ -177,13 +227,17 @@ class Recorder:
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Whether the head's answers from these tokens are right: as if this iteration were the last."""
-        base, labels = self.model.base_model, self.labels
-        head = getattr(self.model, "classifier", None) or self.model.decoder
-        if labels.ndim == 1:
-            self.add(accuracy=head(base.norm(base.pool(tokens, mask))).argmax(dim=-1) == labels)
+        base, labels, is_first = self.model.base_model, self.labels, "accuracy" not in self.measured
+        head = self.model.classifier if hasattr(self.model, "classifier") else self.model.decoder
+        of_samples = isinstance(self.model, SAMPLE_HEADS)
+        logits = head(base.norm(base.pool(tokens, mask) if of_samples else tokens))
+        if is_first:
+            check_labels(self.model, labels, logits)
+        if of_samples:
+            self.add(accuracy=logits.argmax(dim=-1) == labels)
             return
         wanted = labels != -100
-        right = head(base.norm(tokens)).argmax(dim=-1) == labels
+        right = logits.argmax(dim=-1) == labels
         count = wanted.sum(dim=-1)
         self.weights["accuracy"], self.weights["token_accuracy"] = count > 0, count
         self.add(
@@ -193,9 +247,10 @@ class Recorder:
 
 def energies(
     layer: nn.Module, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    What `layer.energies` gives, as `(2, batch_size)`; Hyper-SET's with the [`subspace_tokens`] that are there already.
+    What `layer.energies` gives, as two tensors of shape `(batch_size,)`; Hyper-SET's with the [`subspace_tokens`] that are
+    there already.
     """
     if not isinstance(layer, HyperSETLayer):
         return layer.energies(hidden_states, mask).unbind(dim=-1)
@@ -206,9 +261,21 @@ def energies(
 
 def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:
     """The labels that an answer can be right or wrong by: one class for each sample or for each token; else `None`."""
-    labels = batch.get("labels")
+    labels, config = batch.get("labels"), model.config
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None
-    if labels.ndim == 1 and model.config.num_labels == 1:
-        return None  # a regression
-    return labels.flatten(1) if labels.ndim > 1 else labels
+    if not isinstance(model, SAMPLE_HEADS):
+        return labels.flatten(1) if labels.ndim > 1 else labels
+    has_one_class = config.problem_type in (None, "single_label_classification") and config.num_labels > 1
+    return labels if has_one_class else None
+
+
+def check_labels(model: PreTrainedModel, labels: torch.Tensor, logits: torch.Tensor) -> None:
+    """
+    Raises:
+        `ValueError`: `labels`, of [`labels_of`], do not fit the `logits`, of shape `(…, num_classes)`.
+    """
+    if isinstance(model, SAMPLE_HEADS):
+        check_sample_labels(labels, len(logits), model.config)
+    else:
+        check_token_labels(labels, logits.shape[:-1], logits.shape[-1], "number of classes")

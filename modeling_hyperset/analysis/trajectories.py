@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..layers_hyperset import HyperSETLayer
+from ..layers_hyperset import HyperSETLayer, symmetric
 from .geometry import subspace_tokens
 from .measuring import check_model, watching
 
@@ -72,7 +72,7 @@ def trajectories(
         num_anchors (`int`): How many columns of D to give.
 
     Raises:
-        `ValueError`: a number that is out of range, or a layer without subspaces.
+        `ValueError`: a number that is out of range, a layer without subspaces, or a sample of padding alone.
     """
     num_iterations = check_model(model, num_iterations)
     config = model.config
@@ -104,17 +104,20 @@ def trajectories(
     try:
         with watching(model):
             model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
-            tokens = torch.stack(states).float()
+            tokens = torch.stack(states)
             in_subspace = subspace_tokens(module, tokens)[:, head - 1]
+            tokens = tokens.float()
     finally:
         handle.remove()
     if masks[0] is not None:
         kept = masks[0][sample]
+        if not kept.any():
+            raise ValueError(f"`sample` must have tokens that are no padding, sample {sample} has none.")
         tokens, in_subspace = tokens[:, kept], in_subspace[:, kept]
 
     anchors = tokens.new_zeros(0, tokens.shape[-1])
     if isinstance(module, HyperSETLayer):
-        weight = module.feedforward.directions.weight.detach().float()
+        weight = symmetric(module.feedforward.directions).effective_weight(tokens, None).detach()
         alignment = F.relu(F.normalize(tokens[-1], dim=-1) @ F.normalize(weight, dim=-1).T).square().mean(dim=0)
         anchors = weight[alignment.topk(min(num_anchors, len(weight))).indices]
     subspace, _, subspace_share = to_three(in_subspace, in_subspace[0, :0])

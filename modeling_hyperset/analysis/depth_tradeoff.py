@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
+
+from .measuring import batches_of, check_labels, check_model, evaluating, labels_of, undefined
 
 
 @dataclass
@@ -31,7 +32,7 @@ class DepthPoint:
 
 def accuracy_at_depths(
     model: PreTrainedModel,
-    batches: Iterable[Mapping[str, torch.Tensor]],
+    batches: Mapping[str, Any] | Iterable[Mapping[str, Any]],
     energy_tolerances: Sequence[float] = (),
     num_iterations: Sequence[int] = (),
     most_iterations: int | None = None,
@@ -40,9 +41,10 @@ def accuracy_at_depths(
     Measure a classifier of samples or of tokens at several depths, in one pass over the data.
 
     Args:
-        model ([`PreTrainedModel`]): The classifier. It is evaluated in evaluation mode and left as it was.
-        batches: The model's inputs, each batch with its integer `labels`, of shape `(batch_size,)` or `(batch_size, seq_len)`;
-            -100 counts for nothing. They are moved to the model's device.
+        model ([`HyperSETPreTrainedModel`]): The classifier. It is evaluated in evaluation mode and left as it was.
+        batches (`Mapping` or iterable of such, as a `DataLoader`):
+            The model's inputs, as tensors on any device, with `labels`: a class for each sample, or for each token with -100
+            where there is none.
         energy_tolerances: Tolerances of adaptive depth.
         num_iterations: Fixed depths.
         most_iterations (`int`, *optional*): The most that adaptive depth takes; the trained depth if not given.
@@ -51,8 +53,12 @@ def accuracy_at_depths(
         A [`DepthPoint`] for each of `energy_tolerances`, then for each of `num_iterations`.
 
     Raises:
-        `ValueError`: a batch without labels, no label at all, or a depth or tolerance that the model refuses.
+        `ValueError`: a model of another family or without classes, a batch without labels that are classes, no label at all, or
+            a depth or tolerance that the model refuses.
     """
+    check_model(model, most_iterations)
+    if "accuracy" in (reasons := undefined(model)):
+        raise ValueError(f"`model` must have an accuracy: {reasons['accuracy']}.")
     most = model.config.num_iterations if most_iterations is None else most_iterations
     choices: list[dict[str, Any]] = [
         {"energy_tolerance": tolerance, "num_iterations": most} for tolerance in energy_tolerances
@@ -60,26 +66,23 @@ def accuracy_at_depths(
     choices += [{"energy_tolerance": False, "num_iterations": depth} for depth in num_iterations]
     correct, iterations = [0] * len(choices), [0] * len(choices)
     num_labels = num_samples = 0
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                if "labels" not in batch:
-                    raise ValueError(f"`batches` must hold `labels`, got {', '.join(batch)}.")
-                batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-                labels = batch.pop("labels")
-                num_labels += int((labels != -100).sum())
-                num_samples += len(labels)
-                for index, choice in enumerate(choices):
-                    outputs = model(**batch, **choice)
-                    correct[index] += int((outputs.logits.argmax(dim=-1) == labels).sum())
-                    if outputs.num_iterations_used is None:
-                        iterations[index] += choice["num_iterations"] * model.config.num_hidden_layers * len(labels)
-                    else:
-                        iterations[index] += int(outputs.num_iterations_used.sum())
-    finally:
-        model.train(was_training)
+    with evaluating(model):
+        for batch in batches_of(batches, model.device):
+            labels = labels_of(model, batch)
+            if labels is None:
+                raise ValueError(f"`batches` must hold `labels` that are classes, got {', '.join(batch)}.")
+            inputs = {name: value for name, value in batch.items() if name != "labels"}
+            num_labels += int((labels != -100).sum())
+            num_samples += len(labels)
+            for index, choice in enumerate(choices):
+                outputs = model(**inputs, **choice, return_dict=True)
+                if index == 0:
+                    check_labels(model, labels, outputs.logits)
+                correct[index] += int((outputs.logits.argmax(dim=-1) == labels).sum())
+                if outputs.num_iterations_used is None:
+                    iterations[index] += choice["num_iterations"] * model.config.num_hidden_layers * len(labels)
+                else:
+                    iterations[index] += int(outputs.num_iterations_used.sum())
     if num_labels == 0:
         raise ValueError("`batches` hold no label to measure an accuracy on.")
     return [
