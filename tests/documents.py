@@ -47,7 +47,11 @@ SHORT = {
     "train_vq_model.py": TWO_STEPS,
 }
 # Scripts that take minutes however short: their flags are checked here, and their own tests call them.
-TESTED_ELSEWHERE = {"benchmark.py": "test_benchmark.py", "compare.py": "test_compare.py"}
+TESTED_ELSEWHERE = {
+    "benchmark.py": "test_benchmark.py",
+    "compare.py": "test_compare.py",
+    "demo.py": "test_demo_page.py",
+}
 # Tools that CI runs.
 TOOLS = {"ruff": {"format", "check"}, "mypy": {""}, "mkdocs": {"build", "serve"}}
 
@@ -196,6 +200,10 @@ class Reader:
                 module.parse(flags)
         elif path.name == "compare.py":
             module.parse_arguments((module.ComparisonArguments,), flags)
+        elif path.name == "demo.py":
+            with mock.patch("gradio.Blocks.launch") as launch:  # which serves the page until it is stopped
+                module.main(flags)
+            launch.assert_called_once()
         elif path.name in SHORT and not is_run:
             for flag, value in itertools.pairwise(flags):
                 if flag.endswith("_file") and not Path(value).exists():
