@@ -88,6 +88,18 @@ def test_a_batch_of_ones_own(tmp_path):
     assert callback.analysis.num_samples == 3
 
 
+def test_an_evaluation_at_another_depth(tmp_path):
+    """The scripts evaluate at other depths by changing the config: the trained depth is that of before."""
+    trainer = make_trainer(tmp_path)
+    trained = trainer.model.config.num_iterations
+    callback = EnergyCallback(trainer, make_inputs("image-classification"))
+    trainer.add_callback(callback)
+    trainer.model.config.num_iterations = 2 * trained
+    trainer.evaluate()
+    assert callback.analysis.trained_iterations == callback.analysis.num_iterations == trained
+    assert trainer.model.config.num_iterations == 2 * trained
+
+
 def test_quantities_are_checked_before_training(tmp_path):
     trainer = make_trainer(tmp_path)
     with pytest.raises(ValueError, match=r"`quantities` must be among .*, got entropy"):

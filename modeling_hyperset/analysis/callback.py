@@ -2,6 +2,7 @@
 """Energies in the logs of Trainer."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +59,9 @@ class EnergyCallback(TrainerCallback):
                 data = self.trainer.eval_dataset
                 data = next(iter(data.values())) if isinstance(data, dict) else data
                 self.batch = next(iter(self.trainer.get_eval_dataloader(data)))
-        self.analysis = analyze(self.trainer.model, self.batch, self.num_iterations, self.quantities)
+        analysis = analyze(self.trainer.model, self.batch, self.num_iterations, self.quantities)
+        # An evaluation at another depth may have changed the config, which `analyze` takes the trained depth from.
+        self.analysis = replace(analysis, trained_iterations=self.num_iterations)
         self.trainer.log(self.figures(self.analysis))
 
     def figures(self, analysis: Analysis) -> dict[str, float]:
