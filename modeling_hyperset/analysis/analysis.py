@@ -58,7 +58,7 @@ class Analysis:
     trained_iterations: int
     num_iterations: int
     num_samples: int
-    statistics: dict[str, dict[str, list]]
+    statistics: dict[str, dict[str, Any]]
     absent: dict[str, str]
 
     def mean(self, name: str) -> torch.Tensor:
@@ -173,7 +173,7 @@ class Accumulator:
         self.num_samples += batch_size
 
 
-def length(batches: Iterable) -> int | None:
+def length(batches: Any) -> int | None:
     """How many batches there are, if that is known."""
     try:
         return len(batches)
@@ -258,10 +258,10 @@ def analyze(
     if found.num_samples == 0:
         raise ValueError("`batches` is empty: there is nothing to analyse.")
 
-    statistics = {
+    running = {
         name: found.statistics[name] for names in QUANTITIES.values() for name in names if name in found.statistics
     }
-    statistics = {name: values.to_dict() for name, values in statistics.items() if values.weight > 0}
+    statistics = {name: values.to_dict() for name, values in running.items() if values.weight > 0}
     for quantity in wanted:
         if not statistics.keys() & set(QUANTITIES[quantity]):
             absent[quantity] = "no sample has a value"

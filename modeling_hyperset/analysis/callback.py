@@ -3,10 +3,10 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from .analysis import Analysis, analyze
 from .measuring import PER_HEAD, check_model, check_quantities
@@ -46,7 +46,7 @@ class EnergyCallback(TrainerCallback):
         quantities: Collection[str] | None = ("energies",),
     ):
         self.num_iterations = check_model(trainer.model, None)  # also when an evaluation goes deeper
-        check_quantities(trainer.model, quantities)
+        check_quantities(cast(PreTrainedModel, trainer.model), quantities)
         if batch is None and trainer.eval_dataset is None:
             raise ValueError("`batch` must be given to a trainer that has no `eval_dataset`.")
         self.trainer, self.batch, self.quantities = trainer, batch, quantities
@@ -59,14 +59,15 @@ class EnergyCallback(TrainerCallback):
                 data = self.trainer.eval_dataset
                 data = next(iter(data.values())) if isinstance(data, dict) else data
                 self.batch = next(iter(self.trainer.get_eval_dataloader(data)))
-        analysis = analyze(self.trainer.model, self.batch, self.num_iterations, self.quantities)
+        model = cast(PreTrainedModel, self.trainer.model)
+        analysis = analyze(model, self.batch, self.num_iterations, self.quantities)
         # An evaluation at another depth may have changed the config, which `analyze` takes the trained depth from.
         self.analysis = replace(analysis, trained_iterations=self.num_iterations)
         self.trainer.log(self.figures(self.analysis))
 
     def figures(self, analysis: Analysis) -> dict[str, float]:
         """What is logged of an analysis."""
-        figures = {}
+        figures: dict[str, float] = {}
         for name in analysis.statistics:
             values = analysis.mean(name)
             values = values.mean(dim=-1) if name in PER_HEAD else values

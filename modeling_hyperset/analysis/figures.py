@@ -24,7 +24,7 @@ except ImportError as error:
 
 BLACK, BLUE, ORANGE, GREEN, PURPLE, SKY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 # One for each of several curves in a plot.
-STYLES = [
+STYLES: list[dict[str, Any]] = [
     {"color": BLUE, "marker": "o", "linestyle": "-"},
     {"color": ORANGE, "marker": "s", "linestyle": "--"},
     {"color": GREEN, "marker": "^", "linestyle": "-."},
@@ -102,7 +102,7 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     rows = math.ceil(analysis.num_heads / columns)
     figure = Figure(figsize=(2.3 * columns + 0.6, 2.1 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    used = grid.flat[: analysis.num_heads]
+    used = list(grid.flat[: analysis.num_heads])
     for head, axes in enumerate(used, start=1):
         style = {"color": BLUE, "marker": "o"} if name == "effective_rank" else {"color": ORANGE, "marker": "s"}
         curve(axes, analysis, name, style, head)

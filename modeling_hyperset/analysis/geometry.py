@@ -2,6 +2,7 @@
 """How evenly tokens spread in the subspaces: effective rank (Eq. 17) and angles (Eq. 18)."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import torch
 from torch import nn
@@ -52,9 +53,9 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
             head_dim, eps = layer.attention.head_dim, layer.attention.eps
             tokens = layer.attention.subspaces(hidden_states.to(dtype))
         else:
-            config = layer.attention.config
-            head_dim, eps = config.head_dim, config.rms_norm_eps
-            tokens = layer.attention.qkv_projs[0](layer.attention_norm(hidden_states))
+            attention = cast(SoftmaxAttention, layer.attention)
+            head_dim, eps = attention.config.head_dim, attention.config.rms_norm_eps
+            tokens = attention.qkv_projs[0](cast(nn.Module, layer.attention_norm)(hidden_states))
             tokens = tokens.to(dtype).unflatten(-1, (-1, head_dim)).transpose(1, 2)
         return F.rms_norm(tokens, (head_dim,), eps=eps)
 
@@ -129,7 +130,7 @@ def average_angles(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> tu
     directions = F.normalize(tokens, dim=-1)
     shape, (seq_len, dim) = tokens.shape[:-2], tokens.shape[-2:]
     if mask is None:
-        weights, count = directions.new_ones(1, seq_len), seq_len
+        weights, count = directions.new_ones(1, seq_len), directions.new_tensor(seq_len)
     else:
         directions = directions * mask.unsqueeze(-1)
         weights = mask.expand(*shape, seq_len).reshape(-1, seq_len).to(directions.dtype)

@@ -4,18 +4,19 @@
 import contextlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels
-from ..layers_hyperset import HyperSETLayer
+from ..layers_hyperset import HyperSETLayer, IteratedLayer
 from ..modeling_hyperset import (
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForSequenceClassification,
+    HyperSETModel,
     HyperSETPreTrainedModel,
 )
 from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
@@ -35,9 +36,14 @@ SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassificatio
 PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
+def base_of(model: PreTrainedModel) -> HyperSETModel:
+    """The model below the head, with its type, which transformers does not know."""
+    return cast(HyperSETModel, model.base_model)
+
+
 def undefined(model: PreTrainedModel) -> dict[str, str]:
     """Which of the [`QUANTITIES`] do not exist for `model`, whatever its inputs, and why."""
-    layer = model.base_model.layers[0]
+    layer = cast(IteratedLayer, base_of(model).layers[0])
     name, reasons = type(layer).__name__, {}
     if not layer.has_energies:
         reasons["energies"] = f"{name} is not derived from an energy"
@@ -85,7 +91,7 @@ def check_model(model: Any, num_iterations: int | None) -> int:
         )
     if num_iterations is None:
         num_iterations = model.config.num_iterations
-    lora = model.base_model.lora
+    lora = base_of(model).lora
     check_num_iterations(num_iterations, None if lora is None else lora.num_iterations)
     return num_iterations
 
@@ -137,7 +143,7 @@ class Recorder:
         wanted: Names of [`QUANTITIES`].
     """
 
-    def __init__(self, model: PreTrainedModel, wanted: Collection[str]):
+    def __init__(self, model: PreTrainedModel, wanted: set[str]):
         self.model, self.wanted = model, wanted
         self.labels: torch.Tensor | None = None  # of the batch that comes
         self.batch_size = 0  # of the batch that came
@@ -146,11 +152,12 @@ class Recorder:
         self.step_sizes: deque[torch.Tensor] = deque()  # of iterations to come
 
     def __enter__(self) -> "Recorder":
-        base = self.model.base_model
+        base = base_of(self.model)
         self.handles = [layer.register_forward_hook(self.see_layer, with_kwargs=True) for layer in base.layers]
         if "step_sizes" in self.wanted and base.config.step_size_type == "learned":
             for step_size in base.step_sizes:
-                self.handles.append(step_size.projection.register_forward_hook(self.see_step_sizes))
+                projection = cast(nn.Module, step_size.projection)
+                self.handles.append(projection.register_forward_hook(self.see_step_sizes))
         return self
 
     def __exit__(self, *_) -> None:
@@ -175,7 +182,7 @@ class Recorder:
         # One iteration's, or those of several computed ahead.
         self.step_sizes.extend(output.unbind(0) if output.ndim == 4 else [output])
 
-    def see_layer(self, layer: nn.Module, inputs: tuple, options: dict[str, Any], outputs: tuple) -> None:
+    def see_layer(self, layer: IteratedLayer, inputs: tuple, options: dict[str, Any], outputs: tuple) -> None:
         tokens, mask = outputs[0], options["attention_mask"]
         self.batch_size, z = len(tokens), None
         if has_subspaces(layer) and self.wanted & {"energies", "rank", "angles"}:
@@ -184,9 +191,9 @@ class Recorder:
             attention, feedforward = energies(layer, tokens, z, mask)
             self.add(attention_energy=attention, feedforward_energy=feedforward, total_energy=attention + feedforward)
         heads_mask = None if mask is None else mask[:, None]
-        if "rank" in self.wanted:
+        if z is not None and "rank" in self.wanted:
             self.add(effective_rank=effective_rank(z, heads_mask))
-        if "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
+        if z is not None and "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
             angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
             self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
         if mask is not None:
@@ -227,8 +234,9 @@ class Recorder:
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Whether the head's answers from these tokens are right: as if this iteration were the last."""
-        base, labels, is_first = self.model.base_model, self.labels, "accuracy" not in self.measured
-        head = self.model.classifier if hasattr(self.model, "classifier") else self.model.decoder
+        base, is_first = base_of(self.model), "accuracy" not in self.measured
+        labels = cast(torch.Tensor, self.labels)
+        head = cast(nn.Module, self.model.classifier if hasattr(self.model, "classifier") else self.model.decoder)
         of_samples = isinstance(self.model, SAMPLE_HEADS)
         logits = head(base.norm(base.pool(tokens, mask) if of_samples else tokens))
         if is_first:
@@ -246,14 +254,15 @@ class Recorder:
 
 
 def energies(
-    layer: nn.Module, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
+    layer: IteratedLayer, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     What `layer.energies` gives, as two tensors of shape `(batch_size,)`; Hyper-SET's with the [`subspace_tokens`] that are
     there already.
     """
-    if not isinstance(layer, HyperSETLayer):
-        return layer.energies(hidden_states, mask).unbind(dim=-1)
+    if not isinstance(layer, HyperSETLayer) or tokens is None:
+        attention, feedforward = layer.energies(hidden_states, mask).unbind(dim=-1)
+        return attention, feedforward
     with torch.autocast(hidden_states.device.type, enabled=False):
         wide = hidden_states.to(tokens.dtype)
         return layer.attention.energy.value(tokens, mask), layer.feedforward.energy_value(wide, mask)
@@ -266,7 +275,7 @@ def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor 
         return None
     if not isinstance(model, SAMPLE_HEADS):
         return labels.flatten(1) if labels.ndim > 1 else labels
-    has_one_class = config.problem_type in (None, "single_label_classification") and config.num_labels > 1
+    has_one_class = config.problem_type in (None, "single_label_classification") and cast(int, config.num_labels) > 1
     return labels if has_one_class else None
 
 

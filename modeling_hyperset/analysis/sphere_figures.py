@@ -2,6 +2,7 @@
 """The paper's Figure 1, from [`Trajectories`]: tokens on the sphere. Needs matplotlib."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def draw_trajectories(paths: Trajectories, max_tokens: int = 32) -> Figure:
             axes.scatter(*anchor, color=ORANGE, marker="*", s=80, edgecolors="black", linewidths=0.5)
         axes.set_title(f"{title}\n(three dimensions hold {share:.0%} of their squared length)", fontsize=9)
     end = f"after iteration {last}" + (", as trained" if last == paths.trained_iterations else "")
-    marks = [
+    marks: list[tuple[str, dict[str, Any]]] = [
         ("before the first iteration", {"marker": "o", "color": shades(0.0)}),
         (end, {"marker": "D", "color": shades(1.0)}),
         ("pale: at the back", {"marker": "o", "color": "#DDDDDD", "markeredgecolor": GREY}),

@@ -2,7 +2,7 @@
 """Mean and deviation of what comes in batches, in constant memory."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,7 +15,8 @@ class RunningStatistics:
 
     def __init__(self):
         self.weight = 0.0
-        self.mean = self.squares = None  # Σ w (x − mean)²
+        self.mean: torch.Tensor | None = None
+        self.squares: torch.Tensor | None = None  # Σ w (x − mean)²
 
     def update(self, values: torch.Tensor, weights: torch.Tensor | None = None) -> None:
         """
@@ -35,7 +36,7 @@ class RunningStatistics:
         values = values.where(weights > 0, 0.0)
         mean = (values * weights).sum(dim=1) / weight
         squares = ((values - mean.unsqueeze(1)).square() * weights).sum(dim=1)
-        if self.mean is None:
+        if self.mean is None or self.squares is None:
             self.weight, self.mean, self.squares = weight, mean, squares
             return
         total = self.weight + weight
@@ -47,11 +48,15 @@ class RunningStatistics:
     @property
     def std(self) -> torch.Tensor:
         """The standard deviation of the samples seen, √(Σ w (x − mean)² / Σ w)."""
-        return (self.squares / self.weight).sqrt()
+        return (cast(torch.Tensor, self.squares) / self.weight).sqrt()
 
     def to_dict(self) -> dict[str, Any]:
         """`mean`, `std` and `count` (Σ w) as lists and numbers."""
-        return {"mean": plain(self.mean.tolist()), "std": plain(self.std.tolist()), "count": round(self.weight)}
+        return {
+            "mean": plain(cast(torch.Tensor, self.mean).tolist()),
+            "std": plain(self.std.tolist()),
+            "count": round(self.weight),
+        }
 
 
 def plain(values: Any) -> Any:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ..layers_hyperset import HyperSETLayer, symmetric
 from .geometry import subspace_tokens
-from .measuring import check_model, watching
+from .measuring import base_of, check_model, watching
 
 
 @dataclass
@@ -84,7 +84,8 @@ def trajectories(
             raise ValueError(f"`{name}` must lie between 1 and {most}, got {value}.")
     if num_anchors < 0:
         raise ValueError(f"`num_anchors` must not be negative, got {num_anchors}.")
-    states, masks = [], []
+    states: list[torch.Tensor] = []
+    masks: list[torch.Tensor | None] = []
 
     def see(module: nn.Module, positional: tuple, options: dict[str, Any], outputs: tuple) -> None:
         if not states:
@@ -94,7 +95,7 @@ def trajectories(
             masks.append(options["attention_mask"])
         states.append(outputs[0][sample])
 
-    module = model.base_model.layers[layer - 1]
+    module = base_of(model).layers[layer - 1]
     inputs = {
         key: value.to(model.device) if torch.is_tensor(value) else value
         for key, value in inputs.items()
@@ -148,5 +149,5 @@ def to_three(points: torch.Tensor, more: torch.Tensor) -> tuple[torch.Tensor, to
     largest = directions.abs().argmax(dim=-1, keepdim=True)
     directions = directions * directions.gather(-1, largest).sign()
     missing = 3 - len(directions)
-    projected = [F.pad(F.normalize(group @ directions.T, dim=-1), (0, missing)) for group in (points, more)]
-    return *projected, float(squares[:3].sum() / squares.sum())
+    points, more = (F.pad(F.normalize(group @ directions.T, dim=-1), (0, missing)) for group in (points, more))
+    return points, more, float(squares[:3].sum() / squares.sum())
