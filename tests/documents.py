@@ -4,7 +4,7 @@ Read the code blocks of a page and do what a reader would, from top to bottom, i
 
 - A ```python block is executed; one after `<!-- file: name.py -->` is written to that file, for a command of the page to run.
 - Of a ```bash block every command is parsed, and its files, extras, flags and recipe are checked. What runs in a moment is then
-  run; scripts that train do so for two steps on a few samples (`SHORT`).
+  run; scripts that train or analyse do so for two steps or on a few samples (`SHORT`).
 - After `<!-- not run: why -->` a block is only parsed and checked.
 
 A command that is none of those known here is an error, so that no block is left out in silence.
@@ -35,7 +35,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 BLOCK = re.compile(r"((?:^<!--.*-->\n)*)^```(.*)\n((?:(?!```).*\n)*)^```$", re.MULTILINE)
 MARKER = re.compile(r"<!-- (file|not run|command): (.+?) -->")
 
-# What makes a training short.
+# What makes a training or an analysis short.
 TWO_STEPS = ["--max_steps", "2", "--max_train_samples", "64", "--max_eval_samples", "20"]
 TWO_STEPS += ["--use_cpu", "--disable_tqdm", "true", "--report_to", "none"]
 CACHE_HERE = ["--cache_dir", "cache"]
@@ -45,6 +45,7 @@ SHORT = {
     "run_masked_image_modeling.py": TWO_STEPS + CACHE_HERE,
     "run_sudoku.py": TWO_STEPS + CACHE_HERE,
     "train_vq_model.py": TWO_STEPS,
+    "analyze.py": TWO_STEPS + CACHE_HERE,
 }
 # Scripts that take minutes however short: their flags are checked here, and their own tests call them.
 TESTED_ELSEWHERE = {
