@@ -62,7 +62,8 @@ def check_extras(config_class: type, extras: Mapping[str, Any]) -> None:
         settable = isinstance(own, property) and own.fset is not None
         if own is not None and not settable and name != "model_type":
             raise ValueError(f"`{name}` is no field of {config_class.__name__} and cannot be set.")
-        if own is None and (close := difflib.get_close_matches(name, names, n=1, cutoff=0.85)):
+        # Not so far off as `layer_norm_epsilon`, which others call what is `layer_norm_eps` here, and transformers' tests set.
+        if own is None and (close := difflib.get_close_matches(name, names, n=1, cutoff=0.9)):
             raise ValueError(f"`{name}` is no field of {config_class.__name__}; do you mean `{close[0]}`?")
     if extras.get("per_layer_config") is not None:
         raise ValueError("`per_layer_config` must be None: the layers of a Hyper-SET share one config.")

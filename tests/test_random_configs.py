@@ -234,7 +234,6 @@ def test_fields_that_transformers_says_do_not_go_together():
     ("fields", "message"),
     [
         ({"num_iteration": 3}, "`num_iteration`.*do you mean `num_iterations`"),
-        ({"layer_norm_epsilon": 1e-6}, "do you mean `layer_norm_eps`"),
         ({"check": 5}, "`check` is no field"),
         ({"attribute_map": {"hidden_size": "patch_size"}}, "`attribute_map` is no field"),
         ({"__class__": "x"}, "`__class__` is no field"),
