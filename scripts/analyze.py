@@ -31,6 +31,7 @@ from modeling_hyperset.analysis import (
     by_depth,
     trajectories,
 )
+from modeling_hyperset.analysis.depth import default_multiple
 from modeling_hyperset.analysis.figures import (
     STYLES,
     Figure,
@@ -145,7 +146,7 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
 def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
     """How many iterations to run."""
     if multiple is None:
-        multiple = 1 if model.config.lora_rank else 2
+        multiple = default_multiple(model.config)
     return max(1, round(multiple * model.config.num_iterations))
 
 

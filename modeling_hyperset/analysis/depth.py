@@ -6,8 +6,14 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from ..configuration_hyperset import HyperSETConfig
 from .analysis import Analysis, analyze
 from .measuring import check_model, undefined
+
+
+def default_multiple(config: HyperSETConfig) -> int:
+    """How many times as deep as trained to look where nothing is said: twice, or once with depth-wise LoRA."""
+    return 1 if config.lora_rank else 2
 
 
 def by_depth(analysis: Analysis) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def analyze_depths(
     """
     trained = check_model(model, None)
     if num_iterations is None:
-        num_iterations = trained * (1 if model.config.lora_rank else 2)
+        num_iterations = trained * default_multiple(model.config)
     check_model(model, num_iterations)
     quantities = {"energies", "accuracy"} - undefined(model).keys()
     if isinstance(batches, Mapping):
