@@ -4,14 +4,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..configuration_hyperset import HyperSETConfig
 from .analysis import Analysis, analyze
 from .measuring import check_model, undefined
 
 
-def default_multiple(config: HyperSETConfig) -> int:
+def default_multiple(config: PreTrainedConfig) -> int:
     """How many times as deep as trained to look where nothing is said: twice, or once with depth-wise LoRA."""
     return 1 if config.lora_rank else 2
 
