@@ -148,6 +148,9 @@ class VQTrainer(ReconstructionTrainer):
             self.processing_class.save_pretrained(staged)
             publish_model(staged, output_dir)
 
+    def push_checkpoint(self, checkpoint: str) -> None:
+        """Nothing: a checkpoint holds the state of the training and no `VQModel`, which is pushed at the end."""
+
 
 ARGUMENTS = (VQArguments, ImageDataArguments, ScriptTrainingArguments)
 

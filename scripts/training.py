@@ -5,8 +5,10 @@ import contextlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -173,12 +175,19 @@ class ScriptTrainer(Trainer):
         finally:
             self.staged = None
         if self.args.push_to_hub:
-            super()._push_from_checkpoint(checkpoint)
+            self.push_checkpoint(checkpoint)
         if self.args.should_save:
             rotate_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """`_save_checkpoint` pushes what it has renamed: the upload goes on while training does."""
+        """`_save_checkpoint` pushes what it has renamed, by [`push_checkpoint`]: the upload goes on while training does."""
+
+    def push_checkpoint(self, checkpoint: str) -> None:
+        """Push the model of a checkpoint, and the code that its config names, which Trainer leaves for the last push."""
+        if self.is_world_process_zero():
+            for path in Path(checkpoint).glob("*.py"):
+                shutil.copy(path, self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         output_dir = self.args.output_dir if output_dir is None else output_dir

@@ -167,6 +167,15 @@ def test_no_token_and_nothing_unfinished_is_uploaded(hub, pushed):
     assert titles[0] == "initial commit" and titles[-1] == "End of training" and "Model save" not in titles
 
 
+def test_what_is_pushed_while_training_loads_too(hub, pushed):
+    """A config that names code, with that code beside it: if the run ended here, this would be all there is."""
+    commits = [commit for commit in hub.repositories["org/trained"].commits if "in progress" in commit.message]
+    assert commits
+    for commit in commits:
+        assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= commit.files.keys()
+        assert code_files(commit.files) == code_files(hub.files("org/trained"))
+
+
 def test_card_of_a_training_run(hub, pushed):
     """States what was measured, at the trained depth and at twice it, to the digit, and the command."""
     text = hub.files("org/trained")["README.md"].decode()
