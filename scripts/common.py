@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig
+from transformers import AutoConfig, HfArgumentParser, PreTrainedConfig, PreTrainedModel
 
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.baselines_hyperset import LAYERS
@@ -195,8 +195,11 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(name, **arguments.hub_options)
     except OSError as error:
+        flag, presets = "model_name_or_path", ""
+        if arguments.config_name is not None:
+            flag, presets = "config_name", f"none of the presets ({', '.join(PRESETS)}), "
         raise ValueError(
-            f"{name!r} is no preset ({', '.join(PRESETS)}), no folder with a config, and the Hub does not give it: {error}"
+            f"`--{flag}` {name!r} is {presets}no folder with a config, and the Hub does not give it: {error}"
         ) from error
     check_fields(overrides, config)
     values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
@@ -207,6 +210,37 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
             if values[name] == getattr(derived, name):
                 values.pop(name)
     return type(config).from_dict(values | overrides | fields)
+
+
+def load_model(auto_class: type, arguments: ModelArguments, config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    The checkpoint's model with `config`, or a new one.
+
+    Args:
+        auto_class (`type`): The Auto class of the model's head.
+
+    Raises:
+        `ValueError`: there are no weights, or weights whose shape is not that of the config. With `--ignore_mismatched_sizes`
+            those of a head start afresh; a body that did would be no fine-tuning.
+    """
+    if arguments.model_name_or_path is None:
+        return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
+    checkpoint = f"`--model_name_or_path` {arguments.model_name_or_path!r}"
+    options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    try:
+        model, info = auto_class.from_pretrained(arguments.model_name_or_path, **options, **arguments.hub_options)
+    except OSError as error:
+        raise ValueError(f"{checkpoint} has no weights to start from: {error}") from error
+    body = f"{model.base_model_prefix}."
+    for name, theirs, ours in sorted(info["mismatched_keys"], key=lambda key: (not key[0].startswith(body), key[0])):
+        shapes = f"{name} is of shape {tuple(theirs)} there, but {tuple(ours)} in the model to train"
+        if name.startswith(body):
+            raise ValueError(f"{checkpoint} does not fit `--config_overrides` or the data: {shapes}.")
+        if not arguments.ignore_mismatched_sizes:
+            raise ValueError(
+                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start the head afresh."
+            )
+    return model
 
 
 def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
-from common import ModelArguments, check_class_count, load_config, parse_arguments
+from common import ModelArguments, check_class_count, load_config, load_model, parse_arguments
 from energy_report import write_report
 from image_data import ImageDataArguments, load_images
 from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
@@ -37,7 +37,13 @@ def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
             raise ValueError(
                 f"`--crop_pct` is for a new image processor, the checkpoint brings its own, got {crop_pct}."
             )
-        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+        try:
+            return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+        except OSError as error:
+            raise ValueError(
+                f"`--model_name_or_path` {arguments.model_name_or_path!r} brings no image processor, so it is no model of "
+                f"images: {error}"
+            ) from error
     if not isinstance(config, HyperSETConfig):
         raise ValueError(f"`--config_name` must be of a Hyper-SET model, got one of {config.model_type!r}.")
     height, width = config.image_height_width
@@ -47,18 +53,6 @@ def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
     if height != width:
         raise ValueError(f"`--crop_pct` is for square images, the config has {(height, width)}.")
     return ViTImageProcessorPil(size={"shortest_edge": round(height / crop_pct)}, do_center_crop=True, crop_size=size)
-
-
-def build_model(arguments: ModelArguments, config):
-    """The checkpoint's model, or a new one."""
-    if arguments.model_name_or_path is None:
-        return AutoModelForImageClassification.from_config(config)
-    return AutoModelForImageClassification.from_pretrained(
-        arguments.model_name_or_path,
-        config=config,
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-        **arguments.hub_options,
-    )
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
@@ -95,7 +89,7 @@ def build_trainer(
     )
     check_class_count(model_arguments, "ImageClassification", len(names))
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
-    model = build_model(model_arguments, config)
+    model = load_model(AutoModelForImageClassification, model_arguments, config)
     if training_arguments.process_index == 0:
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from augmentation import RandomImages, RandomView, StreamedImages, Transform
-from common import ModelArguments, load_config, parse_arguments
+from common import ModelArguments, load_config, load_model, parse_arguments
 from image_data import ImageDataArguments
 from masked_images import (
     CodeTask,
@@ -168,18 +168,6 @@ def build_pixels(
     )
 
 
-def build_model(arguments: ModelArguments, config):
-    """The checkpoint's model, or a new one."""
-    if arguments.model_name_or_path is None:
-        return AutoModelForMaskedImageModeling.from_config(config)
-    return AutoModelForMaskedImageModeling.from_pretrained(
-        arguments.model_name_or_path,
-        config=config,
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-        **arguments.hub_options,
-    )
-
-
 def build_trainer(
     model_arguments: ModelArguments,
     data_arguments: ImageDataArguments,
@@ -204,7 +192,7 @@ def build_trainer(
         training_arguments.label_names = ["bool_masked_pos"]  # what there must be for a loss
         training_arguments.prediction_loss_only = True  # images are measured a batch at a time
     set_seed(training_arguments.seed)  # here: the model starts alike whether codes were computed or found
-    model = build_model(model_arguments, config)
+    model = load_model(AutoModelForMaskedImageModeling, model_arguments, config)
     if training_arguments.process_index == 0:
         counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, images: {counts}")

@@ -13,38 +13,15 @@ puzzle is followed over the iterations and drawn.
 from typing import Any
 
 import torch
-from common import ModelArguments, load_config, parse_arguments
+from common import ModelArguments, load_config, load_model, parse_arguments
 from sudoku_data import GENERATED, SudokuDataArguments, load_puzzles
 from sudoku_puzzles import SudokuDataset
 from sudoku_report import write_report
 from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
-from transformers import AutoModelForTokenClassification, PreTrainedModel, set_seed
+from transformers import AutoModelForTokenClassification, set_seed
 
 
 DIGITS = [str(digit) for digit in range(1, 10)]
-
-
-def build_model(arguments: ModelArguments, config) -> PreTrainedModel:
-    """
-    The checkpoint's model, or a new one.
-
-    Raises:
-        `ValueError`: it cannot take a Sudoku: 81 ids from 0 to 9.
-    """
-    if arguments.model_name_or_path is None:
-        model = AutoModelForTokenClassification.from_config(config)
-    else:
-        model = AutoModelForTokenClassification.from_pretrained(
-            arguments.model_name_or_path,
-            config=config,
-            ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-            **arguments.hub_options,
-        )
-    # Better here than in the first step of a run that was queued for hours.
-    model.eval()
-    with torch.no_grad():
-        model(torch.arange(81)[None] % 10)
-    return model
 
 
 def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -84,7 +61,11 @@ def build_trainer(
         id2label=dict(enumerate(DIGITS)),
         label2id={digit: label for label, digit in enumerate(DIGITS)},
     )
-    model = build_model(model_arguments, config)
+    model = load_model(AutoModelForTokenClassification, model_arguments, config)
+    # What cannot take a Sudoku is an error here, not in the first step of a run that was queued for hours.
+    model.eval()
+    with torch.no_grad():
+        model(torch.arange(81)[None] % 10)
     if training_arguments.process_index == 0:
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {data}")
 

@@ -12,7 +12,7 @@ A recipe (YAML) takes the place of flags, and flags behind it win over it. Files
 from typing import Any
 
 import torch
-from common import load_config, parse_arguments
+from common import load_config, load_model, parse_arguments
 from datasets import Dataset
 from metrics import make_compute_metrics
 from text_data import TextDataArguments, hold_out, load_texts, tokenize
@@ -24,18 +24,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, DataCol
 
 
 ARGUMENTS = (TextModelArguments, TextDataArguments, ScriptTrainingArguments)
-
-
-def build_model(arguments: TextModelArguments, config):
-    """The checkpoint's model, or a new one."""
-    if arguments.model_name_or_path is None:
-        return AutoModelForSequenceClassification.from_config(config, trust_remote_code=arguments.trust_remote_code)
-    return AutoModelForSequenceClassification.from_pretrained(
-        arguments.model_name_or_path,
-        config=config,
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-        **arguments.hub_options,
-    )
 
 
 def read_data(
@@ -79,7 +67,7 @@ def build_trainer(
     fit_tokenizer(tokenizer, config, data_arguments.max_seq_length)
     with training_arguments.main_process_first(desc="tokenizing"):
         splits = {name: tokenize(name, split, tokenizer, data_arguments) for name, split in splits.items()}
-    model = build_model(model_arguments, config)
+    model = load_model(AutoModelForSequenceClassification, model_arguments, config)
     if training_arguments.process_index == 0:
         counts = ", ".join(f"{len(split):,} texts ({name})" for name, split in splits.items())
         print(
