@@ -107,11 +107,11 @@ def write_card(
         name=name,
         model_class=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        origin=describe_origin(finetuned_from),
+        origin=describe_origin(finetuned_from, arguments.do_train),
         data=describe_data(trainer, dataset),
         family=describe_family(model),
         results=describe_results(trainer, rows, trained_depth(model)),
-        use=usage(model, repository if arguments.push_to_hub else arguments.output_dir),
+        use=usage(model, describe_location(trainer, repository, finetuned_from)),
         use_note=USE_NOTE if is_ours(model) else "",
         command=describe_command(getattr(arguments, "command", None)),
         hyperparameters=hyperparameters(trainer),
@@ -216,12 +216,21 @@ def identifier(dataset: str) -> str:
     return re.sub(r"[^\w-]+", "-", Path(dataset).name, flags=re.ASCII).strip("-") or "local"
 
 
-def describe_origin(finetuned_from: str | None) -> str:
-    """Where training started."""
+def describe_origin(finetuned_from: str | None, trained: bool) -> str:
+    """Where training started, or what was evaluated without any."""
     if finetuned_from is None:
-        return "trained from scratch on"
+        return "trained from scratch on" if trained else "with weights that were not trained, measured on"
     link = f"(https://huggingface.co/{finetuned_from})" if is_on_hub(finetuned_from) else ""
-    return f"a fine-tuned version of {f'[{finetuned_from}]' if link else f'`{finetuned_from}`'}{link} on"
+    name = f"[{finetuned_from}]{link}" if link else f"`{finetuned_from}`"
+    return f"a fine-tuned version of {name} on" if trained else f"{name} as it is, measured on"
+
+
+def describe_location(trainer: Trainer, repository: str | None, finetuned_from: str | None) -> str:
+    """Where the weights are: an evaluation that is not pushed saves none."""
+    arguments = trainer.args
+    if arguments.push_to_hub and repository is not None:
+        return repository
+    return arguments.output_dir if arguments.do_train or finetuned_from is None else finetuned_from
 
 
 def describe_data(trainer: Trainer, dataset: str | None) -> str:

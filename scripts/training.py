@@ -272,8 +272,8 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     if arguments.push_to_hub:
         with pushing(arguments.output_dir, trainer.hub_model_id):
             trainer.push_to_hub()
-    else:
-        trainer.create_model_card()
+    elif arguments.do_train or not os.path.exists(os.path.join(arguments.output_dir, SAFE_WEIGHTS_NAME)):
+        trainer.create_model_card()  # an evaluation beside a model leaves the card that says how it was trained
     return metrics
 
 

@@ -120,6 +120,42 @@ def test_the_saved_folder_is_a_checkpoint_for_fine_tuning(main, trained, images,
     assert config["id2label"] == {"0": "cat", "1": "dog", "2": "owl"} and config["hidden_size"] == 16
 
 
+def test_a_checkpoint_that_does_not_fit_stops_before_training(main, trained, tmp_path):
+    """Whatever of it would have to start afresh: the body never may, not even with `--ignore_mismatched_sizes`."""
+    folder, _ = trained
+    flags = ["--dataset_name", "digits", "--do_eval", "--use_cpu", "--output_dir", str(tmp_path / "out")]
+    checkpoint = ["--model_name_or_path", str(folder)]
+    wider = [*checkpoint, "--config_overrides", '{"hidden_size": 32}']
+    for more in ([], ["--ignore_mismatched_sizes"]):
+        with pytest.raises(ValueError, match=r"config_overrides.*: hyperset\..*16.*there, but.*32"):
+            main([*flags, *wider, *more])
+    with pytest.raises(ValueError, match="`--model_name_or_path` '/no/such/folder' is no folder with a config"):
+        main([*flags, "--model_name_or_path", "/no/such/folder"])
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(ValueError, match="brings no image processor"):
+        main([*flags, "--model_name_or_path", str(bare)])
+    (bare / "preprocessor_config.json").write_text((folder / "preprocessor_config.json").read_text())
+    with pytest.raises(ValueError, match="has no weights to start from"):
+        main([*flags, "--model_name_or_path", str(bare)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_leaves_the_card_of_the_model_beside_it(main, trained, tmp_path):
+    """That card has the command of the training; an evaluation elsewhere has a card that claims no training."""
+    folder, _ = trained
+    card = (folder / "README.md").read_text()
+    flags = ["--model_name_or_path", str(folder), "--dataset_name", "digits", "--do_eval", "--use_cpu"]
+    flags += ["--max_eval_samples", "20", "--eval_num_iterations", "2"]
+    for output in (folder, tmp_path / "out"):
+        main([*flags, "--output_dir", str(output)])
+    assert (folder / "README.md").read_text() == card
+    elsewhere = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{folder}` as it is, measured on the digits dataset (evaluated on 20 samples)" in elsewhere
+    assert f'from_pretrained("{folder}", trust_remote_code=True)' in elsewhere and "fine-tuned" not in elsewhere
+
+
 def test_streaming_equals_its_data_set_loaded_whole(main, images, tmp_path):
     """Read while training, passed through more than once, from several processes; resumed in a later pass bit by bit."""
     flags = [

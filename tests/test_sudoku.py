@@ -188,7 +188,7 @@ def test_evaluation_of_a_saved_model_is_a_run_of_its_own(trained, tmp_path, caps
         assert metrics[f"{prefix}_cell_accuracy"] == pytest.approx(right)
     assert (tmp_path / "out" / "solving.png").is_file()
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "fine-tuned" in card
+    assert "as it is, measured on" in card and "fine-tuned" not in card
 
 
 def test_a_baseline_runs_through_the_same_command(trained, tmp_path):
