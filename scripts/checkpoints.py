@@ -129,8 +129,11 @@ def defects(checkpoint: str | os.PathLike, only_model: bool = False) -> list[str
         if not any(name.startswith("rng_state") for name in names):
             found.append("it has no state of the random numbers")
     if SAFE_WEIGHTS_INDEX_NAME in names:
-        shards = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values()
-        found += [f"{shard} is missing" for shard in sorted({*shards} - names)]
+        try:
+            index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
+            found += [f"{shard} is missing" for shard in sorted({*index["weight_map"].values()} - names)]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            found.append(f"{SAFE_WEIGHTS_INDEX_NAME} is unreadable")
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors" and not is_whole_safetensors(path):
             found.append(f"{path.name} is cut off")

@@ -215,6 +215,8 @@ DAMAGES = {
     "optimizer missing": lambda folder: (folder / "optimizer.pt").unlink(),
     "random numbers missing": lambda folder: (folder / "rng_state.pth").unlink(),
     "state cut off": lambda folder: cut(folder / "trainer_state.json"),
+    "index of shards cut off": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {'),
+    "index of shards of another kind": lambda folder: (folder / "model.safetensors.index.json").write_text("[]"),
     "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
 }
 
