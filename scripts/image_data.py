@@ -69,6 +69,11 @@ class ImageDataArguments(AugmentationArguments):
                 "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
                 f"{self.dataset_name!r} and {folders}."
             )
+        if self.dataset_config_name is not None and self.dataset_name in (None, "digits"):
+            raise ValueError(
+                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"{self.dataset_name!r}."
+            )
         if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
             raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
         for flag, folder in folders.items():
@@ -205,7 +210,10 @@ def check_columns(name: str, split: Dataset | IterableDataset, arguments: ImageD
     for flag in ("image_column_name", "label_column_name"):
         column = getattr(arguments, flag)
         if column not in first:
-            raise ValueError(f"`--{flag}` must be one of {', '.join(first)}, got {column!r}.")
+            note = ""
+            if arguments.dataset_name is None and flag == "label_column_name":
+                note = " Images have labels where they lie in one folder for each class, at least two."
+            raise ValueError(f"`--{flag}` must be one of {', '.join(first)}, got {column!r}.{note}")
 
 
 def check_declared_classes(splits: dict[str, IterableDataset]) -> None:

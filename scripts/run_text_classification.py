@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from common import load_config, load_model, parse_arguments
 from datasets import Dataset
-from metrics import make_compute_metrics
+from metrics import SINGLE_LABEL, make_compute_metrics
 from text_data import TextDataArguments, hold_out, load_texts, tokenize
 from text_labels import LabelSpace, encode_labels
 from text_tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
@@ -47,7 +47,7 @@ def read_data(
         splits, labels = encode_labels(splits, data_arguments, checkpoint, do_train, new_head)
         splits = hold_out(splits, data_arguments, training_arguments.seed, do_eval)
     if do_train or do_eval:
-        check_splits(training_arguments, splits)
+        check_splits(training_arguments, splits, predicts=True)
     return splits, labels
 
 
@@ -57,6 +57,11 @@ def build_trainer(
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     set_seed(training_arguments.seed)
     splits, labels = read_data(model_arguments, data_arguments, training_arguments)
+    if training_arguments.label_smoothing_factor and labels.problem_type != SINGLE_LABEL:
+        raise ValueError(
+            f"`--label_smoothing_factor` is for one class per text, the labels are for {labels.problem_type}, got "
+            f"{training_arguments.label_smoothing_factor}."
+        )
     compute_metrics = make_compute_metrics(labels.problem_type, data_arguments.metric_name, len(labels.names))
 
     tokenizer = load_tokenizer(model_arguments, splits["train"]["text"] if training_arguments.do_train else None)

@@ -85,6 +85,11 @@ class SudokuDataArguments:
                 f"Pass either `--dataset_name` (such as {GENERATED!r}), or `--train_file` and/or `--validation_file`, got "
                 f"{self.dataset_name!r} and {files}."
             )
+        if self.dataset_config_name is not None and self.dataset_name in (None, GENERATED):
+            raise ValueError(
+                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"{self.dataset_name!r}."
+            )
         for flag, path in files.items():
             if not Path(path).is_file():
                 raise ValueError(f"`{flag}` must be a CSV file, got {path!r}.")

@@ -76,6 +76,10 @@ class TextDataArguments:
                 "Pass either `--dataset_name`, or `--train_file`, `--validation_file` and `--test_file` (not all are "
                 f"needed), got {self.dataset_name!r} and {files}."
             )
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise ValueError(
+                f"`--dataset_config_name` goes with `--dataset_name`, got {self.dataset_config_name!r} alone."
+            )
         for split, path in files.items():
             if not Path(path).is_file() or Path(path).suffix.lower() not in READERS:
                 raise ValueError(f"`--{split}_file` must be a file of {', '.join(READERS)}, got {path!r}.")

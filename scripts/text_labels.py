@@ -30,8 +30,18 @@ class LabelSpace:
 
 
 def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
-    """The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers."""
+    """
+    The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers.
+
+    Raises:
+        `ValueError`: flags that contradict each other or the data, or lists of numbers, which are neither.
+    """
     several = isinstance(feature, List) or arguments.label_delimiter is not None
+    if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
+        raise ValueError(
+            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text has one "
+            "number, or a list of the names of its labels."
+        )
     if several and arguments.do_regression:
         raise ValueError("`--do_regression` is for one number per text, not for several labels.")
     if several:

@@ -217,11 +217,14 @@ class ScriptTrainer(Trainer):
             write_json(os.path.join(self.args.output_dir, name), dict(sorted((others | metrics).items())))
 
 
-def check_splits(arguments: TrainingArguments, splits: Collection[str]) -> None:
+def check_splits(arguments: TrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
     """
     Raises:
-        `ValueError`: neither training nor evaluation is asked for, or the data lack the split (`train`, `eval`) for it.
+        `ValueError`: neither training nor evaluation is asked for, the data lack the split (`train`, `eval`) for it, or
+            predictions are asked for of a script that does not predict (`predicts`).
     """
+    if arguments.do_predict and not predicts:
+        raise ValueError("`--do_predict` is for texts: this script trains and evaluates.")
     if not (arguments.do_train or arguments.do_eval):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
     if arguments.do_train and "train" not in splits:
@@ -250,9 +253,13 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         `eval_accuracy`, at any other with its number, such as `eval_16_iterations_accuracy`.
     """
     arguments, model = trainer.args, trainer.model
+    check_flags(arguments)
     check_depths(arguments, model)
     if arguments.log_energies:
-        trainer.add_callback(EnergyCallback(trainer))
+        try:
+            trainer.add_callback(EnergyCallback(trainer))
+        except ValueError as error:
+            raise ValueError(f"`--log_energies` cannot be done here: {error}") from error
     if arguments.do_train:
         metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
         if trainer.is_fsdp_enabled:
@@ -277,6 +284,23 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
+NOT_RESUMED = (None, False, "False", "false")  # values of `--resume_from_checkpoint`
+
+
+def check_flags(arguments: ScriptTrainingArguments) -> None:
+    """
+    Raises:
+        `ValueError`: a flag that what is to be done does not read.
+    """
+    if arguments.resume_from_checkpoint not in NOT_RESUMED and not arguments.do_train:
+        raise ValueError(
+            "`--resume_from_checkpoint` goes with `--do_train`; to evaluate a checkpoint, name it with "
+            f"`--model_name_or_path`, got {arguments.resume_from_checkpoint!r} without it."
+        )
+    if arguments.log_energies and not arguments.do_eval:
+        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it alone.")
+
+
 def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
     """
     The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
@@ -286,7 +310,7 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
         those of an earlier one.
     """
     checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
-    if checkpoint in (None, False, "False", "false"):
+    if checkpoint in NOT_RESUMED:
         if found := all_checkpoints(folder):
             raise ValueError(
                 f"`--output_dir` {folder!r} holds {found[-1].name} of an earlier run. Continue that run with "

@@ -242,6 +242,17 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--eval_num_iterations", "9", "--config_overrides", '{"lora_rank": 2}'], "must not exceed the 8 iterations"),
         (["--eval_num_iterations", "4", "--do_eval", "false", "--eval_strategy", "no"], "goes with `--do_eval`"),
         (["--extension", "recipe.yaml"], "extension"),
+        (["--do_predict"], "`--do_predict` is for texts"),
+        (["--dataset_config_name", "plain"], "`--dataset_config_name` goes with"),
+        (
+            ["--log_energies", "--do_eval", "false", "--eval_strategy", "no"],
+            "`--log_energies` .* goes with `--do_eval`",
+        ),
+        (["--log_energies", "--model_type", "transformer"], "`--log_energies` .* not derived from an energy"),
+        (
+            ["--do_train", "false", "--resume_from_checkpoint", "true"],
+            "`--resume_from_checkpoint` goes with `--do_train`",
+        ),
     ],
     ids=str,
 )
@@ -260,7 +271,7 @@ def test_data_without_images_stop_before_training(main, tmp_path):
     with pytest.raises(ValueError, match="must hold images"):
         main(flags)
     Image.new("RGB", (8, 8)).save(tmp_path / "train" / "cat" / "0.png")
-    with pytest.raises(ValueError, match="label_column_name"):  # no folders to tell classes by
+    with pytest.raises(ValueError, match=r"label_column_name.*one folder for each class, at least two"):
         main(flags)
     (tmp_path / "train" / "dog").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "train" / "dog" / "0.png")

@@ -212,6 +212,8 @@ def test_a_baseline_runs_through_the_same_command(trained, tmp_path):
         (["--model_type", "lstm"], "model_type"),
         (["--eval_num_iterations", "0"], "eval_num_iterations"),
         (["--dataset_name", "/no/such/folder"], "/no/such/folder"),
+        (["--dataset_config_name", "plain"], "dataset_config_name"),
+        (["--do_predict"], "do_predict"),
     ],
     ids=str,
 )

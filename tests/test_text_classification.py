@@ -339,6 +339,8 @@ def mistakes(files: dict[str, str]) -> list[tuple[dict, str]]:
         ({"config_overrides": {"vocab_size": 10}}, "vocab_size"),
         ({"config_name": "no-such-preset", "tokenizer_name": None}, "no-such-preset"),
         ({"resume_from_checkpoint": True}, "resume_from_checkpoint"),
+        ({"dataset_config_name": "plain"}, "dataset_config_name"),
+        ({"label_delimiter": "|", "label_smoothing_factor": 0.1}, r"label_smoothing_factor.*multi_label.*0\.1"),
     ]
 
 
@@ -369,6 +371,7 @@ def test_bad_files_stop_before_training(run, files, tmp_path):
     for name, labels, message in (
         ("one.jsonl", ["good"] * 8, "at least two classes"),
         ("nan.jsonl", [1.0, None] * 4, "4 of the 8 texts"),
+        ("several.jsonl", [[1.0, 0.5]] * 8, r"label_column_name.*lists of float64"),
     ):
         rows = [row | {"label": label} for row, label in zip(good, labels, strict=True)]
         with pytest.raises(ValueError, match=message):
