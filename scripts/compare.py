@@ -172,8 +172,8 @@ class Comparison:
 
     def finish_grid(
         self, phase: str, rates: dict[str, list[float]], seeds: list[int]
-    ) -> dict[str, dict[float, list[dict[str, float]]]]:
-        """The metrics of every model, for each of its `rates`, one for every seed."""
+    ) -> dict[str, dict[float, list[dict[str, Any]]]]:
+        """The metrics of every model, for each of its `rates`, one for every seed; or why that run diverged."""
         cells = [(model, rate) for model, own in rates.items() for rate in own]
         runs = [self.run(model, phase, rate, seed) for model, rate in cells for seed in seeds]
         print(f"\n{phase}: {len(runs)} runs")
@@ -184,21 +184,33 @@ class Comparison:
         return grid
 
 
-def spread(values: list[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation; one value has none."""
+def spread(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Mean and sample standard deviation over runs; one value has none, and neither exists where a run diverged."""
+    values = [metrics.get(name) for metrics in runs]
+    if None in values:
+        return {"mean": None, "std": None, "values": values}
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "std": deviation, "values": values}
 
 
-def best_rate(grid: dict[float, list[dict[str, float]]]) -> float:
-    """The learning rate with the highest mean accuracy over the seeds; the lower mean loss where two are equal."""
+def best_rate(grid: dict[float, list[dict[str, Any]]]) -> float:
+    """
+    The learning rate with the highest mean accuracy over the seeds; the lower mean loss where two are equal. Those with which a
+    run diverged are out of the question.
+
+    Raises:
+        `ValueError`: there is no other.
+    """
+    rates = [rate for rate, runs in grid.items() if not any("diverged" in metrics for metrics in runs)]
+    if not rates:
+        raise ValueError(f"With each of the `learning_rates` {[*grid]} a run diverges: list lower ones.")
 
     def score(rate: float) -> tuple[float, float]:
         return tuple(
             statistics.fmean(metrics[name] for metrics in grid[rate]) for name in ("eval_accuracy", "eval_loss")
         )
 
-    return max(grid, key=lambda rate: (round(score(rate)[0], 9), -score(rate)[1]))
+    return max(rates, key=lambda rate: (round(score(rate)[0], 9), -score(rate)[1]))
 
 
 def compare(comparison: Comparison, trainers: dict[str, Trainer]) -> dict[str, Any]:
@@ -206,7 +218,12 @@ def compare(comparison: Comparison, trainers: dict[str, Trainer]) -> dict[str, A
     arguments = comparison.arguments
     rates = dict.fromkeys(comparison.models, arguments.learning_rates)
     validation = comparison.finish_grid("validation", rates, arguments.selection_seeds)
-    chosen = {model: best_rate(grid) for model, grid in validation.items()}
+    chosen = {}
+    for model, grid in validation.items():
+        try:
+            chosen[model] = best_rate(grid)
+        except ValueError as error:
+            raise ValueError(f"The model {model!r} has no learning rate. {error}") from error
     test = comparison.finish_grid("test", {model: [rate] for model, rate in chosen.items()}, arguments.seeds)
     rows = {}
     for model, rate in chosen.items():
@@ -219,12 +236,11 @@ def compare(comparison: Comparison, trainers: dict[str, Trainer]) -> dict[str, A
             "num_iterations": num_iterations,
             "learning_rate": rate,
             "validation_accuracy": {
-                f"{tried:g}": spread([one["eval_accuracy"] for one in grid])
-                for tried, grid in validation[model].items()
+                f"{tried:g}": spread(grid, "eval_accuracy") for tried, grid in validation[model].items()
             },
-            "accuracy": spread([one["eval_accuracy"] for one in metrics]),
+            "accuracy": spread(metrics, "eval_accuracy"),
             "accuracy_at_twice_the_iterations": (
-                spread([one[twice] for one in metrics]) if all(twice in one for one in metrics) else None
+                spread(metrics, twice) if any(twice in one for one in metrics) else None
             ),
             "runs": [comparison.run(model, "test", rate, seed).folder.name for seed in arguments.seeds],
         }

@@ -62,7 +62,7 @@ class Run:
     def label(self) -> str:
         return f"{self.model}, {self.phase}, learning rate {self.learning_rate:g}, seed {self.seed}"
 
-    def stored_metrics(self) -> dict[str, float] | None:
+    def stored_metrics(self) -> dict[str, Any] | None:
         """
         The metrics of this very run if it has finished, else `None`.
 
@@ -90,29 +90,36 @@ def trainer_of(settings: dict[str, Any], folder: Path) -> tuple[Trainer, dict[st
     return build_trainer(*parse_arguments(ARGUMENTS, [str(recipe)]))
 
 
-def train(run: Run, num_threads: int | None = None) -> dict[str, float]:
-    """Train and evaluate a run on `num_threads` processor threads, and store its metrics. What it prints goes to `log.txt`."""
+def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
+    """
+    Train and evaluate a run on `num_threads` processor threads, and store its metrics. What it prints goes to `log.txt`. That
+    it diverged is a result as well: `{"diverged": why}`, in place of metrics.
+    """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            metrics = train_and_evaluate(*trainer_of(run.settings, folder))
+            try:
+                metrics = train_and_evaluate(*trainer_of(run.settings, folder))
+            except FloatingPointError as error:
+                metrics = {"diverged": str(error)}
     write_json(folder / RECORD, {"identity": run.identity, "metrics": metrics})
     return metrics
 
 
-def finish(runs: Sequence[Run], num_workers: int, report: Callable[[str], None] = print) -> list[dict[str, float]]:
+def finish(runs: Sequence[Run], num_workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """The metrics of all `runs`, in their order: stored ones as they are, the others trained, `num_workers` at a time."""
     metrics = [run.stored_metrics() for run in runs]
     missing = [index for index, stored in enumerate(metrics) if stored is None]
     if len(missing) < len(runs):
         report(f"{len(runs) - len(missing)} of {len(runs)} runs are stored already")
 
-    def done(count: int, index: int, result: dict[str, float]) -> None:
+    def done(count: int, index: int, result: dict[str, Any]) -> None:
         metrics[index] = result
-        report(f"[{count}/{len(missing)}] {runs[index].label}: {100 * result['eval_accuracy']:.1f} %")
+        outcome = "diverged" if "diverged" in result else f"{100 * result['eval_accuracy']:.1f} %"
+        report(f"[{count}/{len(missing)}] {runs[index].label}: {outcome}")
 
     if num_workers == 1:
         for count, index in enumerate(missing, start=1):

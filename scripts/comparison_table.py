@@ -6,9 +6,11 @@ from typing import Any
 
 
 def percent(value: dict[str, Any] | None) -> str:
-    """Mean ± standard deviation of shares, in per cent."""
+    """Mean ± standard deviation of shares, in per cent; there is none if one of the runs diverged."""
     if value is None:
         return "–"
+    if value["mean"] is None:
+        return "diverged"
     mean = f"{100 * value['mean']:.2f}"
     return mean if value["std"] is None else f"{mean} ± {100 * value['std']:.2f}"
 

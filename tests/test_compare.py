@@ -264,6 +264,42 @@ def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp
     ).read_text().replace("\n", " ")
 
 
+def test_runs_that_diverge_are_results(modules, trained, tmp_path):
+    """A rate with which one does is not chosen; a model that does with the chosen one has no accuracy."""
+    recipe = write_recipe(tmp_path / "planted", learning_rates=[0.1, 0.2])
+    nan = {"diverged": "The loss of step 3 is nan"}
+
+    def metrics(phase, rate):
+        if phase == "test":
+            return nan
+        return nan if rate == 0.2 else {"eval_accuracy": 0.5, "eval_loss": 1.0}
+
+    plant(modules, recipe, metrics)
+    result = modules["compare"].main([recipe])
+    for row in result["models"].values():
+        assert row["learning_rate"] == 0.1 and row["accuracy"] == {"mean": None, "std": None, "values": [None, None]}
+        assert row["validation_accuracy"]["0.2"]["mean"] is None and row["validation_accuracy"]["0.1"]["mean"] == 0.5
+    text = (tmp_path / "planted" / "out" / "comparison.md").read_text()
+    assert text.count("diverged") == 4 and trained == []
+    recipe = write_recipe(tmp_path / "all", learning_rates=[0.1])
+    plant(modules, recipe, lambda phase, rate: nan)
+    with pytest.raises(ValueError, match=r"'Ours \(fixed\)' has no learning rate.*\[0\.1\].*list lower ones"):
+        modules["compare"].main([recipe])
+
+
+def test_a_run_that_diverges_is_stored(modules, tmp_path):
+    recipe = write_recipe(tmp_path / "it", learning_rates=[1e30], seeds=[0])
+    compare, common = modules["compare"], modules["common"]
+    (arguments,) = common.parse_arguments((compare.ComparisonArguments,), [recipe])
+    comparison = compare.Comparison(arguments, BASE)
+    (tmp_path / "build").mkdir()
+    comparison.build(tmp_path / "build")
+    run, printed = comparison.run("T", "validation", 1e30, 0), []
+    (metrics,) = modules["comparison_runs"].finish([run], 1, printed.append)
+    assert re.match(r"The (loss|gradient) of step \d is (nan|inf)", metrics["diverged"])
+    assert run.stored_metrics() == metrics and printed[-1].endswith("seed 0: diverged")
+
+
 def test_validation_images_are_training_images_alone(modules, monkeypatch):
     """Images of the split to evaluate on, which cannot even be read here, are none of theirs."""
     image_data = modules["image_data"]
