@@ -18,7 +18,7 @@ from augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
 from common import ModelArguments, check_class_count, load_config, load_model, parse_arguments
 from energy_report import write_report
 from image_data import ImageDataArguments, load_images
-from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainer, ScriptTrainingArguments, check_splits, leave_processes, run
 from transformers import (
     AutoModelForImageClassification,
     ViTImageProcessorPil,
@@ -162,3 +162,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    leave_processes()

@@ -35,7 +35,7 @@ from masked_images import (
 from reconstruction_metrics import ReconstructionMetrics, import_image_metrics
 from reconstruction_trainer import ReconstructionTrainer, report
 from run_image_classification import build_processor
-from training import ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainingArguments, check_splits, leave_processes, run
 from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
 from unlabelled_images import load_unlabelled, square_processor
 from vq_tokenizer import VQTokenizer, cached_codes
@@ -257,3 +257,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    leave_processes()

@@ -17,7 +17,7 @@ from common import ModelArguments, load_config, load_model, parse_arguments
 from sudoku_data import GENERATED, SudokuDataArguments, load_puzzles
 from sudoku_puzzles import SudokuDataset
 from sudoku_report import write_report
-from training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainer, ScriptTrainingArguments, check_splits, leave_processes, run
 from transformers import AutoModelForTokenClassification, set_seed
 
 
@@ -107,3 +107,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    leave_processes()

@@ -19,7 +19,7 @@ from text_data import TextDataArguments, hold_out, load_texts, tokenize
 from text_labels import LabelSpace, encode_labels
 from text_tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from text_trainer import TextTrainer
-from training import ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainingArguments, check_splits, leave_processes, run
 from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
 
 
@@ -118,3 +118,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    leave_processes()

@@ -26,7 +26,7 @@ from masked_images import to_pixels
 from reconstruction_metrics import ReconstructionMetrics
 from reconstruction_trainer import ReconstructionTrainer, report
 from torch import nn
-from training import ScriptTrainingArguments, check_splits, run
+from training import ScriptTrainingArguments, check_splits, leave_processes, run
 from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
 from unlabelled_images import load_unlabelled, square_processor
 from vq_tokenizer import VQTokenizer, import_vq_model
@@ -244,3 +244,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     main()
+    leave_processes()

@@ -2,6 +2,7 @@
 """What the training scripts do with a Trainer: train or resume, evaluate at several depths, save, write the card, push."""
 
 import contextlib
+import gc
 import json
 import math
 import os
@@ -361,3 +362,16 @@ def evaluate_depths(trainer: Trainer) -> dict[str, float]:
         with depth(model, num_iterations):
             metrics |= trainer.evaluate(metric_key_prefix=prefix)
     return metrics
+
+
+def leave_processes() -> None:
+    """
+    Leave the group of processes, if this is one of several. Scripts do so last: a thread of gloo that lets go of a tensor while
+    the interpreter is ending kills the process ("terminate called without an active exception"), after all is written. Not
+    after an error, when others may wait for this process, which had better be gone.
+    """
+    if torch.distributed.is_initialized():
+        # The model's DDP lies in a cycle of references, and keeps the threads. They end with the last reference to the group,
+        # which is torch's own then and does not hold the interpreter while it waits for them.
+        gc.collect()
+        torch.distributed.destroy_process_group()

@@ -261,9 +261,7 @@ def test_a_resumed_run_masks_what_an_unbroken_one_does(recipe, tmp_path):
     assert whole == broken
 
 
-@pytest.mark.skip(
-    reason="a process aborts now and then when it ends, after all is written: the cause is not found yet"
-)
+@pytest.mark.slow
 def test_two_processes_mask_and_measure_what_one_does(recipe, tmp_path):
     """19 images to evaluate do not divide into the batches of two processes: none is measured twice."""
     flags = [*recipe, "--max_eval_samples", "19", "--per_device_eval_batch_size", "5", "--logging_steps", "1"]
@@ -273,6 +271,9 @@ def test_two_processes_mask_and_measure_what_one_does(recipe, tmp_path):
         probe.bind(("127.0.0.1", 0))
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
         launch += ["--master_port", str(probe.getsockname()[1])]
+    launch.append(
+        str(ROOT / "tests" / "launched.py")
+    )  # sees that no process is left with what could kill it as it ends
     command = [*launch, str(ROOT / "scripts" / "run_masked_image_modeling.py"), *map(str, flags)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ, check=False)
     assert finished.returncode == 0, finished.stderr

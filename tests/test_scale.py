@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 CONFIGS = SCRIPTS / "accelerate"
 SCRIPT = SCRIPTS / "run_image_classification.py"
+LAUNCHED = Path(__file__).parent / "launched.py"
 # Six steps of 16 images over two epochs, the last batch of an epoch whole; no dropout.
 FLAGS = [
     str(SCRIPTS / "recipes" / "digits.yaml"),
@@ -79,12 +80,13 @@ def assert_same_training(folder: Path, one_process: tuple) -> None:
         torch.testing.assert_close(tensor, weights[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
-def launch(config: str, *flags: str, launcher: tuple = ("--num_processes", "2"), background: bool = False):
+def launch(config: str, *flags: str, launcher: tuple = (), background: bool = False):
     """`accelerate launch` with one of our config files, on CPU processes that talk through gloo."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config)]
+    launcher = launcher or ("--num_processes", "2", "--main_process_port", free_port())
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
-        [*command, *launcher, str(SCRIPT), *FLAGS, *flags],
+        [*command, *launcher, str(LAUNCHED), str(SCRIPT), *FLAGS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
     )  # fmt: skip
     return process if background else finish(process)
@@ -114,8 +116,7 @@ def test_two_processes_with_half_the_batch_give_the_curve_of_one(one_process, tm
     Gradients are averaged, and so is the logged loss. The images to evaluate fill both processes' batches: where they do not,
     Trainer's loss (not its metrics) counts some of them twice.
     """
-    port = ("--num_processes", "2", "--main_process_port", free_port())
-    output = launch("ddp.yaml", "--output_dir", str(tmp_path), "--per_device_train_batch_size", "8", launcher=port)
+    output = launch("ddp.yaml", "--output_dir", str(tmp_path), "--per_device_train_batch_size", "8")
     assert output.count("HyperSETForImageClassification with") == 1  # one process prints
     assert_same_training(tmp_path, one_process)
 
@@ -124,8 +125,7 @@ def test_two_processes_with_half_the_batch_give_the_curve_of_one(one_process, tm
 def test_two_processes_resume_to_the_weights_of_an_unbroken_run(tmp_path):
     """Bit by bit: the state of the random numbers of each process is in the checkpoint, which one of them renames."""
     flags = ["--per_device_train_batch_size", "8", "--save_strategy", "steps", "--save_steps", "2", "--random_flip"]
-    port = ("--num_processes", "2", "--main_process_port", free_port())
-    launch("ddp.yaml", *flags, "--output_dir", str(tmp_path / "unbroken"), launcher=port)
+    launch("ddp.yaml", *flags, "--output_dir", str(tmp_path / "unbroken"))
     checkpoint = tmp_path / "unbroken" / "checkpoint-2"
     names = {path.name for path in checkpoint.iterdir()}
     assert {"rng_state_0.pth", "rng_state_1.pth", "model.safetensors", "optimizer.pt"} <= names
@@ -133,7 +133,7 @@ def test_two_processes_resume_to_the_weights_of_an_unbroken_run(tmp_path):
     (tmp_path / "resumed").mkdir()
     checkpoint.rename(tmp_path / "resumed" / "checkpoint-2")
     resume = ["--output_dir", str(tmp_path / "resumed"), "--resume_from_checkpoint", "true"]
-    launch("ddp.yaml", *flags, *resume, launcher=port)
+    launch("ddp.yaml", *flags, *resume)
     wanted = load_file(tmp_path / "unbroken" / "model.safetensors")
     for name, tensor in load_file(tmp_path / "resumed" / "model.safetensors").items():
         assert torch.equal(tensor, wanted[name]), name
