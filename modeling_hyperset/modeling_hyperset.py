@@ -123,6 +123,11 @@ class HyperSETMaskedImageModelingOutput(ModelOutput):
     num_iterations_used: torch.LongTensor | None = None
 
 
+def class_of(model: nn.Module) -> Any:
+    """The class of a model, without the one that FSDP2 puts in its place."""
+    return next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch.distributed."))
+
+
 class HyperSETPreTrainedModel(PreTrainedModel):
     """What all models of the family have: the start of their weights, and how they are saved and adapted."""
 
@@ -200,13 +205,15 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, *args, **kwargs):
         """As in transformers; the folder also carries the code, so that every Auto class loads it without the package."""
-        before = getattr(self.config, "auto_map", None)
+        before, sharded_class = getattr(self.config, "auto_map", None), type(self)
         self.config.auto_map = {
             auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
         }
+        self.__class__ = class_of(self)  # whose code is what transformers saves
         try:
             return super().save_pretrained(*args, **kwargs)
         finally:
+            self.__class__ = sharded_class
             # A config that is saved by itself carries its own code only.
             if before is None:
                 del self.config.auto_map

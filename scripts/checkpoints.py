@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 UNFINISHED = "_unfinished"
 REPLACED = "replaced-"
 STATE = "trainer_state.json"
+FSDP_WEIGHTS = "pytorch_model_fsdp"  # the start of a file's or a folder's name
 # One file, shards, the adapter of PEFT, or what FSDP and DeepSpeed write.
 WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors|pytorch_model.*|global_step.*")
 
@@ -128,6 +129,10 @@ def defects(checkpoint: str | os.PathLike, only_model: bool = False) -> list[str
                 found.append(f"it has no {kind} state")
         if not any(name.startswith("rng_state") for name in names):
             found.append("it has no state of the random numbers")
+    for path in sorted((*folder.glob(f"{FSDP_WEIGHTS}_*"), *folder.glob("optimizer_*"))):
+        # torch writes this file after the shards that it describes.
+        if path.is_dir() and not (path / ".metadata").is_file():
+            found.append(f"{path.name} is not complete")
     if SAFE_WEIGHTS_INDEX_NAME in names:
         try:
             index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
@@ -140,6 +145,11 @@ def defects(checkpoint: str | os.PathLike, only_model: bool = False) -> list[str
         if path.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(path):
             found.append(f"{path.name} is cut off")
     return found
+
+
+def is_sharded(checkpoint: str | os.PathLike) -> bool:
+    """Whether FSDP wrote a checkpoint."""
+    return any(Path(checkpoint).glob(f"{FSDP_WEIGHTS}*"))
 
 
 def is_whole_safetensors(path: Path) -> bool:

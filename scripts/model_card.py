@@ -17,7 +17,7 @@ from transformers import Trainer
 from transformers.modelcard import TASK_TAG_TO_NAME_MAPPING, extract_hyperparameters_from_trainer
 
 from modeling_hyperset import HyperSETConfig
-from modeling_hyperset.modeling_hyperset import AUTO_CLASSES
+from modeling_hyperset.modeling_hyperset import AUTO_CLASSES, class_of
 
 
 # Of the code that a checkpoint carries, and of weights from scratch unless the card says otherwise.
@@ -105,7 +105,7 @@ def write_card(
     card = TEMPLATE.format(
         metadata=data.to_yaml(),
         name=name,
-        model_class=type(model).__name__,
+        model_class=class_of(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         origin=describe_origin(finetuned_from, arguments.do_train),
         data=describe_data(trainer, dataset),
@@ -144,7 +144,7 @@ def trained_depth(model: torch.nn.Module) -> int | None:
 
 def library(model: torch.nn.Module) -> str | None:
     """Whose class a model is, if it is transformers' or diffusers' own."""
-    package = type(model).__module__.partition(".")[0]
+    package = class_of(model).__module__.partition(".")[0]
     return package if package in ("transformers", "diffusers") else None
 
 
@@ -281,7 +281,7 @@ better than they would be on data that chose nothing.
 
 def usage(model: torch.nn.Module, location: str) -> str:
     """Code that loads the model."""
-    package, name, options = library(model), type(model).__name__, ""
+    package, name, options = library(model), class_of(model).__name__, ""
     if is_ours(model):
         package, options = "transformers", ", trust_remote_code=True"
         name = next(auto_class for auto_class, model_class in AUTO_CLASSES.items() if model_class.__name__ == name)

@@ -4,6 +4,7 @@
 import contextlib
 import gc
 import json
+import logging
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from checkpoints import (
     all_checkpoints,
     clean_up,
     defects,
+    is_sharded,
     last_whole_checkpoint,
     publish,
     publish_model,
@@ -27,10 +29,14 @@ from checkpoints import (
 from common import check_login, pushing, write_json, write_whole
 from model_card import write_card
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from modeling_hyperset.analysis.callback import EnergyCallback
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -84,6 +90,16 @@ class EpochSetter(TrainerCallback):
         self.data.set_epoch(int(state.epoch))
 
 
+class StepRecord(TrainerCallback, ExportableState):
+    """Keep in a checkpoint's state what its steps were: a run of other steps would continue at another place in the data."""
+
+    def __init__(self, samples_per_step: int, num_processes: int):
+        self.samples_per_step, self.num_processes = samples_per_step, num_processes
+
+    def state(self) -> dict[str, dict[str, int]]:
+        return {"args": vars(self).copy(), "attributes": {}}
+
+
 class ScriptTrainer(Trainer):
     """
     `Trainer` whose checkpoints, models and metrics are whole or absent, whatever stops it: they are written in a folder beside
@@ -106,6 +122,9 @@ class ScriptTrainer(Trainer):
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(EpochSetter(self.train_dataset))
+        samples = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        self.steps = StepRecord(samples, self.args.world_size)
+        self.add_callback(self.steps)
         self.args.logging_nan_inf_filter = False  # `training_step` looks instead, as often and as cheaply
 
     @staticmethod
@@ -256,13 +275,21 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
     arguments, model = trainer.args, trainer.model
     check_flags(arguments)
     check_depths(arguments, model)
+    if trainer.is_fsdp_enabled and not arguments.do_train:
+        raise ValueError(
+            "accelerate shards a model together with its optimizer: without `--do_train`, evaluate with another of its config "
+            "files, such as ddp.yaml."
+        )
     if arguments.log_energies:
         try:
             trainer.add_callback(EnergyCallback(trainer))
         except ValueError as error:
             raise ValueError(f"`--log_energies` cannot be done here: {error}") from error
     if arguments.do_train:
-        metrics = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments)).metrics
+        checkpoint = checkpoint_to_resume(arguments)
+        if checkpoint is not None:
+            check_continues(trainer, checkpoint)
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         if trainer.is_fsdp_enabled:
             # The model is saved whole; checkpoints are in shards.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
@@ -325,6 +352,37 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
     elif found := defects(checkpoint, arguments.save_only_model):
         raise ValueError(f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}: {', '.join(found)}.")
     return checkpoint
+
+
+def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
+    """
+    See that `trainer` takes the steps that the run of `checkpoint` took. A warning says so where the number of processes is
+    another: each has random numbers of its own.
+
+    Raises:
+        `ValueError`: a step takes another number of samples than it did, or one of the two runs is in shards.
+    """
+    refusal = f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}"
+    if is_sharded(checkpoint) != trainer.is_fsdp_enabled:
+        saved, now = ("in shards (FSDP)", "not") if is_sharded(checkpoint) else ("whole", "in shards (FSDP)")
+        raise ValueError(
+            f"{refusal}: it was saved {saved}, and this run is {now}. Use the config of accelerate that saved it."
+        )
+    state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    before = state["stateful_callbacks"].get(StepRecord.__name__, trainer.steps.state())["args"]
+    samples, processes = trainer.steps.samples_per_step, trainer.steps.num_processes
+    if before["samples_per_step"] != samples and not trainer.args.ignore_data_skip:
+        raise ValueError(
+            f"{refusal}: its steps were of {before['samples_per_step']} samples on {before['num_processes']} process(es), "
+            f"those of this run would be of {samples} on {processes}, and go on elsewhere in the data. Keep the product of "
+            "`--per_device_train_batch_size`, processes and `--gradient_accumulation_steps`, or pass `--ignore_data_skip` to "
+            "begin the epoch anew."
+        )
+    if before["num_processes"] != processes:
+        logger.warning(
+            "Continuing from %s on %d process(es), which %d saved: what is random in training differs from an unbroken run.",
+            checkpoint, processes, before["num_processes"],
+        )  # fmt: skip
 
 
 def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> None:

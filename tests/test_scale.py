@@ -4,6 +4,7 @@
 import importlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -85,8 +86,9 @@ def launch(config: str, *flags: str, launcher: tuple = (), background: bool = Fa
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config)]
     launcher = launcher or ("--num_processes", "2", "--main_process_port", free_port())
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    script = [str(LAUNCHED), *(["--as-gpus"] if config == "fsdp2.yaml" else []), str(SCRIPT)]
     process = subprocess.Popen(
-        [*command, *launcher, str(LAUNCHED), str(SCRIPT), *FLAGS, *flags],
+        [*command, *launcher, *script, *FLAGS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
     )  # fmt: skip
     return process if background else finish(process)
@@ -154,6 +156,54 @@ def test_two_machines_give_the_curve_of_one_process(one_process, tmp_path):
     assert (tmp_path / "checkpoint-6" / "rng_state_1.pth").exists() and not (tmp_path / "_unfinished").exists()
 
 
+def continued(folder: Path, checkpoint: Path, *flags: str) -> list[str]:
+    """Flags that continue in `folder` from a copy of `checkpoint`."""
+    shutil.copytree(checkpoint, folder / checkpoint.name)
+    return [*flags, "--output_dir", str(folder), "--resume_from_checkpoint", "true"]
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_continues_with_the_same_steps_or_says_why_not(
+    main, one_process, tmp_path, caplog
+):
+    """On one process from two: half as many samples in a step would be another place in the data."""
+    flags = ["--save_strategy", "steps", "--save_steps", "4", "--output_dir", str(tmp_path / "two")]
+    launch("ddp.yaml", "--per_device_train_batch_size", "8", *flags)
+    checkpoint = tmp_path / "two" / "checkpoint-4"
+    with pytest.raises(ValueError, match=r"steps were of 16 samples on 2 process.* of 8 on 1"):
+        main([*FLAGS, *continued(tmp_path / "half", checkpoint, "--per_device_train_batch_size", "8")])
+    main([*FLAGS, *continued(tmp_path / "one", checkpoint, "--per_device_train_batch_size", "16")])
+    assert "on 1 process(es), which 2 saved" in caplog.text
+    assert_same_training(tmp_path / "one", one_process)
+
+
+@pytest.mark.slow
+def test_shards_train_save_and_continue_as_one_process_does(main, one_process, tmp_path):
+    """
+    The whole of a script with FSDP2 but for the GPUs, which the processes stand in for: the model is saved whole with its code,
+    and checkpoints in shards, which only shards continue from.
+    """
+    flags = ["--per_device_train_batch_size", "8", "--save_strategy", "steps", "--save_steps", "4"]
+    launch("fsdp2.yaml", *flags, "--output_dir", str(tmp_path / "unbroken"))
+    assert_same_training(tmp_path / "unbroken", one_process)
+    sharded, whole = ({path.name for path in folder.iterdir()} for folder in (tmp_path / "unbroken", one_process[0]))
+    assert sharded == whole | {"checkpoint-4", "checkpoint-6"}
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "unbroken", one_process[0])]
+    assert configs[0] == configs[1]
+    assert 'AutoModelForImageClassification.from_pretrained("' in (tmp_path / "unbroken" / "README.md").read_text()
+    checkpoint = tmp_path / "unbroken" / "checkpoint-4"
+    assert {"pytorch_model_fsdp_0", "optimizer_0", "rng_state_1.pth"} <= {path.name for path in checkpoint.iterdir()}
+
+    with pytest.raises(ValueError, match=r"was saved in shards \(FSDP\), and this run is not"):
+        main([*FLAGS, *continued(tmp_path / "whole", checkpoint, "--per_device_train_batch_size", "16")])
+    launch("fsdp2.yaml", *continued(tmp_path / "resumed", checkpoint, *flags))
+    wanted = load_file(tmp_path / "unbroken" / "model.safetensors")
+    for name, tensor in load_file(tmp_path / "resumed" / "model.safetensors").items():
+        assert torch.equal(tensor, wanted[name]), name
+    (checkpoint / "optimizer_0" / ".metadata").unlink()  # as where torch was stopped
+    assert importlib.import_module("checkpoints").defects(checkpoint) == ["optimizer_0 is not complete"]
+
+
 def test_bf16_runs_under_autocast(main, one_process, tmp_path):
     main([*FLAGS, "--output_dir", str(tmp_path), "--per_device_train_batch_size", "16", "--bf16"])
     wanted = curve(one_process[0])
@@ -192,6 +242,27 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(main, monkeypatch,
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="does not shard models on CPUs"):
         main([*FLAGS, "--output_dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--do_train", "false"], "without `--do_train`, evaluate with another"),
+        (["--log_energies"], "whose energies are not logged"),
+    ],
+)
+def test_what_shards_cannot_do_is_refused_before_training(main, monkeypatch, tmp_path, flags, message):
+    trainer_class = importlib.import_module("training").ScriptTrainer
+    build = trainer_class.__init__
+
+    def build_sharded(self, *args, **kwargs):
+        build(self, *args, **kwargs)
+        self.is_fsdp_enabled = True
+
+    monkeypatch.setattr(trainer_class, "__init__", build_sharded)
+    with pytest.raises(ValueError, match=message):
+        main([*FLAGS, "--output_dir", str(tmp_path), *flags])
+    assert not list(tmp_path.iterdir())
 
 
 def shard_and_compare(rank: int, folder: Path) -> None:

@@ -36,7 +36,7 @@ class EnergyCallback(TrainerCallback):
 
     Raises:
         `ValueError`: quantities that do not exist or that the trainer's model does not have, or neither a batch nor evaluation
-            data.
+            data. Or the trainer shards its model (FSDP): a layer's weights are whole only while it runs.
     """
 
     def __init__(
@@ -49,6 +49,10 @@ class EnergyCallback(TrainerCallback):
         check_quantities(cast(PreTrainedModel, trainer.model), quantities)
         if batch is None and trainer.eval_dataset is None:
             raise ValueError("`batch` must be given to a trainer that has no `eval_dataset`.")
+        if getattr(trainer, "is_fsdp_enabled", False):
+            raise ValueError(
+                "`trainer` shards its model (FSDP), whose energies are not logged: analyse the saved one instead."
+            )
         self.trainer, self.batch, self.quantities = trainer, batch, quantities
         self.analysis: Analysis | None = None  # the last one
 
