@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable
 
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from .fused_attention_hyperset import bi_softmax, normaliser, runs_on
@@ -172,11 +173,21 @@ def read_out(
     return (weights @ tokens).to(dtype)
 
 
+def in_transform() -> bool:
+    """Whether a transform of `torch.func` (`grad`, `jvp`, `vmap`, …) is at work, in whose tensors there are others."""
+    # torch.compile follows the transforms itself, and takes what is asked here for true always.
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def can_fuse(tokens: torch.Tensor) -> bool:
-    """Whether our kernels run here: not on every device, and an export wants operators that others know."""
+    """
+    Whether our kernels run here: not on every device; an export wants operators that others know; and of derivatives they have
+    those of the backward pass alone, where torch would leave out those of the forward mode without a word.
+    """
     # The flag itself: before torch 2.12 `is_exporting()` is true in `torch.compile` as well, and 2.6 has none.
     is_exporting = getattr(torch.compiler, "_is_exporting_flag", False)
-    return runs_on(tokens) and not torch.jit.is_tracing() and not is_exporting
+    is_differentiated_otherwise = in_transform() or forward_ad._current_level >= 0
+    return runs_on(tokens) and not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise)
 
 
 # What `attn_implementation` names beside `fused`, which takes other arguments.

@@ -2,7 +2,8 @@
 """Checks of what a caller passes. Each raises a `ValueError` that names the argument, what came and what was expected.
 
 Checks that read a tensor's values (pixels, embeddings, ids, labels) wait for the device, so they are made once, before any work
-is done; they are left out of graphs that torch.compile and torch.export trace, where a value cannot be read.
+is done; they are left out of graphs that torch.compile and torch.export trace, and of the transforms of `torch.func`, where a
+value cannot be read.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers.utils import is_tracing
 
+from .attention_hyperset import in_transform
 from .configuration_hyperset import HyperSETConfig
 
 
@@ -20,8 +22,17 @@ INTEGER_DTYPES = (torch.int64, torch.int32)
 
 
 def can_read_values(tensor: torch.Tensor) -> bool:
-    """Whether `tensor` has values that may be read: not while tracing or capturing a CUDA graph, not if fake or meta."""
-    return not (torch.compiler.is_compiling() or is_tracing(tensor) or tensor.is_meta) and tensor.numel() > 0
+    """Whether `tensor` has values to read: not while tracing, transforming or capturing a CUDA graph, not if fake or meta."""
+    if torch.compiler.is_compiling() or is_tracing(tensor) or in_transform():
+        return False
+    return not tensor.is_meta and tensor.numel() > 0
+
+
+def check_tensors(**arguments: torch.Tensor | None) -> None:
+    """Each of the `arguments` is a tensor or was not given."""
+    for name, value in arguments.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise ValueError(f"`{name}` must be a tensor, got {type(value).__name__}.")
 
 
 def check_num_iterations(num_iterations: int, most: int | None = None) -> None:

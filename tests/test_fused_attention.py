@@ -8,7 +8,9 @@ import sys
 
 import pytest
 import torch
-from builders import make_config, make_inputs
+from builders import make_config, make_inputs, make_model
+from torch.autograd import forward_ad
+from torch.func import functional_call
 
 from modeling_hyperset import HyperSETForImageClassification, blocked_attention_hyperset, fused_attention_hyperset
 from modeling_hyperset.attention_hyperset import bi_softmax_eager, bi_softmax_fused
@@ -132,6 +134,41 @@ def test_second_derivatives_are_an_error():
     (gradient,) = torch.autograd.grad(output.square().sum(), tokens, create_graph=True)
     with pytest.raises((RuntimeError, NotImplementedError)):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("fields", [{}, {"pooling": "mean"}], ids=str)
+def test_transforms_of_torch_func_are_exact(fields):
+    """The kernels have no rules for derivatives forward, of each sample and second ones: the reference takes their place."""
+    model = make_model("image-classification", **fields).double()
+    images = torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    tangent = torch.randn_like(images)
+
+    def loss(parameters, image):
+        return functional_call(model, parameters, (image[None],)).logits.square().sum()
+
+    parameters = dict(model.named_parameters())
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, images)
+    for index, image in enumerate(images):
+        wanted = torch.autograd.grad(loss(parameters, image), list(parameters.values()))
+        torch.testing.assert_close([gradient[index] for gradient in of_each.values()], list(wanted))
+
+    step = 1e-6 * tangent
+    numeric = (model(images + step).logits - model(images - step).logits) / 2e-6
+    _, derivative = torch.func.jvp(lambda images: model(images).logits, (images,), (tangent,))
+    torch.testing.assert_close(derivative, numeric, rtol=1e-6, atol=1e-8)
+    with forward_ad.dual_level(), torch.no_grad():
+        logits = model(forward_ad.make_dual(images, tangent)).logits
+        torch.testing.assert_close(forward_ad.unpack_dual(logits).tangent, derivative)
+
+    def product(images):  # of the Hessian and the tangent
+        return torch.func.jvp(
+            torch.func.grad(lambda images: model(images).logits.square().sum()), (images,), (tangent,)
+        )
+
+    gradients = [
+        torch.func.grad(lambda images: model(images).logits.square().sum())(images + s * step) for s in (1, -1)
+    ]
+    torch.testing.assert_close(product(images)[1], (gradients[0] - gradients[1]) / 2e-6, rtol=1e-5, atol=1e-6)
 
 
 def test_the_code_of_a_checkpoint_runs_beside_the_package(tmp_path):
