@@ -34,6 +34,7 @@ from .checks_hyperset import (
     check_range,
     check_sample_labels,
     check_shards,
+    check_tensors,
     check_token_labels,
     flatten_grid,
 )
@@ -434,6 +435,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
         is_adaptive = energy_tolerance is not None and energy_tolerance is not False
         if is_adaptive:
             check_energy_tolerance(energy_tolerance, type(self.layers[0]))  # type: ignore[arg-type]
+        check_tensors(input_ids=input_ids, pixel_values=pixel_values, inputs_embeds=inputs_embeds)
+        check_tensors(attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
         check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
 
         if self.config.takes_token_ids:
@@ -624,6 +627,7 @@ class HyperSETForImageClassification(HyperSETHead):
         Raises:
             `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
         """
+        check_tensors(pixel_values=pixel_values, labels=labels)
         if labels is not None and pixel_values is not None:
             check_sample_labels(labels, len(pixel_values), self.config)
         base = self.hyperset(
@@ -677,6 +681,7 @@ class HyperSETTextHead(HyperSETHead):
         Raises:
             `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
         """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         tokens = input_ids if input_ids is not None else inputs_embeds
         if labels is not None and tokens is not None:
             self.check_labels(labels, tokens.shape[:2])
@@ -873,6 +878,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         """
         if "read_out_only" in kwargs:
             raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: read_out_only.")
+        check_tensors(input_ids=input_ids, pixel_values=pixel_values, bool_masked_pos=bool_masked_pos, labels=labels)
         check_one_input(self.config, input_ids, pixel_values, None)
         kwargs["num_iterations"] = num_iterations
         if not self.config.takes_token_ids:

@@ -69,8 +69,13 @@ def check_extras(config_class: type, extras: Mapping[str, Any]) -> None:
         raise ValueError("`per_layer_config` must be None: the layers of a Hyper-SET share one config.")
     if "num_labels" in extras:
         check_count("num_labels", extras["num_labels"])
-    if not isinstance(extras.get("attn_implementation"), str | dict | None):
-        raise ValueError(f"`attn_implementation` must be a string, got {extras['attn_implementation']!r}.")
+    for name in ("attn_implementation", "_attn_implementation"):
+        if not isinstance(extras.get(name), str | dict | None):
+            raise ValueError(f"`{name}` must be a string, got {extras[name]!r}.")
+    # What transformers reads of any config without a check of its type.
+    for name in ("quantization_config", "rope_parameters", "rope_scaling", "base_model_tp_plan"):
+        if not isinstance(extras.get(name), Mapping | None) and not hasattr(extras[name], "to_dict"):
+            raise ValueError(f"`{name}` must be a dictionary, got {extras[name]!r}.")
 
 
 def check_dtype(dtype: Any) -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from builders import IMAGES, SMALL, TEXT, make_config, make_inputs, make_model
+from builders import CASES, IMAGES, SMALL, TEXT, make_config, make_inputs, make_model
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,6 +222,20 @@ def test_arguments_for_images_given_to_a_model_of_tokens(case):
     if case != "masked-codes":
         with pytest.raises(ValueError, match="bool_masked_pos"):
             model(**inputs, bool_masked_pos=torch.ones(2, 16, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_no_tensor(case):
+    """Lists and arrays of NumPy, in the place of any tensor."""
+    inputs = make_inputs(case, labels=case not in ("images", "tokens"))
+    if case in ("tokens", "sequence-classification", "token-classification", "masked-lm"):
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    model = make_model(case)
+    model(**inputs)
+    for name, tensor in inputs.items():
+        for value in (tensor.tolist(), tensor.numpy()):
+            with pytest.raises(ValueError, match=f"`{name}` must be a tensor, got (list|ndarray)"):
+                model(**inputs | {name: value})
 
 
 def test_things_an_image_model_does_not_have():

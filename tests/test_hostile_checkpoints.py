@@ -174,6 +174,12 @@ def test_pickled_code_does_not_run(checkpoint, as_state_dict):
         ({"num_labels": 10**12, "id2label": None}, "num_labels"),
         ({"initializer_range": float("nan")}, "initializer_range"),
         ({"dtype": "os"}, "dtype"),
+        ({"_attn_implementation": 3}, "_attn_implementation"),
+        ({"quantization_config": "x"}, "quantization_config"),
+        ({"quantization_config": []}, "quantization_config"),
+        ({"rope_parameters": "x"}, "rope_parameters"),
+        ({"rope_scaling": [1]}, "rope_scaling"),
+        ({"base_model_tp_plan": 3}, "base_model_tp_plan"),
     ],
     ids=str,
 )
