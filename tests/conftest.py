@@ -32,7 +32,7 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     """transformers' own tests are downloaded to be collected, so they are collected only to be run."""
-    if collection_path.name == "test_transformers_suite.py":
+    if collection_path.name in ("test_transformers_suite.py", "test_transformers_pipelines.py"):
         wanted = config.option.markexpr
         return True if wanted and ("slow" not in wanted or "not slow" in wanted) else None
     return None

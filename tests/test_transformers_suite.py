@@ -6,7 +6,6 @@ fetches those of the installed version. A test that does not apply says why.
 
 import unittest
 from functools import partial
-from pathlib import Path
 
 import pytest
 import transformers_suite
@@ -25,12 +24,11 @@ from modeling_hyperset import (
 
 pytestmark = pytest.mark.slow
 
-CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d"
 try:
-    modeling = transformers_suite.load(CACHE, "test_modeling_common")
-    configuration = transformers_suite.load(CACHE, "test_configuration_common")
-    training = transformers_suite.load(CACHE, "test_training_mixin")
-    backbone = transformers_suite.load(CACHE, "test_backbone_common")
+    modeling = transformers_suite.load("test_modeling_common")
+    configuration = transformers_suite.load("test_configuration_common")
+    training = transformers_suite.load("test_training_mixin")
+    backbone = transformers_suite.load("test_backbone_common")
 except transformers_suite.Unavailable as reason:
     pytest.skip(str(reason), allow_module_level=True)
 

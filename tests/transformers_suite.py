@@ -16,6 +16,7 @@ import transformers
 import modeling_hyperset
 
 
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d"
 # What those tests import and the distribution does not hold: empty, so that nothing is tested by it.
 STAND_INS = {
     "tests/__init__.py": "",
@@ -80,20 +81,27 @@ def fetch(cache: Path) -> Path:
     return folder
 
 
-def load(cache: Path, name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
     """
     The module `name` of transformers' tests, with the classes of this family among those that it knows by name.
 
     Raises:
-        [`Unavailable`]: as [`fetch`], or this version lacks the module.
+        [`Unavailable`]: as [`fetch`], or this version lacks the module or tests that it imports.
     """
-    folder = fetch(cache)
+    folder = fetch(CACHE)
     if not (folder / "tests" / f"{name}.py").exists():
         raise Unavailable(f"the source distribution of transformers {transformers.__version__} has no {name}.py")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     pytest.register_assert_rewrite(f"tests.{name}")
-    module = importlib.import_module(f"tests.{name}")
+    try:
+        module = importlib.import_module(f"tests.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("tests."):
+            raise
+        raise Unavailable(
+            f"{name}.py imports {error.name}, which the source distribution of transformers {transformers.__version__} lacks"
+        ) from error
     for attribute, values in vars(module).copy().items():
         # "MODEL_FOR_MASKED_LM_MAPPING_NAMES" maps model types to the names of classes; ours go into the tests' own copy.
         if attribute.endswith("_MAPPING_NAMES") and isinstance(values, OrderedDict) and "hyperset" not in values:
