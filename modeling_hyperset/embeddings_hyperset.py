@@ -142,7 +142,8 @@ class HyperSETEmbeddings(nn.Module):
         """Embedded token ids, or embeddings given in their place, plus positions. `mask` is boolean."""
         name = "input_ids" if input_ids is not None else "inputs_embeds"
         if input_ids is not None:
-            check_ids(input_ids, self.token_embeddings.num_embeddings)
+            # An adapter of PEFT in its place knows no number.
+            check_ids(input_ids, getattr(self.token_embeddings, "num_embeddings", self.config.vocab_size))  # type: ignore[arg-type]
             inputs_embeds = self.token_embeddings(input_ids)
         else:
             check_embeds(inputs_embeds, self.config.hidden_size)  # type: ignore[arg-type]

@@ -91,11 +91,21 @@ class AdaptedProjection(BothDirections):
     """
 
     def __init__(self, adapter: nn.Module):
-        base: Any = adapter.weight  # PEFT's adapters show the weight of what they wrap
+        self.adapter = adapter
+        self.is_known = False
+
+    def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
+        if not self.is_known:  # by the first direction, for both
+            self.weight, self.is_known = self.images_of_units(tensor.device), True
+        return super().effective_weight(tensor, delta)
+
+    def images_of_units(self, device: torch.device) -> torch.Tensor:
+        """The weight, computed on `device`: that of the adapter itself says nothing while accelerate keeps the weights away."""
+        base: Any = self.adapter.weight  # PEFT's adapters show the weight of what they wrap
         # A batch of one, so that a call that mixes adapters in a larger batch (`adapter_names`) is an error of PEFT.
-        units = torch.eye(base.shape[1], dtype=base.dtype, device=base.device)[None]
-        with torch.autocast(base.device.type, enabled=False):
-            self.weight = adapter(units)[0].t()
+        units = torch.eye(base.shape[1], dtype=base.dtype, device=device)[None]
+        with torch.autocast(device.type, enabled=False):
+            return self.adapter(units)[0].t()
 
     __call__ = BothDirections.forward
 
