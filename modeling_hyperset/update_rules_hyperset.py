@@ -72,7 +72,7 @@ class RMSProp(StatefulRule):
 
     def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
-        return direction / (root(second) + 1e-6), (second,)
+        return over_root(direction, second), (second,)
 
 
 class RMSPropMomentum(StatefulRule):
@@ -80,7 +80,7 @@ class RMSPropMomentum(StatefulRule):
 
     def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
-        velocity = decayed(state, 1, 0.9) + direction / (root(second) + 1e-6)
+        velocity = decayed(state, 1, 0.9) + over_root(direction, second)
         return velocity, (second, velocity)
 
 
@@ -91,7 +91,7 @@ class Adam(StatefulRule):
         first = decayed(state, 0, 0.9) + 0.1 * direction
         second = decayed(state, 1, 0.96) + 0.04 * direction.square()
         first_unbiased, second_unbiased = first / (1 - 0.9**iteration), second / (1 - 0.96**iteration)
-        return first_unbiased / (root(second_unbiased) + 1e-6), (first, second)
+        return over_root(first_unbiased, second_unbiased), (first, second)
 
 
 def decayed(state: UpdateState, index: int, decay: float) -> torch.Tensor | float:
@@ -99,10 +99,14 @@ def decayed(state: UpdateState, index: int, decay: float) -> torch.Tensor | floa
     return decay * state[index] if state else 0.0
 
 
-def root(square: torch.Tensor) -> torch.Tensor:
-    """The square root, with gradient zero rather than infinite where a direction is exactly zero, as it is at padding."""
+def over_root(direction: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+    """
+    `direction` / (√`square` + 1e-6), with gradient zero where both are exactly zero, as they are at padding: there that of the
+    root is infinite, and that of the quotient, 10⁶, beyond float16.
+    """
     positive = square > 0
-    return torch.where(positive, square, 1.0).sqrt() * positive
+    root = torch.where(positive, square, 1.0).sqrt()
+    return torch.where(positive, direction / (root + 1e-6), 0.0)
 
 
 UPDATE_RULES: dict[str, type[UpdateRule]] = {

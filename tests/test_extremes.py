@@ -62,6 +62,18 @@ def test_half_precision(fields, dtype):
         run(model, {"pixel_values": pixels.to(dtype)})
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("fields", [*LAYERS, {"update_rule": "rmsprop_momentum"}], ids=str)
+def test_half_precision_of_padding(fields, dtype):
+    """Also where padding is read out, as the tokens of a head that has no labels to leave it out."""
+    ids, mask = torch.randint(0, 20, (3, 16)), torch.zeros(3, 16, dtype=torch.long)
+    mask[1, 5::4], mask[2] = 1, 1
+    for case in ("tokens", "sequence-classification", "masked-lm"):
+        model = make_model(case, **fields).to(dtype)
+        for attention_mask in (mask, torch.zeros_like(mask)):
+            run(model, {"input_ids": ids, "attention_mask": attention_mask})
+
+
 @pytest.mark.parametrize("case", HEADS)
 def test_half_precision_of_every_head(case):
     for dtype in (torch.bfloat16, torch.float16):
