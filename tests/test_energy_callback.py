@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import make_inputs, make_model
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from modeling_hyperset.analysis import analyze
 from modeling_hyperset.analysis.callback import EnergyCallback
@@ -34,11 +34,19 @@ def make_trainer(folder, layer_type="hyperset", report_to="none", **options) -> 
     return Trainer(model, arguments, train_dataset=data, **{"eval_dataset": data} | options)
 
 
-def test_energies_reach_the_log_and_tensorboard(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+class Reporter(TrainerCallback):
+    """What Trainer reports to, as its integrations are: by step, all that it was told."""
 
-    trainer = make_trainer(tmp_path, report_to="tensorboard")
+    def __init__(self):
+        self.told: list[tuple[int, dict[str, float]]] = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.told.append((state.global_step, dict(logs)))
+
+
+def test_energies_reach_the_log_and_what_trainer_reports_to(tmp_path):
+    reporter = Reporter()
+    trainer = make_trainer(tmp_path, callbacks=[reporter])
     callback = EnergyCallback(trainer, quantities=("energies", "rank", "accuracy"))
     trainer.add_callback(callback)
     trainer.train()
@@ -56,7 +64,18 @@ def test_energies_reach_the_log_and_tensorboard(tmp_path):
     assert logged[1]["energy/accuracy_last"] == analysis.mean("accuracy")[-1].item()
     assert logged[0]["energy/total_last"] != logged[1]["energy/total_last"]
     assert callback.analysis.num_samples == 5
+    told = [(step, logs["energy/total_last"]) for step, logs in reporter.told if "energy/total_last" in logs]
+    assert told == [(entry["step"], entry["energy/total_last"]) for entry in logged]
 
+
+def test_energies_reach_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard", reason="no extra has it: pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = make_trainer(tmp_path, report_to="tensorboard")
+    trainer.add_callback(EnergyCallback(trainer))
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "energy/total_last" in entry]
     (events,) = tmp_path.rglob("events.out.*")
     reader = EventAccumulator(str(events))
     reader.Reload()
