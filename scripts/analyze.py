@@ -143,6 +143,24 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
         )
 
 
+def check_series(configs: list[PreTrainedConfig]) -> None:
+    """
+    Raises:
+        `ValueError`: the models are of more series than the trade-off can tell apart.
+    """
+    names = sorted(set(map(series_of, configs)))
+    if len(names) > len(STYLES):
+        raise ValueError(
+            f"`--compare_with` must name checkpoints of at most {len(STYLES)} layers and widths with the one that is analysed, "
+            f"got {len(names)}: {', '.join(names)}."
+        )
+
+
+def series_of(config: PreTrainedConfig) -> str:
+    """Models that differ in their layers and iterations alone are one curve of the trade-off."""
+    return f"{config.layer_type}, width {config.hidden_size}"
+
+
 def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
     """How many iterations to run."""
     if multiple is None:
@@ -179,7 +197,7 @@ def describe(model: PreTrainedModel, found: dict[str, Any]) -> dict[str, Any]:
     """What the trade-off between layers and iterations shows of a model: its accuracy as it was trained."""
     config = model.config
     return {
-        "series": f"{config.layer_type}, width {config.hidden_size}",
+        "series": series_of(config),
         "num_layers": config.num_hidden_layers,
         "num_iterations": config.num_iterations,
         "num_parameters": model.num_parameters(),
@@ -199,8 +217,15 @@ def main(arguments: list[str] | None = None) -> Analysis:
     for tolerance in options.energy_tolerances or ():
         check_energy_tolerance(tolerance, LAYERS[config.layer_type])
     hub_options = others[0].hub_options | {"revision": None}
+    configs = [config]
     for checkpoint in options.compare_with or ():
-        check_comparable(config, checkpoint, AutoConfig.from_pretrained(checkpoint, **hub_options))
+        configs.append(AutoConfig.from_pretrained(checkpoint, **hub_options))
+        check_comparable(config, checkpoint, configs[-1])
+    check_series(configs)
+    if others[-1].world_size > 1:
+        raise ValueError(
+            f"One process must analyse all of the data, got {others[-1].world_size}: start it with `python`."
+        )
     trainer, _ = script.build_trainer(*others)
     model, batches, folder = trainer.model, trainer.get_eval_dataloader(), Path(others[-1].output_dir)
 
@@ -248,6 +273,10 @@ def main(arguments: list[str] | None = None) -> Analysis:
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, lambda temporary, draw=draw: draw().savefig(temporary, dpi=200))
+    if len(depths) > len(STYLES):
+        print(
+            f"The picture of the accuracy shows the first {len(STYLES)} of {len(depths)} models, depth.json has all."
+        )
     print(f"Numbers and pictures ({', '.join(pictures)}) are in {folder}")
     return analysis
 

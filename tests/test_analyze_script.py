@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import wake
+from builders import make_inputs, make_model, wake
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from transformers import ViTImageProcessorPil
+from transformers import TrainingArguments, ViTImageProcessorPil
 
 from modeling_hyperset import (
     HyperSETConfig,
@@ -19,7 +20,14 @@ from modeling_hyperset import (
     HyperSETForSequenceClassification,
     HyperSETForTokenClassification,
 )
-from modeling_hyperset.analysis import QUANTITIES, Analysis
+from modeling_hyperset.analysis import QUANTITIES, Analysis, DepthPoint, analyze
+from modeling_hyperset.analysis.figures import (
+    draw_adaptive_depth,
+    draw_energies,
+    draw_per_head,
+    draw_rank_and_angle,
+    draw_step_sizes,
+)
 
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -81,6 +89,30 @@ def assert_labelled(figure: Figure) -> None:
         assert axes.get_xlabel() or any(axes.get_shared_x_axes().joined(axes, o) and o.get_xlabel() for o in visible)
 
 
+def assert_nothing_is_covered(figure: Figure) -> None:
+    """Legends lie beside the panels, and no written word on another or out of the figure."""
+    FigureCanvasAgg(figure).draw()
+    panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
+    inside = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    words = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+    assert not inside and not any(legend.get_window_extent().count_overlaps(panels) for legend in figure.legends)
+    boxes = words + [legend.get_window_extent() for legend in figure.legends]
+    if figure.get_suptitle():
+        boxes.append(figure._suptitle.get_window_extent())
+    for index, box in enumerate(boxes):
+        assert not box.count_overlaps(boxes[index + 1 :])
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0
+
+
+def trained_marks(figure: Figure) -> list[list[list[float]]]:
+    """Where each panel marks the trained depth."""
+    return [
+        [list(line.get_xdata()) for line in axes.get_lines() if line.get_gid() == "trained depth"]
+        for axes in figure.axes
+        if axes.get_visible()
+    ]
+
+
 def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
     first = image_model(tmp_path / "ours")
     others = [
@@ -101,6 +133,10 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         with Image.open(out / f"{name}.png") as picture:
             assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10
         assert_labelled(figures[name])
+        assert_nothing_is_covered(figures[name])
+    for name in ("energies", "rank_and_angle", "rank_per_head", "angle_per_head", "step_sizes"):
+        marks = trained_marks(figures[name])
+        assert marks == [[[2, 2]]] * len(marks) and len(marks) > 1
     assert not list(out.glob(".*"))
 
     def numbers(name, head=None):
@@ -110,9 +146,6 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
     shown = curves(figures["energies"])
     for name in ("attention_energy", "feedforward_energy", "total_energy", "accuracy"):
         assert shown[name] == numbers(name)
-    for axes in figures["energies"].axes:
-        (mark,) = [line for line in axes.get_lines() if line.get_gid() == "trained depth"]
-        assert list(mark.get_xdata()) == [2, 2]
     for name, band in zip(("attention", "feedforward", "total"), bands(figures["energies"]), strict=True):
         mean, std = analysis.mean(f"{name}_energy"), analysis.std(f"{name}_energy")
         assert [edge for edges in band for edge in edges] == pytest.approx(
@@ -146,8 +179,11 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         group = [point for point in points if (point["energy_tolerance"] is None) == is_fixed]
         assert drawn[label] == sorted((point["mean_iterations"], point["accuracy"]) for point in group)
         assert len(group) == (5 if is_fixed else 2)
-    assert {text.get_text(): text.xy for text in axes.texts} == {
-        f"{point['energy_tolerance']:g}": (point["mean_iterations"], point["accuracy"]) for point in points[:2]
+    (trained,) = [point for point in points if point["energy_tolerance"] is None and point["num_iterations"] == 2]
+    assert drawn["as trained"] == [(trained["mean_iterations"], trained["accuracy"])]
+    assert trained["trained_iterations"] == 2
+    assert {tuple(map(float, text.get_text().split(", "))): text.xy for text in axes.texts} == {
+        (point["energy_tolerance"],): (point["mean_iterations"], point["accuracy"]) for point in points[:2]
     }
 
     models = json.loads((out / "trade_off.json").read_text())
@@ -171,6 +207,61 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         drawn = [line.get_data_3d() for line in axes.get_lines() if str(line.get_gid()).startswith("path")]
         found = torch.stack([torch.tensor([list(map(float, part)) for part in line]).T for line in drawn], dim=1)
         torch.testing.assert_close(found, torch.tensor(paths[name]))
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 5])
+def test_pictures_of_few_and_many_heads_hold_their_words(num_heads):
+    model = make_model("images", num_attention_heads=num_heads, hidden_size=20)
+    analysis = analyze(model, make_inputs("images"), num_iterations=5)
+    for values in analysis.statistics.values():
+        values["count"] = 10_000  # the longest that is likely
+    drawn = [draw_per_head(analysis, name) for name in ("effective_rank", "mean_angle", "angle_of_mean_cosine")]
+    for figure in [*drawn, draw_rank_and_angle(analysis), draw_energies(analysis), draw_step_sizes(analysis)]:
+        assert_nothing_is_covered(figure)
+
+
+def test_the_picture_of_adaptive_depth_names_every_tolerance_once():
+    """Also of points in one place, near to each other, and where accuracy falls."""
+    model = {"num_iterations": 8, "num_samples": 100, "trained_iterations": 4}
+    found = [(0.0, 0.8, 8.0), (0.001, 0.9, 6.0), (0.002, 0.9, 6.0), (0.005, 0.89, 5.6), (0.01, 0.2, 2.0)]
+    points = [DepthPoint(tolerance, accuracy=a, mean_iterations=mean, **model) for tolerance, a, mean in found]
+    for trained in (3, 4):  # without and with
+        fixed = [DepthPoint(None, n, n / 10, float(n), 100, trained_iterations=4) for n in range(1, trained + 1)]
+        figure = draw_adaptive_depth([*points, *fixed])
+        assert_nothing_is_covered(figure)
+        (axes,) = figure.axes
+        assert {text.get_text(): text.xy for text in axes.texts} == {
+            "0": (8.0, 0.8),
+            "0.001, 0.002": (6.0, 0.9),
+            "0.005": (5.6, 0.89),
+            "0.01": (2.0, 0.2),
+        }
+        assert ("as trained" in curves(figure)) == (trained == 4)
+
+
+def test_more_models_than_a_picture_can_tell_apart(main, figures, tmp_path, capsys):
+    flags = ["--model_name_or_path", image_model(tmp_path / "0"), "--dataset_name", "digits", "--use_cpu"]
+    flags += ["--max_eval_samples", "4", "--output_dir", str(tmp_path / "out"), "--depth_multiple", "1"]
+    alike = [image_model(tmp_path / f"seed-{index}") for index in range(6)]
+    main([*flags, "--compare_with", *alike])
+    assert "shows the first 6 of 7 models" in capsys.readouterr().out
+    assert_nothing_is_covered(figures["accuracy"])
+    assert len(json.loads((tmp_path / "out" / "depth.json").read_text())) == 7
+    assert {name for name in curves(figures["accuracy"]) if "trained" not in name} == {
+        "0",
+        *(f"seed-{index}" for index in range(5)),
+    }
+    others = [image_model(tmp_path / f"{width}", hidden_size=width) for width in (6, 12, 18, 30, 36, 42)]
+    with pytest.raises(ValueError, match=r"`--compare_with` must name .* at most 6 layers and widths .* got 7"):
+        main([*flags, "--output_dir", str(tmp_path / "other"), "--compare_with", *others])
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_process_analyses_all_of_the_data(main, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--dataset_name", "digits", "--use_cpu"]
+    with pytest.raises(ValueError, match=r"One process must analyse all of the data, got 2"):
+        main([*flags, "--output_dir", str(tmp_path / "out")])
 
 
 def test_a_baseline_without_energies(main, figures, tmp_path, capsys):

@@ -21,6 +21,7 @@ class DepthPoint:
         accuracy (`float`): The share of labels that are predicted, of those that are not -100.
         mean_iterations (`float`): Iterations that a sample takes, of all layers together.
         num_samples (`int`): The samples that it was measured on.
+        trained_iterations (`int`): Iterations of each layer that the config says.
     """
 
     energy_tolerance: float | None
@@ -28,6 +29,7 @@ class DepthPoint:
     accuracy: float
     mean_iterations: float
     num_samples: int
+    trained_iterations: int
 
 
 def accuracy_at_depths(
@@ -92,6 +94,7 @@ def accuracy_at_depths(
             accuracy=correct[index] / num_labels,
             mean_iterations=iterations[index] / num_samples,
             num_samples=num_samples,
+            trained_iterations=model.config.num_iterations,
         )
         for index, choice in enumerate(choices)
     ]

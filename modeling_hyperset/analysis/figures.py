@@ -18,6 +18,7 @@ from .depth_tradeoff import DepthPoint
 
 try:
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 except ImportError as error:
     raise ImportError("The figures need matplotlib: pip install matplotlib") from error
 
@@ -34,6 +35,7 @@ STYLES: list[dict[str, Any]] = [
 ]
 PANEL = (2.9, 2.6)  # inches
 GREY = "#666666"
+RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}  # around the model as trained
 
 
 def draw_energies(analysis: Analysis) -> Figure:
@@ -80,7 +82,6 @@ def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
         band=False,
     )
     right.set(title="average angle", ylabel="degrees")
-    right.legend(fontsize=7.5)
     finish((left, right), analysis)
     figure.suptitle(f"Tokens in subspace {head}, over {samples(analysis, 'effective_rank')}", fontsize=10)
     return figure
@@ -100,7 +101,8 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     title, label = titles[name]
     columns = min(4, analysis.num_heads)
     rows = math.ceil(analysis.num_heads / columns)
-    figure = Figure(figsize=(2.3 * columns + 0.6, 2.1 * rows + 0.5), layout="constrained")
+    width = max(2.3 * columns + 0.6, 7.0)  # of the title
+    figure = Figure(figsize=(width, 2.1 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     used = list(grid.flat[: analysis.num_heads])
     for head, axes in enumerate(used, start=1):
@@ -139,25 +141,22 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
         )
         trained = found["trained_iterations"]
         if trained in found["num_iterations"]:
-            ring = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}
             there = found["accuracy"][found["num_iterations"].index(trained)]
-            axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **ring)
-    axes.plot(
-        [], [], marker="o", markersize=9, markerfacecolor="none", linestyle="none", color=GREY, label="as trained"
-    )
+            axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **RING)
+    axes.plot([], [], color=GREY, label="as trained", **RING | {"markersize": 9})
     axes.set(
         xlabel="iterations of each layer at test time", ylabel="accuracy", title="Accuracy against depth at test time"
     )
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=8)
+    legend_below(figure)
     axes.grid(alpha=0.3)
     return figure
 
 
 def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
     """
-    Accuracy against the mean number of iterations that a sample takes, at fixed depths and at adaptive ones, each by its
-    tolerance.
+    Accuracy against the mean number of iterations that a sample takes, at fixed depths, the trained one in a ring, and at
+    adaptive ones, each by its tolerance.
 
     Args:
         points: What [`accuracy_at_depths`] gave.
@@ -170,19 +169,41 @@ def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
             group = sorted(group, key=lambda point: point.mean_iterations)
             means, accuracy = zip(*((point.mean_iterations, point.accuracy) for point in group), strict=True)
             axes.plot(means, accuracy, gid=label, label=label, markersize=4.5, linewidth=1.2, **style)
-    adaptive.sort(key=lambda point: point.mean_iterations)
-    for index, point in enumerate(adaptive):  # below and above in turn, or neighbours would overlap
-        place = {
-            "xytext": (4, -11 if index % 2 else 6),
-            "textcoords": "offset points",
-            "fontsize": 7.5,
-            "color": ORANGE,
-        }
-        axes.annotate(f"{point.energy_tolerance:g}", (point.mean_iterations, point.accuracy), **place)
+    if trained := [point for point in fixed if point.num_iterations == point.trained_iterations]:
+        there = ([trained[0].mean_iterations], [trained[0].accuracy])
+        axes.plot(*there, color=STYLES[0]["color"], gid="as trained", label="as trained", **RING)
+    label_tolerances(axes, adaptive)
     axes.set(xlabel="mean iterations of a sample", ylabel="accuracy", title="Accuracy against depth")
-    axes.legend(fontsize=8, title="numbers: energy tolerance", title_fontsize=7.5)
+    legend_below(figure, title="numbers: energy tolerance" if adaptive else None)
     axes.grid(alpha=0.3)
     return figure
+
+
+def label_tolerances(axes, points: Sequence[DepthPoint]) -> None:
+    """
+    Each point's tolerance beside it, aslant, so that neighbours stay apart, and on the side that the curve leaves free: below
+    where it rises. Points in one place share a label.
+    """
+    places: dict[tuple[float, float], list[str]] = {}
+    for point in sorted(points, key=lambda point: (point.mean_iterations, point.energy_tolerance)):
+        places.setdefault((point.mean_iterations, point.accuracy), []).append(f"{point.energy_tolerance:g}")
+    corners = sorted(places)
+    for index, corner in enumerate(corners):
+        before, after = corners[max(index - 1, 0)], corners[min(index + 1, len(corners) - 1)]
+        down = -1 if after[1] >= before[1] else 1
+        axes.annotate(
+            ", ".join(places[corner]),
+            corner,
+            xytext=(3, 4 * down),
+            textcoords="offset points",
+            rotation=30 * down,
+            rotation_mode="anchor",
+            horizontalalignment="left",
+            verticalalignment="top" if down < 0 else "bottom",
+            fontsize=7.5,
+            color=ORANGE,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
 
 
 def draw_step_sizes(analysis: Analysis) -> Figure:
@@ -207,7 +228,6 @@ def draw_step_sizes(analysis: Analysis) -> Figure:
         positive = analysis.mean(f"{name}_positive")
         right.plot(steps, positive, label=symbol, gid=f"{name}_positive", markersize=3.5, linewidth=1.2, **style)
     right.set(title="share that is positive", ylabel="share", ylim=(-0.05, 1.05))
-    right.legend(fontsize=7.5)
     finish((*both, right), analysis)
     count = samples(analysis, "attention_step_size")
     figure.suptitle(f"Step sizes, mean and deviation over tokens and channels, {count}", fontsize=10)
@@ -250,13 +270,13 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
     left.set(title="accuracy", ylabel="accuracy")
     right.set(title="parameters", ylabel="millions")
     right.set_ylim(0, 1.1 * max(model["num_parameters"] for model in models) / 1e6)
-    left.legend(fontsize=8)
+    legend_below(figure)
     return figure
 
 
 def panels_of(count: int, scale: float = 1.0):
     """A figure with so many panels side by side, `scale` times as wide as usual."""
-    figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.35), layout="constrained")
+    figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.25), layout="constrained")
     grid = figure.subplots(1, count, squeeze=False)[0]
     return figure, grid
 
@@ -282,16 +302,32 @@ def curve(
 
 
 def plot_accuracy(axes, analysis: Analysis) -> None:
-    """Accuracy, and beside it, dotted, that of tokens where labels are of tokens."""
+    """Accuracy, and beside it, dashed, that of tokens where labels are of tokens."""
     mean = analysis.mean("accuracy")
     steps = range(1, len(mean) + 1)
+    has_tokens = "token_accuracy" in analysis.statistics
     style = {"color": GREEN, "marker": "^", "markersize": 4, "linewidth": 1.2}
-    axes.plot(steps, mean, gid="accuracy", label="samples all right", **style)
-    if "token_accuracy" in analysis.statistics:
-        style = {"color": GREY, "linestyle": ":", "marker": "x", "markersize": 3.5, "linewidth": 1.2}
+    axes.plot(steps, mean, gid="accuracy", label="samples all right" if has_tokens else None, **style)
+    if has_tokens:
+        style = {"color": PURPLE, "linestyle": "--", "marker": "x", "markersize": 4, "linewidth": 1.2}
         axes.plot(steps, analysis.mean("token_accuracy"), gid="token_accuracy", label="tokens right", **style)
-        axes.legend(fontsize=7.5)
     axes.set(title="accuracy", ylabel="accuracy")
+
+
+def legend_below(figure: Figure, title: str | None = None) -> None:
+    """A legend of all that has a label in the figure, below the panels, where it covers no curve, and room for it."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if not found:
+        return
+    inches = 0.7 + 0.062 * max(map(len, found))  # of an entry
+    columns = max(1, min(int(figure.get_figwidth() / inches), len(found)))
+    rows = math.ceil(len(found) / columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(list(found.values()), list(found), fontsize=8, title=title, title_fontsize=8, **place)
 
 
 def x_label(analysis: Analysis) -> str:
@@ -299,22 +335,22 @@ def x_label(analysis: Analysis) -> str:
 
 
 def finish(grid: Sequence, analysis: Analysis, label_all: bool = True) -> None:
-    """Mark the trained depth and the borders between layers, and label the axes."""
+    """Mark the trained depth and the borders between layers, label the axes, and add the legend."""
     each, trained = analysis.num_iterations, analysis.trained_iterations
     for axes in grid:
         for layer in range(analysis.num_layers):
             if layer:
                 axes.axvline(layer * each + 0.5, color=GREY, linewidth=0.8)
             if trained < each:
-                axes.axvline(layer * each + trained, color=GREY, linestyle=":", linewidth=1.2, gid="trained depth")
+                mark = {"color": GREY, "linestyle": ":", "linewidth": 1.2, "gid": "trained depth"}
+                axes.axvline(layer * each + trained, label=f"{trained} iterations, as trained", **mark)
         axes.set_xlim(0.5, each * analysis.num_layers + 0.5)
         axes.title.set_fontsize(10)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if label_all:
             axes.set_xlabel(x_label(analysis))
-    if trained < each:
-        grid[0].figure.supxlabel(f"dotted line: {trained} iterations, as trained", fontsize=8, color=GREY)
+    legend_below(grid[0].figure)
 
 
 def samples(analysis: Analysis, name: str) -> str:
