@@ -179,25 +179,42 @@ class Watch:
     def __init__(self, page: Digits | Sudokus):
         self.page, self.trained = page, page.model.config.num_iterations
         self.watched = gr.State(None)
+        self.turn = gr.State({"number": 0})  # one of each session, which the events change in place
         with gr.Row(equal_height=True):
             label = f"Iterations (trained with {self.trained})"
             self.slider = gr.Slider(1, deepest(page.model), self.trained, step=1, label=label, scale=5)
             button = gr.Button("▶ Play", scale=1, min_width=90, elem_classes="play")
         self.view = gr.HTML(page.show(None, self.trained), elem_classes="view")
-        seen, silent = [self.watched, self.slider], {"show_progress": "hidden"}
-        self.playing = button.click(self.play, seen, [self.slider, self.view], **silent)
-        self.slider.input(page.show, seen, self.view, trigger_mode="always_last", cancels=[self.playing], **silent)
-        # Of an event that gives something new to watch: what it sets, and how.
+        seen, self.options = [self.turn, self.watched, self.slider], {"show_progress": "hidden"}
+        button.click(self.play, seen, [self.slider, self.view], **self.options)
+        self.slider.input(self.slide, seen, self.view, trigger_mode="always_last", **self.options)
+        # What an event that gives something new to watch sets.
         self.outputs = [self.watched, self.slider, self.view]
-        self.options = {"cancels": [self.playing], **silent}
+
+    def end(self, turn: dict) -> int:
+        """
+        End what plays, and return the number of the turn that begins. Gradio's `cancels` would let a last picture through, and
+        that of an old drawing could come after the first of a new one.
+        """
+        turn["number"] += 1
+        return turn["number"]
 
     def start(self, watched: dict | None) -> list:
         """Values for `outputs`: something new to watch, at the trained depth."""
         return [watched, self.trained, self.page.show(watched, self.trained)]
 
-    def play(self, watched: dict | None, iteration: int) -> Iterator[tuple[int, str]]:
-        """Every iteration in turn, from the first to the deepest."""
+    def slide(self, turn: dict, watched: dict | None, iteration: int) -> str:
+        """The iteration that the slider was moved to."""
+        self.end(turn)
+        return self.page.show(watched, iteration)
+
+    def play(self, turn: dict, watched: dict | None, iteration: int) -> Iterator[tuple]:
+        """Every iteration in turn, from the first to the deepest, until another event ends it."""
+        number = self.end(turn)
         for step in [iteration] if watched is None else range(1, watched["descent"].depth + 1):
+            if turn["number"] != number:
+                yield gr.skip(), gr.skip()  # Gradio sends what came last once more when it ends
+                return
             yield step, self.page.show(watched, step)
             time.sleep(SECONDS_PER_ITERATION)
 
@@ -218,25 +235,28 @@ def add_digits(page: Digits) -> None:
         with gr.Column(scale=6, min_width=380):
             watch = Watch(page)
 
-    def draw(event: gr.EventData):
+    def draw(turn: dict, event: gr.EventData):
+        watch.end(turn)
         with told():
             watched, digit = page.recognise(picture_of(event.image))
         return [*watch.start(watched), picture(digit)]
 
-    def take_sample():
+    def take_sample(turn: dict):
+        watch.end(turn)
         watched, digit = page.sample(random.randrange(len(page.samples)))
         return [*watch.start(watched), picture(digit), data_url(enlarged(digit, 320))]
 
-    def take_file(path: str):
+    def take_file(turn: dict, path: str):
+        watch.end(turn)
         with told():
             drawing = on_sheet(open_picture(path))
         watched, digit = page.recognise(drawing)
         return [*watch.start(watched), picture(digit), data_url(drawing)]
 
     # Every stroke counts: Gradio's `always_last` loses what an event of our own carries.
-    sheet.draw(draw, None, [*watch.outputs, seen], trigger_mode="multiple", **watch.options)
-    sample.click(take_sample, None, [*watch.outputs, seen, sheet], **watch.options)
-    upload.upload(take_file, upload, [*watch.outputs, seen, sheet], **watch.options)
+    sheet.draw(draw, watch.turn, [*watch.outputs, seen], trigger_mode="multiple", **watch.options)
+    sample.click(take_sample, watch.turn, [*watch.outputs, seen, sheet], **watch.options)
+    upload.upload(take_file, [watch.turn, upload], [*watch.outputs, seen, sheet], **watch.options)
 
 
 def add_sudokus(page: Sudokus) -> None:
@@ -250,17 +270,23 @@ def add_sudokus(page: Sudokus) -> None:
         with gr.Column(scale=6, min_width=380):
             watch = Watch(page)
 
-    def edit(event: gr.EventData):
+    def edit(turn: dict, event: gr.EventData):
+        watch.end(turn)
         with told():
             return watch.start(page.solve(event.cells))
 
-    def take_example():
+    def take_example(turn: dict):
+        watch.end(turn)
         cells = page.example(random.randrange(2**32))
         return [*watch.start(page.solve(cells)), cells]
 
-    board.edit(edit, None, watch.outputs, trigger_mode="multiple", **watch.options)
-    example.click(take_example, None, [*watch.outputs, board], **watch.options)
-    clear.click(lambda: [*watch.start(None), "0" * 81], None, [*watch.outputs, board], **watch.options)
+    def wipe(turn: dict):
+        watch.end(turn)
+        return [*watch.start(None), "0" * 81]
+
+    board.edit(edit, watch.turn, watch.outputs, trigger_mode="multiple", **watch.options)
+    example.click(take_example, watch.turn, [*watch.outputs, board], **watch.options)
+    clear.click(wipe, watch.turn, [*watch.outputs, board], **watch.options)
 
 
 def build_page(digit_page: Digits | None = None, sudoku_page: Sudokus | None = None) -> gr.Blocks:

@@ -298,6 +298,25 @@ def test_the_whole_page_is_built(demo, folders):
     assert [(slider.maximum, slider.value) for slider in sliders] == [(12, 3), (12, 3)]
 
 
+def test_what_plays_ends_with_the_next_event(demo, folders, monkeypatch):
+    """No picture of an old drawing comes after one of a new."""
+    monkeypatch.setattr(demo, "SECONDS_PER_ITERATION", 0)
+    page = demo.Digits(*script("demo_descent").load_digit_model(folders["digits"]))
+    with demo.gr.Blocks():
+        watch = demo.Watch(page)
+    (watched, _), turn = page.sample(0), {"number": 0}
+    assert [step for step, _ in watch.play(turn, watched, 3)] == list(range(1, 13))
+    for event in (
+        lambda: watch.end(turn),
+        lambda: watch.slide(turn, watched, 2),
+        lambda: next(watch.play(turn, watched, 3)),
+    ):
+        playing = watch.play(turn, watched, 3)
+        assert [next(playing)[0], next(playing)[0]] == [1, 2]
+        event()
+        assert list(playing) == [(demo.gr.skip(), demo.gr.skip())]  # nothing changes
+
+
 def test_bad_flags_end_with_a_sentence(demo, folders, capsys):
     for flags, message in (
         ([], "--model_name_or_path"),
