@@ -2,7 +2,7 @@
 """What a model answers when it runs fewer or more iterations than it was trained with."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -59,7 +59,7 @@ def analyze_depths(
     """
     trained = check_model(model, None)
     if num_iterations is None:
-        num_iterations = trained * default_multiple(cast(HyperSETConfig, model.config))
+        num_iterations = trained * default_multiple(model.config)
     check_model(model, num_iterations)
     quantities = {"energies", "accuracy"} - undefined(model).keys()
     if isinstance(batches, Mapping):
