@@ -15,6 +15,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.integrations import peft as transformers_peft
+from transformers.utils import check_peft_version
 
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
 from modeling_hyperset.layers_hyperset import LINEAR_TUNERS
@@ -352,6 +354,16 @@ def test_task_types(case, task):
     assert ("modules_to_save" in trainable) == (task != "FEATURE_EXTRACTION")
 
 
+def takes_this_peft() -> bool:
+    """Whether transformers' own methods work with the PEFT that is installed: 5.24 asks for one that is not published yet."""
+    try:
+        check_peft_version(min_version=transformers_peft.MIN_PEFT_VERSION)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not takes_this_peft(), reason="this transformers asks for a newer PEFT than the one installed")
 def test_adapters_of_transformers_own_methods(tmp_path):
     """`add_adapter` and `load_adapter` of the model itself, and an adapter's folder where a model's is expected."""
     inputs = make_inputs("image-classification")
