@@ -125,9 +125,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             `"mlp"` (Linear, GELU, Linear) or `"none"` (the code itself).
         step_size_time_init (`str`, defaults to `"normal"`):
             How the Linears of that network start: `"normal"`, or `"zeros"` as in the authors' program. With zeros all
-            of them but the last bias stay at zero gradient for ever, so that step sizes cannot come to depend on t. The
-            model starts as the identity on its tokens either way, because the last Linear of the step size starts
-            at zero.
+            of them but the last bias stay at zero gradient for ever, so that step sizes cannot come to depend on t: a model
+            that is to run deeper than it was trained may gain by that, as the Sudoku presets do. The model starts as the
+            identity on its tokens either way, because the last Linear of the step size starts at zero.
         step_size_token_norm (`bool`, defaults to `True`):
             RMSNorm on the conditioning tokens before e_t is added.
         step_size_sum_norm (`bool`, defaults to `False`):

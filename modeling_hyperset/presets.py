@@ -62,6 +62,8 @@ SUDOKU = TOKEN_GRID | {
     "intermediate_size": 4 * 768,
     "classifier_bias": False,
     "step_size_time_network": "mlp",
+    # As in the authors' program. Step sizes that never come to depend on t serve iterations beyond the trained ones as well.
+    "step_size_time_init": "zeros",
 }
 MASKED_IMAGES: dict[str, Any] = TOKEN_GRID | {
     "vocab_size": 1025,
