@@ -53,6 +53,7 @@ TESTED_ELSEWHERE = {
     "compare.py": "test_compare.py",
     "demo.py": "test_demo_page.py",
 }
+IN_PARALLEL = ["-n", "2", "--dist", "loadfile"]  # tests: flags of pytest-xdist
 # Tools that CI runs.
 TOOLS = {"ruff": {"format", "check"}, "mypy": {""}, "mkdocs": {"build", "serve"}}
 
@@ -180,7 +181,8 @@ class Reader:
             assert len(words) == 3, f"{where}: {words}"
         elif words[:2] == ["-m", "pytest"]:
             declared = {line.split(":")[0] for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
-            assert words[2:3] in ([], ["-m"]) and set(words[3:]) <= declared, f"{where}: {words}"
+            rest = words[6:] if words[2:6] == IN_PARALLEL else words[2:]
+            assert rest[:1] in ([], ["-m"]) and set(rest[1:]) <= declared, f"{where}: {words}"
         elif words[0] == "-m":
             assert words[1].startswith("modeling_hyperset."), f"{where}: no rule for {words}"
             assert importlib.util.find_spec(words[1]) is not None, f"{where}: {words[1]}"

@@ -167,6 +167,7 @@ def test_finished_runs_are_not_trained_again(finished, copied, modules, trained)
     assert len(trained) == 1 and trained[0].startswith("T, test") and trained[0].endswith("seed 0")
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on(finished, modules, trained, monkeypatch, tmp_path):
     recipe = write_recipe(tmp_path / "stopped")
     record = modules["comparison_runs"].train

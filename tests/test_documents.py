@@ -88,7 +88,7 @@ def test_commands_are_split_as_a_shell_does():
 def test_the_two_commands_come_first():
     first, second = (block.text for block in blocks(ROOT / "README.md") if block.language == "bash" and block.markers)
     assert "scripts/run_image_classification.py scripts/recipes/digits.yaml" in first
-    assert second.rstrip().endswith("-m pytest")
+    assert second.rstrip().endswith("-m pytest -n 2 --dist loadfile")
     assert all("pip install -c constraints.txt" in block for block in (first, second))
 
 
