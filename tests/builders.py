@@ -1,6 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Small models and inputs for the tests."""
 
+import contextlib
+
 import torch
 
 from modeling_hyperset import (
@@ -36,6 +38,17 @@ def make_config(**fields) -> HyperSETConfig:
     """A small config; it is one of images unless `vocab_size` is given."""
     kind = TEXT if "vocab_size" in fields else IMAGES
     return HyperSETConfig(**(SMALL | kind | fields))
+
+
+@contextlib.contextmanager
+def threads(number: int):
+    """Within it, torch computes on so many threads. Several add in an order of their own: one trains the same model twice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wake(model):

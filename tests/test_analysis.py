@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from builders import make_model
+from builders import make_model, threads
 from torch.nn import functional as F
 
 from modeling_hyperset.analysis import (
@@ -54,12 +54,8 @@ def test_rank_equals_the_one_by_singular_values(shape, spread):
 def test_rank_on_several_threads():
     tokens = torch.randn(31, 2, 6, 5)
     one = effective_rank(tokens)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
+    with threads(3):
         torch.testing.assert_close(effective_rank(tokens), one)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("pairs", [geometry.PAIRS, 50])

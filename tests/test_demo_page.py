@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_model
+from builders import make_model, threads
 from sudoku_boards import PUZZLE
 
 
@@ -63,15 +63,11 @@ def script(name: str):
 
 @pytest.fixture(scope="module")
 def digit_model(tmp_path_factory) -> str:
-    """What the recipe trains, on one thread: several add in an order of their own, and train another model every time."""
+    """What the recipe trains, the same every time."""
     folder = str(tmp_path_factory.mktemp("digits") / "model")
     recipe = str(SCRIPTS / "recipes" / "digits.yaml")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         script("run_image_classification").main([recipe, "--output_dir", folder, "--report_to", "none"])
-    finally:
-        torch.set_num_threads(threads)
     return folder
 
 

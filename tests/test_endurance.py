@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import CASES, SMALL, make_inputs, make_model
+from builders import CASES, SMALL, make_inputs, make_model, threads
 
 
 TINY = {"hidden_size": 8, "num_attention_heads": 2, "num_iterations": 2, "step_size_time_dim": 4}
@@ -89,8 +89,8 @@ def test_eight_threads_at_once_equal_one_after_the_other(case):
     model = make_model(case)
     other = copy.deepcopy(model)  # so that none has its hooks yet
     serial = [everything(other, inputs, **asked) for inputs, asked in calls]
-    with ThreadPoolExecutor(8) as threads:
-        at_once = list(threads.map(lambda call: everything(model, call[0], **call[1]), calls))
+    with ThreadPoolExecutor(8) as pool:
+        at_once = list(pool.map(lambda call: everything(model, call[0], **call[1]), calls))
     for wanted, got in zip(serial, at_once, strict=True):
         assert len(wanted) == len(got) and all(map(torch.equal, wanted, got))
 
@@ -106,15 +106,13 @@ def test_threads_share_no_memory_of_the_kernels():
         return embeds.grad
 
     serial = list(map(gradient, calls))
-    with ThreadPoolExecutor(8) as threads:
-        assert all(map(torch.equal, serial, threads.map(gradient, calls)))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(map(torch.equal, serial, pool.map(gradient, calls)))
 
 
 def trained(case: str, num_threads: int) -> dict[str, torch.Tensor]:
     """The weights after ten steps from a seed, with dropout."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
+    with threads(num_threads):
         torch.manual_seed(3)
         model_class, kind = CASES[case]
         model = model_class(model_class.config_class(**(SMALL | kind | {"embedding_dropout": 0.1}))).train()
@@ -124,8 +122,6 @@ def trained(case: str, num_threads: int) -> dict[str, torch.Tensor]:
             optimizer.step()
             optimizer.zero_grad()
         return model.state_dict()
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("case", ["image-classification", "masked-lm", "masked-pixels"])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from builders import threads
 from PIL import Image
 from sudoku_boards import as_row, board, is_valid, write_csv
 from transformers import AutoModelForTokenClassification, Trainer
@@ -227,12 +228,8 @@ def test_mistakes_stop_before_training(trained, flags, message, tmp_path, monkey
 @pytest.mark.slow
 def test_the_small_recipe_solves_95_percent_of_the_boards(tmp_path):
     """And not many fewer at twice the iterations that it was trained with. The README has 98.8 and 97.6 %."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several add in an order of their own, and train another model every time
-    try:
+    with threads(1):
         run(SMALL_RECIPE, "--output_dir", tmp_path / "out", "--cache_dir", tmp_path / "cache", "--eval_strategy", "no")
-    finally:
-        torch.set_num_threads(threads)
     metrics = json.loads((tmp_path / "out" / "eval_results.json").read_text())
     assert metrics["eval_board_accuracy"] >= 0.95 and metrics["eval_12_iterations_board_accuracy"] >= 0.8
 
