@@ -1,9 +1,10 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Hyper-SET for transformers. Importing this package registers the family with the Auto classes."""
 
+from transformers.utils import is_torchvision_available, is_vision_available
+
 import transformers
 from transformers import AutoConfig
-from transformers.utils import is_torchvision_available, is_vision_available
 
 from .configuration_hyperset import HyperSETConfig
 from .modeling_hyperset import (

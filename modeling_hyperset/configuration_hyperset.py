@@ -5,8 +5,9 @@ from typing import Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
+
+from transformers import PreTrainedConfig
 
 from .adaptive_depth_hyperset import check_energy_tolerance
 from .baselines_hyperset import LAYERS

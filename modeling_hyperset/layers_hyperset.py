@@ -110,7 +110,7 @@ class AdaptedProjection(BothDirections):
     __call__ = BothDirections.forward
 
 
-# The packages of `peft.tuners` whose layers of a Linear are linear: each is tried in `tests/test_peft.py`.
+# The packages of `peft.tuners` whose layers of a Linear are linear: each is tried in `tests/ecosystem/test_peft.py`.
 LINEAR_TUNERS = {"adalora", "boft", "hra", "ia3", "loha", "lokr", "lora", "oft", "vera"}
 
 

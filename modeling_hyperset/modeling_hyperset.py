@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
 from transformers.modeling_outputs import (
     BackboneOutput,
@@ -21,6 +19,9 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import ModelOutput, can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from transformers import PreTrainedModel
+from transformers import initialization as init
 
 from .adaptive_depth_hyperset import check_can_stop, check_energy_tolerance, descend
 from .baselines_hyperset import LAYERS, EnergyLayerNorm, make_norm

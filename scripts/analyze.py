@@ -19,9 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common import parse_arguments, read_recipe, write_json, write_whole
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-
+from hyperset_lab.arguments import parse_arguments, read_recipe
 from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
 from modeling_hyperset.analysis import (
     Analysis,
@@ -46,6 +44,8 @@ from modeling_hyperset.analysis.figures import (
 from modeling_hyperset.analysis.geometry import has_subspaces
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
 from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.files import write_json, write_whole
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 
 # The script whose data loading a head shares.

@@ -21,9 +21,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from benchmark_memory import peak_memory
-from benchmark_models import ATTENTIONS, IMAGE_MODELS, OTHERS, TEXT_MODELS, Setting, attention_subject, model_subject
-from common import write_json, write_whole
+
+from hyperset_lab.benchmarking.memory import peak_memory
+from hyperset_lab.benchmarking.models import (
+    ATTENTIONS,
+    IMAGE_MODELS,
+    OTHERS,
+    TEXT_MODELS,
+    Setting,
+    attention_subject,
+    model_subject,
+)
+from modeling_hyperset.files import write_json, write_whole
 
 
 PRESETS = {

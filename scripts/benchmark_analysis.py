@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_memory import peak_memory
-from common import read_recipe, write_json
 
+from hyperset_lab.arguments import read_recipe
+from hyperset_lab.benchmarking.memory import peak_memory
 from modeling_hyperset import HyperSETForImageClassification
 from modeling_hyperset.analysis import QUANTITIES, analyze
+from modeling_hyperset.files import write_json
 from modeling_hyperset.presets import preset_config
 
 

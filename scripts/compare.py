@@ -24,18 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import (
-    ModelArguments,
-    parse_arguments,
-    parse_object,
-    parse_overrides,
-    read_recipe,
-    write_json,
-    write_whole,
-)
-from comparison_costs import forward_flops, measure_times
-from comparison_runs import VERSIONS, Run, finish, trainer_of
-from comparison_table import markdown
+from hyperset_lab.arguments import ModelArguments, parse_arguments, parse_object, parse_overrides, read_recipe
+from hyperset_lab.comparison.costs import forward_flops, measure_times
+from hyperset_lab.comparison.runs import VERSIONS, Run, finish, trainer_of
+from hyperset_lab.comparison.table import markdown
+from modeling_hyperset.files import write_json, write_whole
 from transformers import Trainer, set_seed
 
 

@@ -17,11 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import check_login, pushing
 from huggingface_hub import HfApi, ModelCard, ModelCardData
-from transformers import PreTrainedModel, ViTImageProcessorPil
 
+from hyperset_lab.hub import check_login, pushing
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
+from transformers import PreTrainedModel, ViTImageProcessorPil
 
 
 PAPER = "Hyper-SET: Designing Transformers via Hyperspherical Energy Minimization"

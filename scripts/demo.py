@@ -29,16 +29,17 @@ except ImportError as error:
     raise ImportError('The demonstration needs Gradio: pip install -e ".[demo]"') from error
 import numpy as np
 import torch
-from demo_descent import deepest, descend, load_digit_model, load_sudoku_model
-from demo_drawing import enlarged, to_digit
-from demo_pictures import data_url, digit_view, sudoku_view
-from image_data import digits
 from PIL import Image, UnidentifiedImageError
-from sudoku_generator import generate_puzzles, solve
-from sudoku_puzzles import parse_boards
+
+from hyperset_lab.demo.descent import deepest, descend, load_digit_model, load_sudoku_model
+from hyperset_lab.demo.drawing import enlarged, to_digit
+from hyperset_lab.demo.pictures import data_url, digit_view, sudoku_view
+from hyperset_lab.images.data import digits
+from hyperset_lab.sudoku.generator import generate_puzzles, solve
+from hyperset_lab.sudoku.puzzles import parse_boards
 
 
-PAGE = Path(__file__).parent / "demo_page"
+PAGE = Path(__file__).parent / "hyperset_lab" / "demo" / "page"
 SECONDS_PER_ITERATION = 0.35  # of the animation
 SHEET = '<div class="sheet"><canvas width="320" height="320" aria-label="Sheet to draw on"></canvas><button>Wipe</button></div>'
 BOARD = f"""<div class="board">{

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import onnxruntime
 import torch
-from common import write_whole
 from torch import nn
 from torch.export import Dim
-from transformers import AutoConfig, PreTrainedModel
 
 from modeling_hyperset import HyperSETForMaskedImageModeling
+from modeling_hyperset.files import write_whole
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES
+from transformers import AutoConfig, PreTrainedModel
 
 
 LARGEST = 2**31  # bytes of a file of ONNX

@@ -11,10 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
-import transformers_suite
 from hypothesis import settings
 
 import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
+from support import transformers_suite
 
 
 settings.register_profile("default", deadline=None, derandomize=True, print_blob=True)

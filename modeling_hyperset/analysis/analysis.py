@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.utils import logging
+
+from transformers import PreTrainedModel
 
 from ..files import write_json, write_whole
 from .measuring import (

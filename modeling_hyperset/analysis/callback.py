@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+
 from transformers import PreTrainedModel, TrainerCallback
 
 from .analysis import Analysis, analyze

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+
 from transformers import PreTrainedModel
 
 from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from transformers import PreTrainedModel
 
 from ..layers_hyperset import HyperSETLayer, symmetric

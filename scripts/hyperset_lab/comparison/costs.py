@@ -1,0 +1,98 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""What models cost: floating point operations of a forward pass, and the time of a training step beside another model's."""
+
+import contextlib
+import io
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from transformers import Trainer, TrainerCallback
+
+
+STEPS_PER_TURN = 5  # the first of them, which warms up, is not counted
+
+
+@torch.no_grad()
+def forward_flops(trainer: Trainer) -> int:
+    """
+    Floating point operations of a forward pass on one sample: two for every multiply-add of the matrix products, as PyTorch's
+    `FlopCounterMode` counts them, in eager attention, because it does not see into every fused kernel.
+    """
+    model = trainer.model
+    batch = trainer.data_collator([trainer.eval_dataset[0]])
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+    implementation, training = model.config._attn_implementation, model.training
+    model.set_attn_implementation("eager")
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(**batch)
+    finally:
+        model.set_attn_implementation(implementation)
+        model.train(training)
+    return counter.get_total_flops()
+
+
+class StepTimer(TrainerCallback):
+    """Seconds of every training step: forward and backward pass, clipping and optimizer, without loading the batch."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+        self.start = 0.0
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.start = self.now(args)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seconds.append(self.now(args) - self.start)
+
+    @staticmethod
+    def now(args) -> float:
+        if args.device.type == "cuda":
+            torch.cuda.synchronize(args.device)
+        return time.perf_counter()
+
+
+def measure_times(trainers: dict[str, Trainer], reference: str, num_turns: int) -> dict[str, Any]:
+    """
+    Time training steps of all models side by side: in every turn each model makes a few steps, because times on a busy machine
+    drift. This trains the models a little.
+
+    Returns:
+        `dict` with the `device`, the processor threads `num_threads`, `num_turns`, the `reference`, and for each of the
+        `models` its median `seconds` per step and `relative`, the median over turns of its time over that of the reference in
+        the same turn, with the `lowest` and the `highest` of them.
+    """
+    medians = {name: [] for name in trainers}
+    timers = {name: StepTimer() for name in trainers}
+    for name, trainer in trainers.items():
+        trainer.args.max_steps = STEPS_PER_TURN
+        trainer.add_callback(timers[name])
+    for _ in range(num_turns):
+        for name, trainer in trainers.items():
+            timers[name].seconds.clear()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                trainer.train()
+            medians[name].append(statistics.median(timers[name].seconds[1:]))
+    relative = {
+        name: [own / other for own, other in zip(values, medians[reference], strict=True)]
+        for name, values in medians.items()
+    }
+    return {
+        "device": str(trainers[reference].args.device),
+        "num_threads": torch.get_num_threads(),
+        "num_turns": num_turns,
+        "reference": reference,
+        "models": {
+            name: {
+                "seconds": statistics.median(medians[name]),
+                "relative": statistics.median(values),
+                "lowest": min(values),
+                "highest": max(values),
+            }
+            for name, values in relative.items()
+        },
+    }

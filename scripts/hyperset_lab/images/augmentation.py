@@ -1,0 +1,257 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Random views of training images: crops, flips and AutoAugment of each image, MixUp and CutMix of a batch.
+
+Every view is a function of the seed, the epoch and the image's index, and every mix one of the seed and the step. They take
+nothing from the global random numbers, so a resumed run sees what an unbroken one does, with any number of workers.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from PIL import Image as PILImage
+from PIL import ImageOps
+from torch.nn import functional as F
+
+from hyperset_lab.training import ScriptTrainer
+
+
+CROPS, POLICIES = ("resized", "padded"), ("imagenet", "cifar10", "svhn")
+
+
+@dataclass
+class AugmentationArguments:
+    """How the images that are trained on vary. Nothing varies unless asked for."""
+
+    random_crop: str | None = field(
+        default=None,
+        metadata={
+            "help": "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
+        },
+    )
+    crop_scale: list[float] = field(
+        default_factory=lambda: [0.08, 1.0],
+        metadata={"help": "Least and largest share of the image's area that `--random_crop resized` takes."},
+    )
+    crop_padding: int = field(default=4, metadata={"help": "Pixels that `--random_crop padded` pads on each side."})
+    random_flip: bool = field(default=False, metadata={"help": "Whether to mirror half of the images."})
+    auto_augment: str | None = field(
+        default=None, metadata={"help": f"Policy of AutoAugment: {', '.join(POLICIES)}. Needs kornia."}
+    )
+    mixup_alpha: float = field(
+        default=0.0, metadata={"help": "MixUp with shares from Beta(alpha, alpha); 0 for none."}
+    )
+    cutmix_alpha: float = field(
+        default=0.0,
+        metadata={
+            "help": "CutMix with areas from Beta(alpha, alpha); 0 for none. With both, each batch gets either one at random."
+        },
+    )
+    crop_pct: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the height and width that the central crop keeps at evaluation, usually 0.875; if not given, the "
+            "whole image is resized. For a new image processor, which keeps it."
+        },
+    )
+
+    def __post_init__(self):
+        for flag, values in (("random_crop", CROPS), ("auto_augment", POLICIES)):
+            if getattr(self, flag) not in (None, *values):
+                raise ValueError(f"`--{flag}` must be one of {', '.join(values)}, got {getattr(self, flag)!r}.")
+        if len(self.crop_scale) != 2 or not 0.0 < self.crop_scale[0] <= self.crop_scale[1] <= 1.0:
+            raise ValueError(f"`--crop_scale` must be two rising numbers in (0, 1], got {self.crop_scale}.")
+        if self.crop_padding < 1:
+            raise ValueError(f"`--crop_padding` must be at least 1, got {self.crop_padding}.")
+        for flag in ("mixup_alpha", "cutmix_alpha"):
+            if getattr(self, flag) < 0.0:
+                raise ValueError(f"`--{flag}` must not be negative, got {getattr(self, flag)}.")
+        if self.crop_pct is not None and not 0.0 < self.crop_pct <= 1.0:
+            raise ValueError(f"`--crop_pct` must lie in (0, 1], got {self.crop_pct}.")
+
+    @property
+    def varies_images(self) -> bool:
+        return bool(self.random_crop or self.random_flip or self.auto_augment)
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup_alpha > 0.0 or self.cutmix_alpha > 0.0
+
+
+def numbers(*key: int) -> np.random.Generator:
+    """Random numbers that are a function of `key`."""
+    return np.random.default_rng(key)
+
+
+class RandomView:
+    """
+    A random view of an image, of `size` (height, width), as `arguments` say.
+
+    `view(image, rng)` takes an RGB image of any size and gives one of `size`.
+    """
+
+    def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], resample: int):
+        self.arguments, self.size, self.resample = arguments, size, resample
+        self.policy = None
+        if arguments.auto_augment is not None:
+            try:
+                from kornia.augmentation.auto import AutoAugment
+            except ImportError as error:
+                raise ValueError('`--auto_augment` needs kornia: pip install -e ".[augment]".') from error
+            self.policy = AutoAugment(arguments.auto_augment)
+
+    def __call__(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
+        image = self.crop(image, rng)
+        if self.arguments.random_flip and rng.random() < 0.5:
+            image = ImageOps.mirror(image)
+        return image if self.policy is None else self.auto_augment(image, rng)
+
+    def crop(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
+        height, width = self.size
+        if self.arguments.random_crop == "resized":
+            box = random_box(image.size, self.arguments.crop_scale, rng)
+            return image.resize((width, height), self.resample, box=box)
+        if image.size != (width, height):
+            image = image.resize((width, height), self.resample)
+        if self.arguments.random_crop == "padded":
+            padding = self.arguments.crop_padding
+            left, top = (int(offset) for offset in rng.integers(0, 2 * padding + 1, size=2))
+            image = ImageOps.expand(image, padding).crop((left, top, left + width, top + height))
+        return image
+
+    def auto_augment(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
+        """kornia draws one policy for a batch, from torch's global random numbers: here the batch is one image."""
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+        try:
+            pixels = self.policy(pixels)
+        finally:
+            torch.set_rng_state(state)
+        pixels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
+        return PILImage.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """
+    Left, top, right and bottom of a part of an image of `size` (width, height) whose area is a share of the image's drawn
+    from `scale`, and whose shape lies between 3 : 4 and 4 : 3; the largest central part of such a shape if none of ten fits.
+    """
+    width, height = size
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        wide, high = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if 0 < wide <= width and 0 < high <= height:
+            left, top = int(rng.integers(width - wide + 1)), int(rng.integers(height - high + 1))
+            return left, top, left + wide, top + high
+    wide, high = min(width, max(1, round(height * 4 / 3))), min(height, max(1, round(width * 4 / 3)))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+# An example of the data set and its random numbers → what the model takes.
+Transform = Callable[[dict, np.random.Generator], dict]
+
+
+class RandomImages(torch.utils.data.Dataset):
+    """A data set whose examples are `transform`ed anew in every epoch; Trainer sets the epoch, workers see it."""
+
+    def __init__(self, data: Dataset, transform: Transform, seed: int):
+        self.data, self.transform, self.seed = data, transform, seed
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch see the next
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.transform(self.data[index], numbers(self.seed, int(self.epoch), index))
+
+
+class StreamedImages(torch.utils.data.IterableDataset):
+    """
+    A stream whose examples are `transform`ed. With `repeat` it is passed through again and again, shuffled anew each time, so
+    that Trainer, which counts the steps of one pass, finds its place again when it resumes in a later one.
+    """
+
+    def __init__(self, data: IterableDataset, transform: Transform, seed: int, repeat: bool):
+        self.data, self.transform, self.seed, self.repeat = data, transform, seed, repeat
+
+    def __iter__(self) -> Iterator[dict]:
+        worker = torch.utils.data.get_worker_info()
+        for epoch in itertools.count() if self.repeat else (0,):
+            self.data.set_epoch(epoch)
+            index = -1
+            for index, example in enumerate(self.data):
+                yield self.transform(example, numbers(self.seed, epoch, index, 0 if worker is None else worker.id))
+            if index < 0:
+                return  # a worker beyond the stream's files
+
+
+def mix(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    num_labels: int,
+    arguments: AugmentationArguments,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Mix every image of a batch with another one: all pixels in shares λ and 1 − λ (MixUp), or a rectangle of area 1 − λ from the
+    other (CutMix), λ from Beta(α, α).
+
+    Args:
+        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): The images.
+        labels (`torch.Tensor` of shape `(batch_size,)`): Their classes.
+
+    Returns:
+        The mixed images, and labels of shape `(batch_size, num_labels)`: the share of each class in each image.
+    """
+    alphas = {"mixup": arguments.mixup_alpha, "cutmix": arguments.cutmix_alpha}
+    kind = rng.choice([name for name, alpha in alphas.items() if alpha > 0.0])
+    share = rng.beta(alphas[kind], alphas[kind])
+    others = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+    if kind == "mixup":
+        mixed = share * images + (1 - share) * images[others]
+    else:
+        height, width = images.shape[-2:]
+        side = (1 - share) ** 0.5
+        row, column = rng.integers(height), rng.integers(width)
+        top, bottom = (int(np.clip(row + sign * side * height / 2, 0, height)) for sign in (-1, 1))
+        left, right = (int(np.clip(column + sign * side * width / 2, 0, width)) for sign in (-1, 1))
+        mixed = images.clone()
+        mixed[..., top:bottom, left:right] = images[others][..., top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)
+    targets = F.one_hot(labels, num_labels).to(images.dtype)
+    return mixed, share * targets + (1 - share) * targets[others]
+
+
+class MixingTrainer(ScriptTrainer):
+    """[`ScriptTrainer`] that mixes the batches it trains on, and takes the cross-entropy with their shares of classes."""
+
+    def __init__(self, *args, augmentation: AugmentationArguments, **kwargs):
+        super().__init__(*args, compute_loss_func=self.shares_loss, **kwargs)
+        self.augmentation = augmentation
+        self.place = (-1, 0)  # the step, and which of the batches that it accumulates
+
+    def shares_loss(self, outputs, labels: torch.Tensor, num_items_in_batch=None) -> torch.Tensor:
+        """Cross-entropy with classes or with shares of classes, smoothed as `--label_smoothing_factor` says."""
+        loss = F.cross_entropy(
+            outputs["logits"].float(), labels, label_smoothing=self.args.label_smoothing_factor, reduction="sum"
+        )
+        return loss / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        step = self.state.global_step
+        self.place = (step, self.place[1] + 1 if self.place[0] == step else 0)
+        rng = numbers(self.args.seed, *self.place, self.args.process_index)
+        images, labels = mix(
+            inputs["pixel_values"], inputs["labels"], self.model.config.num_labels, self.augmentation, rng
+        )
+        return super().training_step(model, inputs | {"pixel_values": images, "labels": labels}, num_items_in_batch)

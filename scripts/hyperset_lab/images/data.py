@@ -1,0 +1,264 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    IterableDataset,
+    IterableDatasetDict,
+    load_dataset,
+)
+from datasets.exceptions import DatasetNotFoundError
+from PIL import Image as PILImage
+
+from hyperset_lab.images.augmentation import AugmentationArguments
+
+
+@dataclass
+class ImageDataArguments(AugmentationArguments):
+    """Which images to train on, how they vary, and which to evaluate."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
+            "none, where a recipe has one."
+        },
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
+    train_dir: str | None = field(default=None, metadata={"help": "A folder with one folder of images per class."})
+    validation_dir: str | None = field(default=None, metadata={"help": "Another such folder, to evaluate on."})
+    train_val_split: float = field(
+        default=0.15, metadata={"help": "Share of the training images to evaluate on where there is no such split."}
+    )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training images, which are not trained on then, even where there is "
+            "a split to evaluate on: to choose hyperparameters without a look at it."
+        },
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
+        },
+    )
+    shuffle_buffer_size: int = field(
+        default=10_000, metadata={"help": "Images that `--streaming` holds to draw the next one from."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many images."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many images."})
+    image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
+    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.dataset_name = self.dataset_name or None
+        folders = {"--train_dir": self.train_dir, "--validation_dir": self.validation_dir}
+        folders = {flag: folder for flag, folder in folders.items() if folder is not None}
+        if (self.dataset_name is None) == (not folders):
+            raise ValueError(
+                "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
+                f"{self.dataset_name!r} and {folders}."
+            )
+        if self.dataset_config_name is not None and self.dataset_name in (None, "digits"):
+            raise ValueError(
+                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"{self.dataset_name!r}."
+            )
+        if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
+            raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
+        for flag, folder in folders.items():
+            if not Path(folder).is_dir():
+                raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
+        if not 0.0 < self.train_val_split < 1.0:
+            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
+            raise ValueError(
+                "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
+            )
+        for flag in ("max_train_samples", "max_eval_samples", "shuffle_buffer_size"):
+            limit = getattr(self, flag)
+            if limit is not None and limit < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+
+
+def digits() -> DatasetDict:
+    """
+    scikit-learn's 8 × 8 handwritten digits (UCI, 43 writers) as 8-bit images, a fifth of each class held out as `test`. They
+    ship with scikit-learn; nothing is downloaded.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    features = Features({"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])})
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    train, test = train_test_split(np.arange(len(pixels)), test_size=0.2, random_state=0, stratify=bunch.target)
+
+    def split(indices):
+        images = [PILImage.fromarray(pixels[index]) for index in indices]
+        return Dataset.from_dict({"image": images, "label": bunch.target[indices]}, features=features)
+
+    return DatasetDict({"train": split(train), "test": split(test)})
+
+
+def load_images(
+    arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]
+) -> DatasetDict | IterableDatasetDict:
+    """
+    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`; with `--streaming`
+    its images are read when they are needed, the ones to train on in random order.
+
+    Raises:
+        `ValueError`: a data set that is not found, a column that does not exist, a split without images, or labels that are no
+        classes.
+    """
+    splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
+    for name, split in splits.items():
+        check_columns(name, split, arguments)
+        columns = {arguments.image_column_name: "image", arguments.label_column_name: "label"}
+        split = split.select_columns(list(columns))
+        splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
+    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
+    if arguments.streaming:
+        check_declared_classes(splits)
+        for name, split in splits.items():
+            if name == "train":
+                split = split.shuffle(seed=seed, buffer_size=arguments.shuffle_buffer_size)
+            splits[name] = split if limits[name] is None else split.take(limits[name])
+        return IterableDatasetDict(splits)
+    splits = encode_labels(splits)
+    if "eval" not in splits:
+        splits = hold_out(splits["train"], arguments.train_val_split, seed)
+    for name, limit in limits.items():
+        if name in splits and limit is not None:
+            # Shuffled, because folders of images come class by class.
+            splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
+    return DatasetDict(splits)
+
+
+def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> DatasetDict | IterableDatasetDict:
+    """The data set as it is, with the splits and columns that it has."""
+    if arguments.dataset_name == "digits":
+        return digits()
+    options = {"cache_dir": hub_options["cache_dir"], "streaming": arguments.streaming}
+    if arguments.dataset_name is None:
+        folders = {"train": arguments.train_dir, "validation": arguments.validation_dir}
+        files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
+        try:
+            return load_dataset("imagefolder", data_files=files, **options)
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"`--train_dir` and `--validation_dir` must hold images: {error}") from error
+    try:
+        return load_dataset(
+            arguments.dataset_name, arguments.dataset_config_name, token=hub_options["token"], **options
+        )
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        raise ValueError(
+            f"`--dataset_name` {arguments.dataset_name!r} is neither `digits`, nor a folder, nor a data set that the Hub "
+            f"gives: {error}"
+        ) from error
+
+
+def choose_splits(data: dict, hold_out_validation: bool) -> dict:
+    """
+    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold validation
+    images out of the training images there must be both, or other seeds would evaluate on what was held out.
+    """
+    splits = {"train": data["train"]} if "train" in data else {}
+    for name in ("validation", "test"):
+        if name in data and "eval" not in splits:
+            splits["eval"] = data[name]
+    if hold_out_validation:
+        if len(splits) < 2:
+            raise ValueError(
+                "`--hold_out_validation` is for data that have a split 'train' and one to evaluate on, 'validation' or 'test', "
+                f"got {', '.join(data)}."
+            )
+        del splits["eval"]
+    if not splits:
+        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
+    return splits
+
+
+def hold_out(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:
+    """Take a share of each class out of `train`, to evaluate on."""
+    try:
+        parts = train.train_test_split(share, seed=seed, stratify_by_column="label")
+    except ValueError as error:
+        raise ValueError(
+            f"`--train_val_split` {share} of the {len(train)} training images leaves no images of every class on both "
+            f"sides: {error}"
+        ) from error
+    return {"train": parts["train"], "eval": parts["test"]}
+
+
+def check_columns(name: str, split: Dataset | IterableDataset, arguments: ImageDataArguments) -> None:
+    """The split has images, and the two columns."""
+    first = next(iter(split), None)
+    if first is None:
+        raise ValueError(f"The split {name!r} of the data set is empty.")
+    for flag in ("image_column_name", "label_column_name"):
+        column = getattr(arguments, flag)
+        if column not in first:
+            note = ""
+            if arguments.dataset_name is None and flag == "label_column_name":
+                note = " Images have labels where they lie in one folder for each class, at least two."
+            raise ValueError(f"`--{flag}` must be one of {', '.join(first)}, got {column!r}.{note}")
+
+
+def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
+    """A stream declares its classes: there is no looking for them in images that are not there yet."""
+    declared = {name: (split.features or {}).get("label") for name, split in splits.items()}
+    for name, feature in declared.items():
+        if not isinstance(feature, ClassLabel):
+            raise ValueError(
+                f"`--streaming` needs a data set that declares its classes, the label of the split {name!r} is {feature}."
+            )
+    if len({tuple(feature.names) for feature in declared.values()}) > 1:
+        raise ValueError(f"All splits must declare the same classes, got {declared}.")
+
+
+def encode_labels(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """
+    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or its distinct
+    labels in order.
+    """
+    values = {name: split.unique("label") for name, split in splits.items()}
+    declared = [split.features["label"] for split in splits.values()]
+    if all(isinstance(feature, ClassLabel) for feature in declared):
+        names = declared[0].names
+        if any(feature.names != names for feature in declared):
+            raise ValueError(
+                f"All splits must declare the same classes, got {[feature.names for feature in declared]}."
+            )
+        known = list(range(len(names)))
+    else:
+        known = sorted({value for distinct in values.values() for value in distinct if isinstance(value, int | str)})
+        names = [str(value) for value in known]
+    for name, distinct in values.items():
+        if unknown := [value for value in distinct if value not in known]:
+            raise ValueError(
+                f"The split {name!r} of the data set holds labels that are no classes: {unknown[:5]} (the classes are "
+                f"{names[:5]}{' …' if len(names) > 5 else ''}). A split without labels cannot be used."
+            )
+    index = {value: position for position, value in enumerate(known)}
+    return {name: encode_split(split, index, ClassLabel(names=names)) for name, split in splits.items()}
+
+
+def encode_split(split: Dataset, index: dict, feature: ClassLabel) -> Dataset:
+    """Replace the labels by their `index`, unless they are classes already."""
+    if isinstance(split.features["label"], ClassLabel):
+        return split
+    labels = [index[value] for value in split["label"]]
+    return split.remove_columns("label").add_column("label", labels).cast_column("label", feature)

@@ -1,0 +1,163 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Train or fine-tune an image classifier with Trainer.
+
+    python scripts/run_image_classification.py scripts/recipes/digits.yaml
+    python scripts/run_image_classification.py --config_name imagenet-small --train_dir images/ --do_train --do_eval \
+        --output_dir outputs/mine
+
+A recipe (YAML) takes the place of flags, and flags behind it win over it. At the end the saved folder is loaded again, and its
+accuracy and energies are printed and drawn.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.image_utils import PILImageResampling
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
+from hyperset_lab.images.data import ImageDataArguments, load_images
+from hyperset_lab.images.report import write_report
+from hyperset_lab.models import check_class_count, load_config, load_model
+from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from modeling_hyperset import HyperSETConfig
+from transformers import (
+    AutoModelForImageClassification,
+    ViTImageProcessorPil,
+    set_seed,
+)
+
+
+def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
+    """The checkpoint's image processor, or a new one for the config's image size."""
+    if arguments.model_name_or_path is not None:
+        if crop_pct is not None:
+            raise ValueError(
+                f"`--crop_pct` is for a new image processor, the checkpoint brings its own, got {crop_pct}."
+            )
+        try:
+            return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+        except OSError as error:
+            raise ValueError(
+                f"`--model_name_or_path` {arguments.model_name_or_path!r} brings no image processor, so it is no model of "
+                f"images: {error}"
+            ) from error
+    if not isinstance(config, HyperSETConfig):
+        raise ValueError(f"`--config_name` must be of a Hyper-SET model, got one of {config.model_type!r}.")
+    height, width = config.image_height_width
+    size = {"height": height, "width": width}
+    if crop_pct is None:
+        return ViTImageProcessorPil(size=size)
+    if height != width:
+        raise ValueError(f"`--crop_pct` is for square images, the config has {(height, width)}.")
+    return ViTImageProcessorPil(size={"shortest_edge": round(height / crop_pct)}, do_center_crop=True, crop_size=size)
+
+
+def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
+    """A batch of `pixel_values` and `labels`."""
+    return {
+        "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+        "labels": torch.tensor([example["label"] for example in examples]),
+    }
+
+
+def accuracy(prediction) -> dict[str, float]:
+    """Share of samples whose largest logit is that of their label."""
+    return {"accuracy": float(np.mean(np.argmax(prediction.predictions, axis=-1) == prediction.label_ids))}
+
+
+ARGUMENTS = (ModelArguments, ImageDataArguments, ScriptTrainingArguments)
+
+
+def build_trainer(
+    model_arguments: ModelArguments, data_arguments: ImageDataArguments, training_arguments: ScriptTrainingArguments
+) -> tuple[ScriptTrainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
+    training_arguments.remove_unused_columns = False  # the images are transformed when they are read
+    set_seed(training_arguments.seed)
+    if data_arguments.streaming and training_arguments.do_train and training_arguments.max_steps < 1:
+        raise ValueError("`--streaming` needs `--max_steps`: the number of images is not known before they are read.")
+
+    with training_arguments.main_process_first():  # one process downloads, the others find it done
+        data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
+    check_splits(training_arguments, data)
+    names = next(iter(data.values())).features["label"].names
+    config = load_config(
+        model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
+    )
+    check_class_count(model_arguments, "ImageClassification", len(names))
+    processor = build_processor(model_arguments, config, data_arguments.crop_pct)
+    model = load_model(AutoModelForImageClassification, model_arguments, config)
+    if training_arguments.process_index == 0:
+        print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
+
+    def pixels(images: list, **options) -> list[torch.Tensor]:
+        return list(processor(images, return_tensors="pt", **options)["pixel_values"])
+
+    def transform(batch):
+        return {"pixel_values": pixels([image.convert("RGB") for image in batch["image"]]), "label": batch["label"]}
+
+    # Images that the model cannot take are an error here, not in the first step of a run that was queued for hours.
+    first = pixels([next(iter(next(iter(data.values()))))["image"].convert("RGB")])[0]
+    model.eval()
+    with torch.no_grad():
+        model(first[None])
+    view = RandomView(data_arguments, tuple(first.shape[-2:]), processor.resample or PILImageResampling.BILINEAR)
+
+    def vary(example, rng):
+        (image,) = pixels([view(example["image"].convert("RGB"), rng)], do_resize=False, do_center_crop=False)
+        return {"pixel_values": image, "label": example["label"]}
+
+    def keep(example, rng):
+        return {"pixel_values": pixels([example["image"].convert("RGB")])[0], "label": example["label"]}
+
+    def readable(split: str):
+        """The split, as the trainer reads it."""
+        varies = split == "train" and data_arguments.varies_images
+        seed = training_arguments.seed
+        if data_arguments.streaming:
+            return StreamedImages(data[split], vary if varies else keep, seed, repeat=split == "train")
+        return RandomImages(data[split], vary, seed) if varies else data[split].with_transform(transform)
+
+    trainer_class, options = ScriptTrainer, {}
+    if data_arguments.mixes:
+        trainer_class, options = MixingTrainer, {"augmentation": data_arguments}
+    trainer = trainer_class(
+        model=model,
+        args=training_arguments,
+        train_dataset=readable("train") if training_arguments.do_train else None,
+        eval_dataset=readable("eval") if training_arguments.do_eval else None,
+        compute_metrics=accuracy,
+        processing_class=processor,
+        data_collator=collate,
+        **options,
+    )
+    card = {"tasks": "image-classification", "tags": ["image-classification", "vision", "hyperset"]}
+    if data_arguments.dataset_name is not None:
+        card["dataset"] = data_arguments.dataset_name
+    if model_arguments.model_name_or_path is not None:
+        card["finetuned_from"] = model_arguments.model_name_or_path
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    model_arguments, data_arguments, training_arguments = parse_arguments(
+        ARGUMENTS, arguments, "scripts/run_image_classification.py"
+    )
+    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
+    metrics = run(trainer, card)
+
+    wanted = training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero()
+    if wanted and trainer.model.config.model_type == "hyperset":
+        write_report(
+            training_arguments.output_dir,
+            trainer.eval_dataset.data if data_arguments.streaming else trainer.eval_dataset.with_format(None),
+            batch_size=training_arguments.per_device_eval_batch_size,
+            device=training_arguments.device,
+            trust_remote_code=model_arguments.trust_remote_code,
+        )
+    return metrics

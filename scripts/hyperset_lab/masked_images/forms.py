@@ -1,0 +1,281 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+The two forms of masked image modeling, of VQ codes and of pixels: what the model reads of an image, and how it fills in what is
+masked.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from hyperset_lab.images.augmentation import RandomView
+from hyperset_lab.masked_images.decoding import iterative_decode
+from hyperset_lab.masked_images.metrics import LPIPS_NETS
+from hyperset_lab.masked_images.tokenizer import VQTokenizer
+
+
+@dataclass
+class MaskingArguments:
+    """What is masked, what fills it in, and how the result is measured."""
+
+    mask_ratio: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Share of every training image to mask, or two numbers between which it is drawn anew each time. 0 0.4 for "
+            "codes (Appendix D.4) and 0.6 for pixels if not given."
+        },
+    )
+    eval_mask_ratio: list[float] | None = field(
+        default=None,
+        metadata={"help": "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."},
+    )
+    mask_patch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Side of the squares to mask, a multiple of the model's patches; one patch if not given. For pixels."
+        },
+    )
+    vq_model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "The `VQModel` of diffusers that turns images into codes: a folder or a name on the Hub."},
+    )
+    vq_subfolder: str | None = field(default=None, metadata={"help": "The folder of the VQ model in there."})
+    vq_zero_to_one: bool = field(
+        default=False,
+        metadata={"help": "Whether the VQ model takes pixels in [0, 1] (aMUSEd) rather than in [-1, 1] (VQGAN)."},
+    )
+    image_size: int | None = field(
+        default=None, metadata={"help": "Side in pixels of the images to turn into codes; 256 if not given."}
+    )
+    codes_dir: str | None = field(
+        default=None,
+        metadata={"help": "Where to keep the codes of images; a folder beside the data sets' cache if not given."},
+    )
+    decoding_steps: int | None = field(
+        default=None, metadata={"help": "Steps in which masked codes are filled in; 24 if not given, as in the paper."}
+    )
+    decoding_temperature: float | None = field(
+        default=None,
+        metadata={
+            "help": "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
+        },
+    )
+    choice_temperature: float | None = field(
+        default=None,
+        metadata={
+            "help": "Scale of the noise, at the first step, on which codes are the most certain ones; 4.5 if not given."
+        },
+    )
+    lpips_net: str = field(
+        default="alex",
+        metadata={"help": f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}."},
+    )
+    inception_weights: str | None = field(
+        default=None,
+        metadata={"help": "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."},
+    )
+
+    def __post_init__(self):
+        for flag in ("mask_ratio", "eval_mask_ratio"):
+            ratios = getattr(self, flag)
+            if ratios is not None and not all(0.0 <= ratio <= 1.0 for ratio in ratios):
+                raise ValueError(f"`--{flag}` must lie in [0, 1], got {ratios}.")
+        ratios = self.mask_ratio
+        if ratios is not None and (len(ratios) not in (1, 2) or ratios[0] > ratios[-1]):
+            raise ValueError(f"`--mask_ratio` must be one number or two rising ones, got {ratios}.")
+        for flag in ("mask_patch_size", "image_size", "decoding_steps"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
+        for flag in ("decoding_temperature", "choice_temperature"):
+            value = getattr(self, flag)
+            if value is not None and value < 0:
+                raise ValueError(f"`--{flag}` must not be negative, got {value}.")
+        if self.lpips_net not in LPIPS_NETS:
+            raise ValueError(f"`--lpips_net` must be one of {', '.join(LPIPS_NETS)}, got {self.lpips_net!r}.")
+
+    def settle(self, codes: bool) -> None:
+        """
+        Set what was not given, for VQ codes or for pixels.
+
+        Raises:
+            `ValueError`: a flag of the other form was given, or the VQ model is missing.
+        """
+        defaults = {"image_size": 256, "decoding_steps": 24, "decoding_temperature": 1.0, "choice_temperature": 4.5}
+        only_codes = ("vq_model_name_or_path", "vq_subfolder", "vq_zero_to_one", "codes_dir", *defaults)
+        foreign = ("mask_patch_size",) if codes else only_codes
+        if given := [flag for flag in foreign if not any(getattr(self, flag) is unset for unset in (None, False))]:
+            form = "of VQ codes (its config has a vocab_size)" if codes else "of pixels (its config has no vocab_size)"
+            raise ValueError(f"The model is one {form}: {', '.join(f'`--{flag}`' for flag in given)} is not for it.")
+        if codes:
+            if self.vq_model_name_or_path is None:
+                raise ValueError("A model of VQ codes (its config has a vocab_size) needs `--vq_model_name_or_path`.")
+            for flag, value in defaults.items():
+                if getattr(self, flag) is None:
+                    setattr(self, flag, value)
+        if self.mask_ratio is None:
+            self.mask_ratio = [0.0, 0.4] if codes else [0.6]
+        if self.eval_mask_ratio is None:
+            self.eval_mask_ratio = [self.mask_ratio[-1]]
+
+
+def masked_cells(num_cells: int, ratio: list[float], rng: np.random.Generator) -> np.ndarray:
+    """
+    Where to mask, `(num_cells,)` booleans: a share drawn evenly from `ratio` (one number, or two to draw between) of the cells,
+    but at least one of them. With the same random numbers, a smaller ratio masks some of the cells that a larger one does.
+    """
+    share = rng.uniform(ratio[0], ratio[-1])
+    masked = np.zeros(num_cells, dtype=bool)
+    masked[rng.permutation(num_cells)[: max(1, round(share * num_cells))]] = True
+    return masked
+
+
+class ImagesWithCodes(Dataset):
+    """Examples of `data` with their `codes`, of shape `(rows, columns)` each; without the image where it is not read."""
+
+    def __init__(self, data, codes: torch.Tensor, with_images: bool):
+        self.data, self.codes, self.with_images = data, codes, with_images
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, index: int) -> dict:
+        image = {"image": self.data[index]["image"]} if self.with_images else {}
+        return {"codes": self.codes[index].long(), **image}
+
+
+def mask_codes(example: dict, rng: np.random.Generator, ratio: list[float], mask_token_id: int) -> dict:
+    """Codes of shape `(rows, columns)` → what the model reads: `input_ids` and `labels`, `(rows · columns,)` each."""
+    codes = example["codes"].flatten()
+    masked = torch.from_numpy(masked_cells(len(codes), ratio, rng))
+    return {"input_ids": codes.masked_fill(masked, mask_token_id), "labels": codes.masked_fill(~masked, -100)}
+
+
+def mask_image_with_codes(example: dict, rng: np.random.Generator, ratio: list[float], processor) -> dict:
+    """Codes and image → what [`CodeTask`] reconstructs. With the same random numbers it masks what [`mask_codes`] does."""
+    return {
+        "codes": example["codes"],
+        "masked": torch.from_numpy(masked_cells(example["codes"].numel(), ratio, rng)),
+        "seed": int(rng.integers(2**62)),
+        "pixel_values": to_pixels(processor, example["image"]),
+    }
+
+
+def mask_image(
+    example: dict,
+    rng: np.random.Generator,
+    ratio: list[float],
+    processor,
+    grid: tuple[int, int],
+    scale: int,
+    view: RandomView | None = None,
+) -> dict:
+    """
+    An image, varied by `view` if there is one → what the model reads: `pixel_values` and `bool_masked_pos` of shape
+    `(rows · columns,)`, whole squares of `scale` × `scale` patches of the `grid`.
+    """
+    rows, columns = (side // scale for side in grid)
+    squares = masked_cells(rows * columns, ratio, rng).reshape(rows, columns)
+    masked = torch.from_numpy(squares.repeat(scale, axis=0).repeat(scale, axis=1).flatten())
+    return {"pixel_values": to_pixels(processor, example["image"], view, rng), "bool_masked_pos": masked}
+
+
+def to_pixels(
+    processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
+) -> torch.Tensor:
+    """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
+    image = image.convert("RGB")
+    if view is None:
+        return processor([image], return_tensors="pt")["pixel_values"][0]
+    options = {"do_resize": False, "do_center_crop": False}
+    return processor([view(image, rng)], return_tensors="pt", **options)["pixel_values"][0]
+
+
+class CodeTask:
+    """
+    Masked VQ codes: cross-entropy of the masked ones; they are filled in by iterative decoding and turned into an image.
+
+    Args:
+        tokenizer: The tokenizer, on the device of the model.
+        arguments: The settled arguments, which say how to decode.
+    """
+
+    def __init__(self, tokenizer: VQTokenizer, arguments: MaskingArguments):
+        self.tokenizer, self.arguments = tokenizer, arguments
+        self.mask_token_id = tokenizer.num_codes
+
+    def originals(self, batch: dict) -> torch.Tensor:
+        """The images, in [0, 1]."""
+        return batch["pixel_values"]
+
+    def ceiling(self, batch: dict) -> torch.Tensor:
+        """What the tokenizer makes of the images' own codes: no model can do better."""
+        return self.tokenizer.decode(batch["codes"])
+
+    def masked(self, batch: dict) -> torch.Tensor:
+        """The images with the masked cells in grey."""
+        return in_grey(batch["pixel_values"], batch["masked"].unflatten(1, batch["codes"].shape[1:]))
+
+    def reconstruct(self, model, batch: dict) -> torch.Tensor:
+        """The images with their masked codes filled in by `model`, in [0, 1]."""
+        codes = iterative_decode(
+            lambda codes: model(input_ids=codes).logits,
+            batch["codes"].flatten(1),
+            batch["masked"],
+            self.mask_token_id,
+            self.arguments.decoding_steps,
+            [torch.Generator().manual_seed(seed) for seed in batch["seed"].tolist()],
+            temperature=self.arguments.decoding_temperature,
+            choice_temperature=self.arguments.choice_temperature,
+        )
+        return self.tokenizer.decode(codes.unflatten(1, batch["codes"].shape[1:]))
+
+
+class PixelTask:
+    """
+    Masked patches of pixels: mean absolute error of the masked ones, filled in at once.
+
+    Args:
+        processor: The model's image processor, which says how pixels are normalised.
+        grid (pair of `int`): Rows and columns of the model's patches.
+    """
+
+    def __init__(self, processor, grid: tuple[int, int]):
+        self.grid = grid
+        self.mean, self.std = (
+            torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std)
+        )
+
+    def originals(self, batch: dict) -> torch.Tensor:
+        """The images, in [0, 1]."""
+        return self.unnormalised(batch["pixel_values"])
+
+    def unnormalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels * self.std.to(pixels.device) + self.mean.to(pixels.device)).clamp(0, 1)
+
+    def ceiling(self, batch: dict) -> None:
+        """Pixels have no tokenizer that limits them."""
+
+    def masked(self, batch: dict) -> torch.Tensor:
+        """The images with the masked patches in grey."""
+        return in_grey(self.originals(batch), batch["bool_masked_pos"].unflatten(1, self.grid))
+
+    def reconstruct(self, model, batch: dict) -> torch.Tensor:
+        """The images with their masked patches filled in by `model`, in [0, 1]; the other patches are the images' own."""
+        filled = self.unnormalised(model(**batch).reconstruction.float())
+        masked = magnify(batch["bool_masked_pos"].unflatten(1, self.grid), filled.shape[-2:])
+        return torch.where(masked, filled, self.originals(batch))
+
+
+def magnify(cells: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cells `(batch_size, rows, columns)` → pixels `(batch_size, 1, height, width)` of `size`."""
+    rows, columns = cells.shape[1:]
+    cells = cells.repeat_interleave(size[0] // rows, dim=1).repeat_interleave(size[1] // columns, dim=2)
+    return cells[:, None]
+
+
+def in_grey(images: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Images `(batch_size, 3, height, width)` with `cells` `(batch_size, rows, columns)` of them in grey."""
+    return torch.where(magnify(cells, images.shape[-2:]), 0.5, images)

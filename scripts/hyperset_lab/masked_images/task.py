@@ -1,0 +1,257 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Train a model to fill in masked images, and measure what it fills in.
+
+    python scripts/train_vq_model.py scripts/recipes/vq_digits.yaml
+    python scripts/run_masked_image_modeling.py scripts/recipes/mim_digits.yaml
+    python scripts/run_masked_image_modeling.py --config_name mim-base --vq_model_name_or_path vqgan/ --train_dir images/ \
+        --do_train --do_eval --output_dir outputs/mim
+
+A config with a `vocab_size` makes it the paper's task on VQ codes (Section 5.3, Appendix D.4): images become codes once, which
+are kept; masked codes are predicted; at the end they are filled in by iterative decoding, turned into images, measured and
+drawn. A config without one makes it masked image modeling of pixels, as in transformers' `run_mim.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
+from hyperset_lab.images.data import ImageDataArguments
+from hyperset_lab.images.task import build_processor
+from hyperset_lab.masked_images.data import load_unlabelled, square_processor
+from hyperset_lab.masked_images.forms import (
+    CodeTask,
+    ImagesWithCodes,
+    MaskingArguments,
+    PixelTask,
+    mask_codes,
+    mask_image,
+    mask_image_with_codes,
+    to_pixels,
+)
+from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
+from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
+from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report
+from hyperset_lab.models import load_config, load_model
+from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
+
+
+EVALUATION_SEED = 0  # what is masked at evaluation is the same for every `--seed`
+
+
+def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
+    """
+    Raises:
+        `ValueError`: the images do not divide into the tokenizer's codes, or its codebook or grid is not the config's.
+    """
+    if image_size % tokenizer.factor:
+        raise ValueError(
+            f"`--image_size` must be a multiple of the {tokenizer.factor} pixels of a code, got {image_size}."
+        )
+    side = image_size // tokenizer.factor
+    wanted = {"vocab_size": tokenizer.num_codes + 1, "max_position_embeddings": side**2}
+    if any(getattr(config, name) != value for name, value in wanted.items()):
+        got = ", ".join(f"{name}={getattr(config, name)}" for name in wanted)
+        raise ValueError(
+            f"The tokenizer has {tokenizer.num_codes} codes and turns images of {image_size} pixels into a grid of {side} × "
+            f"{side}: the config needs vocab_size={wanted['vocab_size']} (the codes and the mask) and "
+            f"max_position_embeddings={wanted['max_position_embeddings']}, got {got}. Set them with `--config_overrides`."
+        )
+
+
+def code_accuracy(prediction) -> dict[str, float]:
+    """Share of the masked codes that are predicted right, all at once."""
+    masked = prediction.label_ids != -100
+    return {"code_accuracy": float(np.mean(prediction.predictions[masked] == prediction.label_ids[masked]))}
+
+
+def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Keep the most likely codes alone: logits of all images would not fit into memory."""
+    return logits.argmax(dim=-1)
+
+
+ARGUMENTS = (ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments)
+
+
+@dataclass
+class Form:
+    """What differs between masked VQ codes and masked pixels."""
+
+    task: CodeTask | PixelTask
+    processor: Any
+    size: tuple[int, int]  # of the images, height and width
+    train_example: Transform
+    eval_example: Callable  # takes the masked share as `ratio` too
+    reconstruction_example: Callable
+    codes: dict[str, torch.Tensor] | None = None  # of each split
+
+
+def build_codes(
+    model_arguments: ModelArguments,
+    data_arguments: ImageDataArguments,
+    masking: MaskingArguments,
+    training_arguments: ScriptTrainingArguments,
+    config,
+    data: dict,
+) -> Form:
+    """Load the tokenizer and have it compute the codes of `data`, if they are not in the cache."""
+    if data_arguments.streaming or data_arguments.varies_images:
+        raise ValueError(
+            "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
+            "for a model of pixels."
+        )
+    if training_arguments.do_eval:
+        import_image_metrics()  # their absence is an error here, not after the training
+    options = {"cache_dir": model_arguments.cache_dir, "token": model_arguments.token}
+    if masking.vq_subfolder is not None:
+        options["subfolder"] = masking.vq_subfolder
+    tokenizer = VQTokenizer.from_pretrained(masking.vq_model_name_or_path, masking.vq_zero_to_one, **options)
+    check_tokenizer(tokenizer, masking.image_size, config)
+    tokenizer.to(training_arguments.device)
+    processor, codes = square_processor(masking.image_size, data_arguments.crop_pct), {}
+
+    def transform(batch):
+        return {"pixel_values": [to_pixels(processor, image) for image in batch["image"]]}
+
+    for name, split in data.items():
+        with training_arguments.main_process_first():  # one process computes them, the others find them
+            codes[name], found = cached_codes(
+                tokenizer,
+                split,
+                transform,
+                processor.to_dict(),
+                masking.codes_dir,
+                batch_size=training_arguments.per_device_eval_batch_size,
+                num_workers=training_arguments.dataloader_num_workers,
+            )
+        if training_arguments.process_index == 0:
+            print(f"Codes of {name}: {tuple(codes[name].shape)}, {'from the cache' if found else 'computed'}")
+    mask = partial(mask_codes, mask_token_id=tokenizer.num_codes)
+    return Form(
+        task=CodeTask(tokenizer, masking),
+        processor=processor,
+        size=(masking.image_size, masking.image_size),
+        train_example=partial(mask, ratio=masking.mask_ratio),
+        eval_example=mask,
+        reconstruction_example=partial(mask_image_with_codes, processor=processor),
+        codes=codes,
+    )
+
+
+def build_pixels(
+    model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: MaskingArguments, config
+) -> Form:
+    """Load or make the image processor, and see that the squares to mask are whole patches."""
+    processor = build_processor(model_arguments, config, data_arguments.crop_pct)
+    patch, size = config.patch_size, config.image_size
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    square = masking.mask_patch_size or patch
+    if square % patch or size[0] % square or size[1] % square:
+        raise ValueError(
+            f"`--mask_patch_size` must be a multiple of patch_size={patch} and divide image_size={size}, got {square}."
+        )
+    grid = (size[0] // patch, size[1] // patch)
+    mask = partial(mask_image, processor=processor, grid=grid, scale=square // patch)
+    view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
+    return Form(
+        task=PixelTask(processor, grid),
+        processor=processor,
+        size=size,
+        train_example=partial(mask, ratio=masking.mask_ratio, view=view),
+        eval_example=mask,
+        reconstruction_example=mask,
+    )
+
+
+def build_trainer(
+    model_arguments: ModelArguments,
+    data_arguments: ImageDataArguments,
+    masking: MaskingArguments,
+    training_arguments: ScriptTrainingArguments,
+) -> tuple[ReconstructionTrainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written but codes."""
+    training_arguments.remove_unused_columns = False  # the images are masked when they are read
+    config = load_config(model_arguments)
+    of_codes = getattr(config, "takes_token_ids", False)
+    masking.settle(of_codes)
+    if training_arguments.label_smoothing_factor and not of_codes:
+        raise ValueError("`--label_smoothing_factor` is for a model of VQ codes; pixels are not classes.")
+    data = load_unlabelled(data_arguments, training_arguments, model_arguments.hub_options)
+    check_splits(training_arguments, data)
+    # No codes of images that are not read.
+    data = {name: split for name, split in data.items() if getattr(training_arguments, f"do_{name}")}
+    if of_codes:
+        form = build_codes(model_arguments, data_arguments, masking, training_arguments, config, data)
+    else:
+        form = build_pixels(model_arguments, data_arguments, masking, config)
+        training_arguments.label_names = ["bool_masked_pos"]  # what there must be for a loss
+        training_arguments.prediction_loss_only = True  # images are measured a batch at a time
+    set_seed(training_arguments.seed)  # here: the model starts alike whether codes were computed or found
+    model = load_model(AutoModelForMaskedImageModeling, model_arguments, config)
+    if training_arguments.process_index == 0:
+        counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}
+        print(f"{type(model).__name__} with {model.num_parameters():,} parameters, images: {counts}")
+
+    def readable(split: str, transform: Transform, seed: int, with_images: bool = False):
+        """The split, as the trainer reads it."""
+        if data_arguments.streaming:
+            return StreamedImages(data[split], transform, seed, repeat=split == "train")
+        examples = data[split]
+        if form.codes is not None:
+            examples = ImagesWithCodes(examples, form.codes[split], with_images)
+        return RandomImages(examples, transform, seed)
+
+    train_data = eval_data = metrics = None
+    reconstruction_data = {}
+    if training_arguments.do_train:
+        train_data = readable("train", form.train_example, training_arguments.seed)
+    if training_arguments.do_eval:
+        ratios = list(dict.fromkeys(masking.eval_mask_ratio))
+        eval_data = readable("eval", partial(form.eval_example, ratio=ratios[:1]), EVALUATION_SEED)
+        for ratio in ratios:
+            example = partial(form.reconstruction_example, ratio=[ratio])
+            reconstruction_data[ratio] = readable("eval", example, EVALUATION_SEED, with_images=True)
+        metrics = ReconstructionMetrics(
+            form.size, masking.lpips_net, masking.inception_weights, training_arguments.device
+        )
+
+    # What the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    model.eval()
+    with torch.no_grad():
+        model(**default_data_collator([next(iter(train_data if eval_data is None else eval_data))]))
+
+    trainer = ReconstructionTrainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=train_data,
+        eval_dataset=eval_data,
+        compute_metrics=code_accuracy if of_codes else None,
+        preprocess_logits_for_metrics=most_likely if of_codes else None,
+        processing_class=form.processor,
+        data_collator=default_data_collator,
+        task=form.task,
+        metrics=metrics,
+        reconstruction_data=reconstruction_data,
+    )
+    card = {"tasks": "masked-image-modeling", "tags": ["masked-image-modeling", "vision", "hyperset"]}
+    if data_arguments.dataset_name is not None:
+        card["dataset"] = data_arguments.dataset_name
+    if model_arguments.model_name_or_path is not None:
+        card["finetuned_from"] = model_arguments.model_name_or_path
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train and evaluate as the flags say, and return the metrics of [`training.run`] and [`ReconstructionTrainer`]."""
+    trainer, card = build_trainer(*parse_arguments(ARGUMENTS, arguments, "scripts/run_masked_image_modeling.py"))
+    metrics = run(trainer, card)
+    if trainer.args.do_eval:
+        report(trainer, metrics, f"{next(iter(trainer.reconstruction_data)):.0%} masked")
+    return metrics

@@ -1,0 +1,179 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""A Trainer that, when it evaluates a trained model, has it reconstruct images and measures them; and their picture."""
+
+from os import PathLike
+from typing import Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hyperset_lab.masked_images.metrics import FeatureDistance, ReconstructionMetrics
+from hyperset_lab.training import ScriptTrainer
+from modeling_hyperset.files import write_whole
+from transformers import default_data_collator
+
+
+class ReconstructionTask(Protocol):
+    """What is reconstructed. Images have shape `(batch_size, 3, height, width)` in [0, 1]."""
+
+    def originals(self, batch: dict) -> torch.Tensor:
+        """The images."""
+
+    def reconstruct(self, model, batch: dict) -> torch.Tensor:
+        """What `model` makes of them."""
+
+    def masked(self, batch: dict) -> torch.Tensor | None:
+        """The images with what is masked in grey, if anything is."""
+
+    def ceiling(self, batch: dict) -> torch.Tensor | None:
+        """What the tokenizer makes of the images' own codes, if there is one: no model can do better."""
+
+
+class ReconstructionTrainer(ScriptTrainer):
+    """
+    [`ScriptTrainer`] whose `evaluate`, but for the evaluations while it trains, adds measures of reconstructed images:
+    `eval_psnr` and so on, `eval_mask_0.2_psnr` for a masked share other than the first one, and at the trained number of
+    iterations `eval_tokenizer_psnr` of the ceiling.
+
+    Args:
+        task: What is reconstructed.
+        metrics: How reconstructions are measured.
+        reconstruction_data: By masked share, the examples to reconstruct.
+        num_pictures (`int`): Images to keep in `pictures`, by name, for [`draw`].
+    """
+
+    def __init__(
+        self,
+        *args,
+        task: ReconstructionTask,
+        metrics: ReconstructionMetrics | None,
+        reconstruction_data: dict[float, Dataset],
+        num_pictures: int = 8,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self.task, self.metrics, self.reconstruction_data = task, metrics, reconstruction_data
+        self.num_pictures, self.pictures = num_pictures, {}
+
+    def evaluate(self, *args, metric_key_prefix: str = "eval", **kwargs) -> dict[str, float]:
+        metrics = super().evaluate(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if self.is_in_train:
+            return metrics
+        model, measured = self._wrap_model(self.model, training=False), {}
+        iterations = getattr(self.model.config, "num_iterations", None)
+        for index, (ratio, data) in enumerate(self.reconstruction_data.items()):
+            prefix = f"{metric_key_prefix}_mask_{ratio:g}" if index else metric_key_prefix
+            with_ceiling = index == 0 and metric_key_prefix == "eval"
+            name = "reconstructed" if iterations is None else f"{iterations} iterations"
+            measured |= self.measure(model, data, prefix, with_ceiling, None if index else name)
+        self.log(measured)
+        return metrics | measured
+
+    @torch.no_grad()
+    def measure(self, model, data: Dataset, prefix: str, with_ceiling: bool, picture: str | None) -> dict[str, float]:
+        """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
+        totals, distances, count = {}, {}, 0
+        for batch in self.loader(data):
+            originals, images = self.task.originals(batch), {"": self.task.reconstruct(model, batch)}
+            if with_ceiling and (ceiling := self.task.ceiling(batch)) is not None:
+                images["tokenizer_"] = ceiling
+            values = {
+                f"{kind}{name}": value
+                for kind, made in images.items()
+                for name, value in self.metrics.per_image(made, originals).items()
+            }
+            values["count"] = torch.ones(len(originals), device=originals.device)
+            values = self.accelerator.gather_for_metrics(values)
+            count += len(values.pop("count"))
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + value.double().sum().item()
+            if self.metrics.inception is not None:
+                features = {kind: self.metrics.features(made) for kind, made in (images | {"real": originals}).items()}
+                features = self.accelerator.gather_for_metrics(features)
+                real = features.pop("real")
+                for kind, made in features.items():
+                    distance = distances.setdefault(kind, FeatureDistance(made.shape[-1]))
+                    distance.update(real, real=True)
+                    distance.update(made, real=False)
+            if picture is not None:
+                self.keep(picture, batch, originals, images)
+        measured = {f"{prefix}_{name}": total / count for name, total in totals.items()}
+        if count > 1:
+            measured |= {f"{prefix}_{kind}fid": distance.compute() for kind, distance in distances.items()}
+        return measured
+
+    def loader(self, data: Dataset) -> DataLoader:
+        """Batches of examples to reconstruct, each process its part of them."""
+        loader = DataLoader(
+            data,
+            batch_size=self.args.eval_batch_size,
+            num_workers=self.args.dataloader_num_workers,
+            collate_fn=default_data_collator,
+        )
+        return self.accelerator.prepare(loader)
+
+    def keep(self, name: str, batch: dict, originals: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
+        """Keep the first images for [`draw`]."""
+        missing = self.num_pictures - len(self.pictures.get(name, ()))
+        if missing <= 0:
+            return
+        made = {"original": originals, name: images[""]}
+        if (masked := self.task.masked(batch)) is not None:
+            made["masked"] = masked
+        if "tokenizer_" in images:
+            made["tokenizer"] = images["tokenizer_"]
+        for row, pixels in self.accelerator.gather_for_metrics(made).items():
+            pixels = pixels.cpu().float()[:missing]
+            if len(self.pictures.get(row, ())) < self.num_pictures:
+                self.pictures[row] = torch.cat((self.pictures[row], pixels)) if row in self.pictures else pixels
+
+
+def draw(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) -> None:
+    """
+    Draw images one beside the other, a row per entry of `pictures`, each of shape `(num_images, 3, height, width)` in [0, 1]:
+    originals and what the tokenizer makes of them, then the masked ones and their reconstructions.
+    """
+    from matplotlib.figure import Figure
+
+    first = [name for name in ("original", "tokenizer", "masked") if name in pictures]
+    rows = {name: pictures[name] for name in (*first, *pictures)}
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(1.1 * columns + 1.4, 1.1 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, (name, images) in zip(grid, rows.items(), strict=True):
+        for axis in axes:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for axis, image in zip(axes, images, strict=False):
+            axis.imshow(image.permute(1, 2, 0).numpy(), vmin=0, vmax=1, interpolation="nearest")
+        axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(title)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def table(metrics: dict[str, float], measures: list[str]) -> str:
+    """The measures of every depth and masked share, and of the tokenizer alone, a line each."""
+    rows = {}
+    for name, value in metrics.items():
+        for measure in measures:
+            if name.endswith(f"_{measure}"):
+                rows.setdefault(name.removesuffix(f"_{measure}"), {}).setdefault(measure, value)
+                break
+    width = max(map(len, rows), default=0)
+    lines = [" " * width + "".join(f"  {measure:>10}" for measure in measures)]
+    for name, row in rows.items():
+        cells = (f"{row[measure]:>10.4f}" if measure in row else f"{'–':>10}" for measure in measures)
+        lines.append(f"{name:<{width}}" + "".join(f"  {cell}" for cell in cells))
+    return "\n".join(lines)
+
+
+def report(trainer: ReconstructionTrainer, metrics: dict[str, float], title: str) -> None:
+    """Print the measures among `metrics`, say which there are none of, and draw `reconstructions.png` in the output folder."""
+    if not trainer.is_world_process_zero():
+        return
+    print(table(metrics, trainer.metrics.names))
+    for name, reason in trainer.metrics.skipped.items():
+        print(f"{name} is not measured: {reason}.")
+    path = f"{trainer.args.output_dir}/reconstructions.png"
+    draw(trainer.pictures, title, path)
+    print(f"Drawn in {path}")

@@ -1,0 +1,243 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Train a VQ model, the tokenizer of `run_masked_image_modeling.py`, where none is at hand.
+
+    python scripts/train_vq_model.py scripts/recipes/vq_digits.yaml
+
+The model is a `VQModel` of diffusers, and the folder that is written is one that `VQModel.from_pretrained` loads. It minimises
+the mean squared error of the pixels plus the model's own commitment loss, from a codebook of encoded images: a VQ-VAE, without
+the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
+"""
+
+import inspect
+import json
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast
+from torch import nn
+
+from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.checkpoints import UNFINISHED, publish_model, writing
+from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
+from hyperset_lab.images.data import ImageDataArguments
+from hyperset_lab.masked_images.data import load_unlabelled, square_processor
+from hyperset_lab.masked_images.forms import to_pixels
+from hyperset_lab.masked_images.metrics import ReconstructionMetrics
+from hyperset_lab.masked_images.tokenizer import VQTokenizer, import_vq_model
+from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report
+from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
+
+
+# Codes start anew until this share of the training, so that the decoder has seen every code when it ends.
+RESTART_UNTIL = 0.7
+
+
+@dataclass
+class VQArguments:
+    """Which VQ model to train."""
+
+    vq_config: str = field(
+        default="{}", metadata={"help": "Fields of diffusers' VQModel, as JSON: '{\"num_vq_embeddings\": 1024}'."}
+    )
+    image_size: int = field(default=256, metadata={"help": "Side of the images in pixels."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
+    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
+
+    def __post_init__(self):
+        try:
+            self.fields = json.loads(self.vq_config)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`--vq_config` is no JSON: {error} in {self.vq_config!r}.") from error
+        if not isinstance(self.fields, dict):
+            raise ValueError(f"`--vq_config` must be a JSON object, got {self.vq_config}.")
+        if self.image_size < 1:
+            raise ValueError(f"`--image_size` must be at least 1, got {self.image_size}.")
+
+
+class VQTraining(nn.Module):
+    """
+    A VQ model under training, and what is needed to find its dead codes.
+
+    Args:
+        vq (`diffusers.VQModel`): The model, of pixels in [−1, 1].
+    """
+
+    def __init__(self, vq):
+        super().__init__()
+        self.vq, self.config = vq, PreTrainedConfig()
+        embeddings = vq.quantize.embedding.weight
+        self.register_buffer("usage", torch.zeros(len(embeddings), dtype=torch.int64))
+        self.register_buffer("latents", torch.zeros_like(embeddings))
+
+    def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Images of shape `(batch_size, 3, height, width)` in [0, 1] → `loss`."""
+        images = 2 * pixel_values - 1
+        latents = self.vq.encode(images).latents
+        quantized, commitment, (_, _, codes) = self.vq.quantize(latents)
+        spatial = quantized if self.vq.config.norm_type == "spatial" else None
+        decoded = self.vq.decoder(self.vq.post_quant_conv(quantized), spatial)
+        if self.training:
+            self.usage += torch.bincount(codes.flatten(), minlength=len(self.usage))
+            self.latents.copy_(spread(latents.detach(), len(self.latents)))
+        return {"loss": (decoded - images).square().mean() + commitment}
+
+    @torch.no_grad()
+    def start_codebook(self, pixel_values: torch.Tensor) -> None:
+        """Make the codebook of encoded images: from its own start, next to zero, most codes would never be met."""
+        latents = self.vq.encode(2 * pixel_values - 1).latents
+        self.vq.quantize.embedding.weight.copy_(spread(latents, len(self.usage)))
+
+    @torch.no_grad()
+    def restart_dead_codes(self) -> int:
+        """Have the codes that no image met since the last call start anew from encoded images; how many those were."""
+        dead = self.usage == 0
+        self.vq.quantize.embedding.weight[dead] = self.latents[dead]
+        self.usage.zero_()
+        return int(dead.sum())
+
+
+def spread(latents: torch.Tensor, count: int) -> torch.Tensor:
+    """`count` of the cells of `(batch_size, width, rows, columns)` latents, evenly spaced, `(count, width)`."""
+    cells = latents.permute(0, 2, 3, 1).flatten(0, 2)
+    return cells[torch.linspace(0, len(cells) - 1, count, device=cells.device).long()]
+
+
+class RestartDeadCodes(TrainerCallback):
+    """Restart dead codes after every epoch; every process gets the codebook of the first one."""
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        if state.epoch < RESTART_UNTIL * args.num_train_epochs:
+            model.restart_dead_codes()
+            weight = model.vq.quantize.embedding.weight
+            weight.data.copy_(broadcast(weight.data))
+
+
+class TokenizerTask:
+    """Images through the tokenizer and back."""
+
+    def originals(self, batch: dict) -> torch.Tensor:
+        return batch["pixel_values"]
+
+    def reconstruct(self, model: VQTraining, batch: dict) -> torch.Tensor:
+        tokenizer = VQTokenizer(model.vq)
+        return tokenizer.decode(tokenizer.encode(batch["pixel_values"]))
+
+    def masked(self, batch: dict) -> None:
+        """Nothing is masked."""
+
+    def ceiling(self, batch: dict) -> None:
+        """The tokenizer itself is measured."""
+
+
+class VQTrainer(ReconstructionTrainer):
+    """[`ReconstructionTrainer`] that writes the VQ model at the end as diffusers does."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        output_dir = self.args.output_dir if output_dir is None else output_dir
+        if self.staged is not None or not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        staged = os.path.join(output_dir, UNFINISHED, "model")
+        weights = os.path.join(output_dir, "diffusion_pytorch_model.safetensors")
+        with writing(weights, os.path.dirname(staged)):
+            self.accelerator.unwrap_model(self.model).vq.save_pretrained(staged)
+            self.processing_class.save_pretrained(staged)
+            publish_model(staged, output_dir)
+
+    def push_checkpoint(self, checkpoint: str) -> None:
+        """Nothing: a checkpoint holds the state of the training and no `VQModel`, which is pushed at the end."""
+
+
+ARGUMENTS = (VQArguments, ImageDataArguments, ScriptTrainingArguments)
+
+
+def vary(example: dict, rng, processor, view: RandomView | None) -> dict:
+    """An image, varied by `view` if there is one → `pixel_values` in [0, 1]."""
+    return {"pixel_values": to_pixels(processor, example["image"], view, rng)}
+
+
+def build_vq_model(arguments: VQArguments):
+    """
+    A new VQ model.
+
+    Raises:
+        `ValueError`: fields that `VQModel` does not have or that do not fit, or images that do not divide into its codes.
+    """
+    vq_class = import_vq_model()
+    if unknown := arguments.fields.keys() - inspect.signature(vq_class.__init__).parameters.keys():
+        raise ValueError(f"`--vq_config` sets fields that VQModel does not have: {', '.join(sorted(unknown))}.")
+    try:
+        vq = vq_class(sample_size=arguments.image_size, **arguments.fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`--vq_config` {arguments.vq_config} makes no VQModel: {error}") from error
+    factor = VQTokenizer(vq).factor
+    if arguments.image_size % factor:
+        raise ValueError(
+            f"`--image_size` must be a multiple of the {factor} pixels of a code, got {arguments.image_size}."
+        )
+    return vq.requires_grad_(True).train()
+
+
+def build_trainer(
+    vq_arguments: VQArguments, data_arguments: ImageDataArguments, training_arguments: ScriptTrainingArguments
+) -> tuple[VQTrainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
+    training_arguments.remove_unused_columns = False
+    training_arguments.label_names = ["pixel_values"]  # what there must be for a loss
+    training_arguments.prediction_loss_only = True
+    set_seed(training_arguments.seed)
+    if data_arguments.streaming:
+        raise ValueError("`--streaming` is not for VQ models: dead codes are found by the epoch.")
+    if training_arguments.label_smoothing_factor or training_arguments.eval_num_iterations:
+        raise ValueError("`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models.")
+    if not training_arguments.do_train:
+        raise ValueError("There is nothing to do without `--do_train`: this script trains a VQ model.")
+    vq = build_vq_model(vq_arguments)
+    hub_options = {"cache_dir": vq_arguments.cache_dir, "token": vq_arguments.token}
+    data = load_unlabelled(data_arguments, training_arguments, hub_options)
+    check_splits(training_arguments, data)
+    size = (vq_arguments.image_size, vq_arguments.image_size)
+    processor = square_processor(vq_arguments.image_size, data_arguments.crop_pct)
+    view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
+    train_data = RandomImages(data["train"], partial(vary, processor=processor, view=view), training_arguments.seed)
+    eval_data = metrics = None
+    if training_arguments.do_eval:
+        eval_data = RandomImages(data["eval"], partial(vary, processor=processor, view=None), 0)
+        metrics = ReconstructionMetrics(size, device=training_arguments.device)
+
+    model = VQTraining(vq)
+    some = numbers(training_arguments.seed).permutation(len(train_data))[: training_arguments.train_batch_size]
+    model.start_codebook(default_data_collator([train_data[int(index)] for index in some])["pixel_values"])
+    if training_arguments.process_index == 0:
+        counts = {name: len(split) for name, split in data.items()}
+        print(f"VQModel with {vq.num_parameters():,} parameters, images: {counts}")
+    trainer = VQTrainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=train_data,
+        eval_dataset=eval_data,
+        processing_class=processor,
+        data_collator=default_data_collator,
+        callbacks=[RestartDeadCodes()],
+        task=TokenizerTask(),
+        metrics=metrics,
+        reconstruction_data={} if eval_data is None else {0.0: eval_data},
+    )
+    card = {"tasks": "image-to-image", "tags": ["vq-model", "vision"]}
+    if data_arguments.dataset_name is not None:
+        card["dataset"] = data_arguments.dataset_name
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    trainer, card = build_trainer(*parse_arguments(ARGUMENTS, arguments, "scripts/train_vq_model.py"))
+    metrics = run(trainer, card)
+    if trainer.args.do_eval:
+        report(trainer, metrics, "images through the tokenizer")
+    return metrics

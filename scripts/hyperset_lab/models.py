@@ -1,0 +1,108 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The config and the model that a script's flags ask for."""
+
+from typing import Any
+
+from hyperset_lab.arguments import ModelArguments, parse_overrides
+from modeling_hyperset import HyperSETConfig
+from modeling_hyperset.presets import PRESETS, preset_config
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+
+def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
+    """
+    The config of the checkpoint to fine-tune, or the one to train from scratch, with the overrides set, and with `fields`
+    (the labels) from the data.
+
+    Raises:
+        `ValueError`: overrides that are no JSON object or that the config does not have.
+    """
+    overrides = parse_overrides(arguments.config_overrides or "{}")
+    if taken := overrides.keys() & ({"id2label", "label2id", "num_labels"} | fields.keys()):
+        raise ValueError(f"`--config_overrides` sets what comes from the data: {', '.join(sorted(taken))}.")
+    if arguments.model_type is not None:
+        overrides["layer_type"] = arguments.model_type
+    if arguments.config_name in PRESETS:
+        check_fields(overrides, preset_config(arguments.config_name))
+        preset = {name: value for name, value in PRESETS[arguments.config_name].config.items() if name != "num_labels"}
+        return HyperSETConfig(**(preset | overrides | fields))
+    name = arguments.config_name or arguments.model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(name, **arguments.hub_options)
+    except OSError as error:
+        flag, presets = "model_name_or_path", ""
+        if arguments.config_name is not None:
+            flag, presets = "config_name", f"none of the presets ({', '.join(PRESETS)}), "
+        raise ValueError(
+            f"`--{flag}` {name!r} is {presets}no folder with a config, and the Hub does not give it: {error}"
+        ) from error
+    check_fields(overrides, config)
+    values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
+    if isinstance(config, HyperSETConfig) and overrides.keys() & {"hidden_size", "layer_type"}:
+        # What the config derived from its layer and width is derived anew.
+        derived = HyperSETConfig(hidden_size=config.hidden_size, layer_type=config.layer_type, num_attention_heads=1)
+        for name in ("intermediate_size", "patch_embedding_norm"):
+            if values[name] == getattr(derived, name):
+                values.pop(name)
+    return type(config).from_dict(values | overrides | fields)
+
+
+def load_model(auto_class: type, arguments: ModelArguments, config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    The checkpoint's model with `config`, or a new one.
+
+    Args:
+        auto_class (`type`): The Auto class of the model's head.
+
+    Raises:
+        `ValueError`: there are no weights, or weights whose shape is not that of the config. With `--ignore_mismatched_sizes`
+            those of a head start afresh; a body that did would be no fine-tuning.
+    """
+    if arguments.model_name_or_path is None:
+        return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
+    checkpoint = f"`--model_name_or_path` {arguments.model_name_or_path!r}"
+    options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    try:
+        model, info = auto_class.from_pretrained(arguments.model_name_or_path, **options, **arguments.hub_options)
+    except OSError as error:
+        raise ValueError(f"{checkpoint} has no weights to start from: {error}") from error
+    body = f"{model.base_model_prefix}."
+    for name, theirs, ours in sorted(info["mismatched_keys"], key=lambda key: (not key[0].startswith(body), key[0])):
+        shapes = f"{name} is of shape {tuple(theirs)} there, but {tuple(ours)} in the model to train"
+        if name.startswith(body):
+            raise ValueError(f"{checkpoint} does not fit `--config_overrides` or the data: {shapes}.")
+        if not arguments.ignore_mismatched_sizes:
+            raise ValueError(
+                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start the head afresh."
+            )
+    return model
+
+
+def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:
+    """
+    Before a checkpoint is loaded: the data have as many classes as its head, or it may start a head afresh.
+
+    Args:
+        head (`str`): What the names of classes with such a head end in, such as `"ImageClassification"`.
+        num_labels (`int`): The classes of the data.
+
+    Raises:
+        `ValueError`: they differ, without `--ignore_mismatched_sizes`.
+    """
+    if arguments.model_name_or_path is None or arguments.ignore_mismatched_sizes:
+        return
+    config = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
+    has_head = any(name.endswith(head) for name in config.architectures or ())
+    if has_head and config.num_labels != num_labels:
+        raise ValueError(
+            f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
+            "`--ignore_mismatched_sizes` to start the head afresh."
+        )
+
+
+def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
+    """Refuse overrides of fields that `config` does not have."""
+    if unknown := overrides.keys() - config.to_dict().keys():
+        raise ValueError(
+            f"`--config_overrides` sets fields that the config does not have: {', '.join(sorted(unknown))}."
+        )

@@ -1,0 +1,262 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Sudoku puzzles for the scripts: generated, from CSV files or from the Hub; checked and split."""
+
+import csv
+import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder
+from datasets import config as datasets_config
+from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules.csv.csv import Csv
+
+from hyperset_lab.sudoku.generator import generate_puzzles
+from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
+from modeling_hyperset.files import write_whole
+
+
+GENERATED = "generated"
+GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
+GENERATED_GIVENS = (31, 42)
+GENERATOR_VERSION = (
+    1  # to raise when the same arguments come to give other puzzles: files kept of the old ones then miss
+)
+
+
+@dataclass
+class SudokuDataArguments:
+    """Which puzzles to train on and to evaluate."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
+    train_file: str | None = field(
+        default=None,
+        metadata={"help": "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."},
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
+    puzzle_column_name: str = field(default="puzzle", metadata={"help": "The column of the puzzles."})
+    solution_column_name: str = field(default="solution", metadata={"help": "The column of the solutions."})
+    train_val_split: float = field(
+        default=0.15, metadata={"help": "Share of the training puzzles to evaluate on where there is no such split."}
+    )
+    max_train_samples: int | None = field(
+        default=None,
+        metadata={"help": f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."},
+    )
+    max_eval_samples: int | None = field(
+        default=None,
+        metadata={"help": f"Evaluate on so many puzzles; {GENERATED_SAMPLES['eval']:,} generated ones if not given."},
+    )
+    min_givens: int | None = field(
+        default=None,
+        metadata={
+            "help": f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
+            "many given digits."
+        },
+    )
+    max_givens: int | None = field(
+        default=None, metadata={"help": f"The same with at most so many (to {GENERATED_GIVENS[1]} if not given)."}
+    )
+    puzzle_seed: int = field(
+        default=0,
+        metadata={
+            "help": "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
+        },
+    )
+    augment: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to train in every epoch on another board of the same form: digits renamed, rows, columns, bands "
+            "and stacks swapped, and the board transposed, at random."
+        },
+    )
+
+    def __post_init__(self):
+        files = {"--train_file": self.train_file, "--validation_file": self.validation_file}
+        files = {flag: path for flag, path in files.items() if path is not None}
+        if (self.dataset_name is None) == (not files):
+            raise ValueError(
+                f"Pass either `--dataset_name` (such as {GENERATED!r}), or `--train_file` and/or `--validation_file`, got "
+                f"{self.dataset_name!r} and {files}."
+            )
+        if self.dataset_config_name is not None and self.dataset_name in (None, GENERATED):
+            raise ValueError(
+                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"{self.dataset_name!r}."
+            )
+        for flag, path in files.items():
+            if not Path(path).is_file():
+                raise ValueError(f"`{flag}` must be a CSV file, got {path!r}.")
+        if not 0.0 < self.train_val_split < 1.0:
+            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        for flag in ("max_train_samples", "max_eval_samples"):
+            limit = getattr(self, flag)
+            if limit is not None and limit < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+        if self.puzzle_seed < 0:
+            raise ValueError(f"`--puzzle_seed` must not be negative, got {self.puzzle_seed}.")
+        low, high = self.givens
+        if not 0 <= low <= high <= 80:
+            raise ValueError(f"`--min_givens` and `--max_givens` must be ordered, from 0 to 80, got {low} and {high}.")
+
+    @property
+    def givens(self) -> tuple[int, int]:
+        """The range of the number of given digits, both inclusive."""
+        default = GENERATED_GIVENS if self.dataset_name == GENERATED else (0, 80)
+        return (
+            default[0] if self.min_givens is None else self.min_givens,
+            default[1] if self.max_givens is None else self.max_givens,
+        )
+
+
+def load_puzzles(
+    arguments: SudokuDataArguments, hub_options: dict[str, Any], wanted: Collection[str] = ("train", "eval")
+) -> dict[str, Puzzles]:
+    """
+    The puzzles of the splits `train` and `eval`, of those `wanted` that exist. No puzzle is in both.
+
+    Raises:
+        `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles; the
+            message names the file and the row (from 1, without the header).
+    """
+    if arguments.dataset_name == GENERATED:
+        return {split: generated(arguments, split, hub_options["cache_dir"]) for split in wanted}
+    tables = read_tables(arguments, hub_options)
+    if "train" not in wanted and "eval" in tables:
+        tables.pop("train", None)
+    splits = {name: check_table(table, source, arguments) for name, (source, table) in tables.items()}
+    rng = np.random.default_rng(arguments.puzzle_seed)
+    if "eval" not in splits and "eval" in wanted:
+        order = rng.permutation(len(splits["train"]))
+        held_out = round(arguments.train_val_split * len(order))
+        if not 0 < held_out < len(order):
+            raise ValueError(
+                f"`--train_val_split` of {arguments.train_val_split} leaves nothing to train on or to evaluate of the "
+                f"{len(order)} puzzles."
+            )
+        splits = {
+            "train": splits["train"][np.sort(order[held_out:])],
+            "eval": splits["train"][np.sort(order[:held_out])],
+        }
+    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
+    for name, limit in limits.items():
+        if name in splits and limit is not None and limit < len(splits[name]):
+            splits[name] = splits[name][np.sort(rng.permutation(len(splits[name]))[:limit])]
+    splits = {name: split for name, split in splits.items() if name in wanted}
+    if len(splits) == 2:
+        splits["train"] = without_shared(splits["train"], splits["eval"])
+    return splits
+
+
+def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> dict[str, tuple[str, Dataset]]:
+    """What the files or the data set hold for `train` and `eval`, each with the name of where it comes from."""
+    if arguments.dataset_name is None:
+        files = {"train": arguments.train_file, "eval": arguments.validation_file}
+        return {name: (path, read_csv(path, arguments)) for name, path in files.items() if path is not None}
+    data, tables = read_data_set(arguments, hub_options), {}
+    for name, sources in (("train", ["train"]), ("eval", ["validation", "test"])):
+        found = [source for source in sources if source in data]
+        if found:
+            tables[name] = f"{arguments.dataset_name}, split {found[0]!r}", data[found[0]]
+    if not tables:
+        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
+    return tables
+
+
+def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> DatasetDict:
+    """The data set that `--dataset_name` names."""
+    name, columns = arguments.dataset_name, [arguments.puzzle_column_name, arguments.solution_column_name]
+    options = {"cache_dir": hub_options["cache_dir"], "token": hub_options["token"]}
+    try:
+        if isinstance(load_dataset_builder(name, arguments.dataset_config_name, **options), Csv):
+            options["converters"] = dict.fromkeys(columns, str)  # or 81 digits would be read as a number
+        return load_dataset(name, arguments.dataset_config_name, **options)
+    except OSError as error:
+        raise ValueError(
+            f"`--dataset_name` is neither {GENERATED!r} nor a data set that can be had, got {name!r}: {error}"
+        ) from error
+    except DatasetGenerationError as error:
+        raise ValueError(
+            f"The data set {name!r} cannot be read with `--puzzle_column_name` {columns[0]!r} and `--solution_column_name` "
+            f"{columns[1]!r}: {error.__cause__}"
+        ) from error
+
+
+def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> Puzzles:
+    """The puzzles of a table, those with as many given digits as asked for."""
+    for flag in ("puzzle_column_name", "solution_column_name"):
+        column = getattr(arguments, flag)
+        if column not in table.column_names:
+            raise ValueError(f"{source}: `--{flag}` must be one of {', '.join(table.column_names)}, got {column!r}.")
+    if len(table) == 0:
+        raise ValueError(f"{source} holds no puzzles.")
+    data = Puzzles(
+        parse_boards(table[arguments.puzzle_column_name], source, arguments.puzzle_column_name),
+        parse_boards(table[arguments.solution_column_name], source, arguments.solution_column_name),
+    )
+    check_puzzles(data, source)
+    low, high = arguments.givens
+    kept = data[(data.num_givens >= low) & (data.num_givens <= high)]
+    if len(kept) == 0:
+        raise ValueError(
+            f"{source} holds no puzzle with {low} to {high} given digits (`--min_givens`, `--max_givens`) but {data}."
+        )
+    return kept
+
+
+def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
+    """A CSV file as a data set of strings. A file whose first row is a puzzle has no header, as those of Palm et al. (2018)."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            rows = [row for row in csv.reader(file) if row]
+        except csv.Error as error:
+            raise ValueError(f"{path} cannot be read as CSV: {error}.") from error
+    if not rows:
+        raise ValueError(
+            f"{path} is empty: expected a header that names the columns, then a puzzle and its solution per row."
+        )
+    if all(len(value) == 81 and set(value) <= set("0123456789.") for value in rows[0]):
+        if len(rows[0]) != 2:
+            raise ValueError(
+                f"{path} has {len(rows[0])} columns and no header: expected a puzzle and its solution per row."
+            )
+        columns = [arguments.puzzle_column_name, arguments.solution_column_name]
+    else:
+        columns = rows.pop(0)
+    for row, values in enumerate(rows, start=1):
+        if len(values) != len(columns):
+            raise ValueError(
+                f"{path}, row {row}: expected {len(columns)} fields ({', '.join(columns)}), got {len(values)}: {values}."
+            )
+    return Dataset.from_dict({column: [values[index] for values in rows] for index, column in enumerate(columns)})
+
+
+def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None) -> Puzzles:
+    """
+    Generated puzzles, kept in a file in the cache for the next run with the same arguments. The two splits come from random
+    numbers of their own, so that no board to train on is one to evaluate on, whatever the other arguments are.
+    """
+    limit = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}[split]
+    count, (low, high), seed = limit or GENERATED_SAMPLES[split], arguments.givens, arguments.puzzle_seed
+    folder = Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "generated_sudoku"
+    path = folder / f"{split}-{count}-givens-{low}-{high}-seed-{seed}-v{GENERATOR_VERSION}.npz"
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                data = Puzzles(kept["puzzles"], kept["solutions"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"The generated puzzles in {path} cannot be read ({error}): delete that file.") from error
+        check_puzzles(data, str(path))
+        return data
+    rng = np.random.default_rng([seed, ("train", "eval").index(split)])
+    data = Puzzles(*generate_puzzles(count, low, high, rng))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda temporary: np.savez_compressed(temporary, puzzles=data.puzzles, solutions=data.solutions))
+    return data

@@ -1,0 +1,220 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Texts with labels for the scripts: from the Hub, or from CSV and JSON files; classes, several labels per text, or numbers."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
+
+from transformers import PreTrainedTokenizerBase
+
+
+READERS = {
+    ".csv": ("csv", {"keep_default_na": False}),  # "None" and "NA" are texts
+    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+}
+
+
+@dataclass
+class TextDataArguments:
+    """Which texts to train on, to evaluate on and to predict the labels of."""
+
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "A data set of the Hub, such as `yelp_review_full`, or a local one."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
+    train_file: str | None = field(default=None, metadata={"help": f"Texts to train on: {', '.join(READERS)}."})
+    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
+    test_file: str | None = field(
+        default=None,
+        metadata={"help": "Another, for `--do_predict`; evaluated on if there is no `--validation_file`."},
+    )
+    text_column_names: str = field(
+        default="text", metadata={"help": "The column of the texts, or several with commas between, to be joined."}
+    )
+    text_column_delimiter: str = field(default=" ", metadata={"help": "What to join several text columns with."})
+    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
+    label_delimiter: str | None = field(
+        default=None,
+        metadata={"help": "What stands between several labels of a text in a CSV file (JSON has lists of labels)."},
+    )
+    do_regression: bool | None = field(
+        default=None, metadata={"help": "Whether labels are numbers to predict; if not given, floats are."}
+    )
+    max_seq_length: int = field(default=128, metadata={"help": "Longest sequence in tokens; the rest is cut off."})
+    pad_to_max_length: bool = field(
+        default=False, metadata={"help": "Whether to pad to `--max_seq_length` rather than to a batch's longest text."}
+    )
+    train_val_split: float = field(
+        default=0.15, metadata={"help": "Share of the training texts to evaluate on where there is no such split."}
+    )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training texts, which are not trained on then, even where there is "
+            "a split to evaluate on: to choose hyperparameters without a look at it."
+        },
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on so many of the texts."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on so many of the texts."})
+    max_predict_samples: int | None = field(default=None, metadata={"help": "Predict for the first so many texts."})
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that tokenize."})
+    overwrite_cache: bool = field(default=False, metadata={"help": "Whether to tokenize anew what is cached."})
+    metric_name: str | None = field(
+        default=None,
+        metadata={"help": "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."},
+    )
+
+    def __post_init__(self):
+        self.dataset_name = self.dataset_name or None  # empty where a recipe has one
+        files = self.files
+        if (self.dataset_name is None) == (not files):
+            raise ValueError(
+                "Pass either `--dataset_name`, or `--train_file`, `--validation_file` and `--test_file` (not all are "
+                f"needed), got {self.dataset_name!r} and {files}."
+            )
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise ValueError(
+                f"`--dataset_config_name` goes with `--dataset_name`, got {self.dataset_config_name!r} alone."
+            )
+        for split, path in files.items():
+            if not Path(path).is_file() or Path(path).suffix.lower() not in READERS:
+                raise ValueError(f"`--{split}_file` must be a file of {', '.join(READERS)}, got {path!r}.")
+        if not 0.0 < self.train_val_split < 1.0:
+            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        for flag in ("max_train_samples", "max_eval_samples", "max_predict_samples", "max_seq_length"):
+            limit = getattr(self, flag)
+            if limit is not None and limit < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that are given, by split."""
+        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
+        return {split: path for split, path in files.items() if path}
+
+
+def load_texts(
+    arguments: TextDataArguments, hub_options: dict[str, Any], do_train: bool, do_eval: bool, do_predict: bool
+) -> dict[str, Dataset]:
+    """
+    Those of the splits `train`, `eval` and `predict` that are asked for and exist, with the columns `text` (strings) and
+    `label` (as it stands in the data). A data set's `validation` is `eval`, else its `test` is; `test` is `predict`.
+
+    Raises:
+        `ValueError`: data that cannot be read, a column that does not exist, a split or a text that is missing.
+    """
+    data = read(arguments, hub_options)
+    names = {"train": "train", "eval": "validation" if "validation" in data else "test", "predict": "test"}
+    wanted = {"train": do_train, "eval": do_eval and not arguments.hold_out_validation, "predict": do_predict}
+    if arguments.test_file and arguments.validation_file and not do_predict:
+        raise ValueError("`--test_file` beside a `--validation_file` is for `--do_predict`, which is not given.")
+    if do_predict and "test" not in data:
+        raise ValueError(f"`--do_predict` needs a split 'test' or a `--test_file`, got {', '.join(data)}.")
+    splits = {split: data[name] for split, name in names.items() if wanted[split] and name in data}
+    if do_eval and "eval" not in splits and "train" in data:
+        splits["train"] = data["train"]  # a part of it is for evaluation
+    return {split: pick_columns(names[split], texts, arguments, split == "predict") for split, texts in splits.items()}
+
+
+def read(arguments: TextDataArguments, hub_options: dict[str, Any]) -> dict[str, Dataset]:
+    """All splits with all their columns."""
+    cache_dir = hub_options["cache_dir"]
+    if arguments.dataset_name is not None:
+        try:
+            options = {"cache_dir": cache_dir, "token": hub_options["token"]}
+            data = load_dataset(arguments.dataset_name, arguments.dataset_config_name, **options)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"`--dataset_name` {arguments.dataset_name!r} cannot be loaded: {error}") from error
+        return dict(data)
+    splits = {}
+    for split, path in arguments.files.items():
+        reader, options = READERS[Path(path).suffix.lower()]
+        try:
+            data = load_dataset(reader, data_files={split: path}, cache_dir=cache_dir, **options)
+        except Exception as error:  # readers raise errors of their own libraries
+            raise ValueError(
+                f"`--{split}_file` {path!r} is empty or cannot be read: {error.__cause__ or error}"
+            ) from error
+        splits[split] = data[split]
+    return splits
+
+
+def pick_columns(name: str, split: Dataset, arguments: TextDataArguments, optional_label: bool) -> Dataset:
+    """The texts, joined if they are in several columns, and the labels, which texts to predict for may lack."""
+    if len(split) == 0:
+        raise ValueError(f"The split {name!r} of the data is empty.")
+    columns = arguments.text_column_names.split(",")
+    label = arguments.label_column_name
+    for flag, wanted in (("text_column_names", columns), ("label_column_name", [label])):
+        for column in wanted:
+            if column not in split.column_names and not (optional_label and column == label):
+                raise ValueError(
+                    f"`--{flag}` must be among {', '.join(split.column_names)} (split {name!r}), got {column!r}."
+                )
+
+    def join(batch: dict[str, list]) -> dict[str, list[str]]:
+        rows = list(zip(*(batch[column] for column in columns), strict=True))
+        if any(part is None or isinstance(part, list | dict) for row in rows for part in row):
+            raise ValueError(f"`--text_column_names` must name columns with a text in every row (split {name!r}).")
+        return {"text": [arguments.text_column_delimiter.join(map(str, row)) for row in rows]}
+
+    texts = split.select_columns(columns).map(join, batched=True, remove_columns=columns)
+    if label not in split.column_names:
+        return texts
+    labels = split.select_columns([label])
+    return concatenate_datasets([texts, labels.rename_column(label, "label") if label != "label" else labels], axis=1)
+
+
+def hold_out(splits: dict[str, Dataset], arguments: TextDataArguments, seed: int, do_eval: bool) -> dict[str, Dataset]:
+    """
+    Split a part of the training texts off for evaluation where that is asked for and there is nothing else, with the classes in
+    proportion if each has two texts or more; then take as many of each split as are asked for, in random order.
+    """
+    if do_eval and "eval" not in splits and "train" in splits:
+        train, column = splits["train"], None
+        if len(train) < 2:
+            raise ValueError("There is one text alone: none of it can be held out for evaluation.")
+        held_out = min(max(round(len(train) * arguments.train_val_split), 1), len(train) - 1)
+        if isinstance(train.features["label"], ClassLabel):
+            counts = Counter(train["label"])
+            smallest = min(held_out, len(train) - held_out)
+            column = "label" if min(counts.values()) > 1 and smallest >= len(counts) else None
+        parts = train.train_test_split(held_out, seed=seed, stratify_by_column=column)
+        splits = splits | {"train": parts["train"], "eval": parts["test"]}
+    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
+    for name, limit in limits.items():
+        if name in splits and limit is not None:
+            splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
+    if "predict" in splits and arguments.max_predict_samples is not None:
+        splits["predict"] = splits["predict"].take(min(arguments.max_predict_samples, len(splits["predict"])))
+    return splits
+
+
+def tokenize(name: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, arguments: TextDataArguments) -> Dataset:
+    """
+    Texts → `input_ids` (and what else the tokenizer gives), cut to `--max_seq_length` tokens.
+
+    Raises:
+        `ValueError`: a text without a single token.
+    """
+    padding = "max_length" if arguments.pad_to_max_length else False
+
+    def encode(batch):
+        encoded = tokenizer(batch["text"], truncation=True, max_length=arguments.max_seq_length, padding=padding)
+        if not all(map(any, encoded["attention_mask"])):
+            raise ValueError(f"A text of the split {name!r} is empty: the tokenizer makes no token of it.")
+        return encoded
+
+    return split.map(
+        encode,
+        batched=True,
+        remove_columns="text",
+        num_proc=arguments.preprocessing_num_workers,
+        load_from_cache_file=not arguments.overwrite_cache,
+        desc=f"Tokenizing {name}",
+    )

@@ -1,0 +1,185 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Labels of texts for the scripts: one class, several labels, or a number for each text, and how they meet a checkpoint's."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import ClassLabel, Dataset, List, Value
+
+from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from hyperset_lab.text.data import TextDataArguments
+from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """What a label is: the kind of problem as transformers names it, and the classes in the order of the logits."""
+
+    problem_type: str
+    names: tuple[str, ...]
+
+    @property
+    def config_fields(self) -> dict[str, Any]:
+        """The fields of a config that follow."""
+        return {
+            "problem_type": self.problem_type,
+            "id2label": dict(enumerate(self.names)),
+            "label2id": {name: index for index, name in enumerate(self.names)},
+        }
+
+
+def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
+    """
+    The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers.
+
+    Raises:
+        `ValueError`: flags that contradict each other or the data, or lists of numbers, which are neither.
+    """
+    several = isinstance(feature, List) or arguments.label_delimiter is not None
+    if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
+        raise ValueError(
+            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text has one "
+            "number, or a list of the names of its labels."
+        )
+    if several and arguments.do_regression:
+        raise ValueError("`--do_regression` is for one number per text, not for several labels.")
+    if several:
+        return MULTI_LABEL
+    floats = isinstance(feature, Value) and feature.dtype.startswith("float")
+    return REGRESSION if arguments.do_regression or (arguments.do_regression is None and floats) else SINGLE_LABEL
+
+
+def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> list:
+    """
+    The label of every text: the name of its class, the list of the names of its labels, or a number, and `None` where there is
+    none.
+
+    Raises:
+        `ValueError`: a label that is no number in a regression.
+    """
+    feature = split.features["label"]
+    inner = feature.feature if isinstance(feature, List) else feature
+
+    def name(value):
+        if isinstance(inner, ClassLabel):
+            return inner.names[value] if value is not None and value >= 0 else None
+        return None if value is None or value == "" else str(value)
+
+    def number(value):
+        try:
+            value = float(name(value) or "nan")
+        except ValueError as error:
+            raise ValueError(f"`--do_regression` needs labels that are numbers, got {value!r}.") from error
+        return value if math.isfinite(value) else None
+
+    def several(value):
+        if delimiter is not None and not isinstance(feature, List):
+            value = None if value is None else [part.strip() for part in str(value).split(delimiter) if part.strip()]
+        return None if value is None else [name(part) for part in value]
+
+    return [
+        {REGRESSION: number, MULTI_LABEL: several, SINGLE_LABEL: name}[problem_type](value) for value in split["label"]
+    ]
+
+
+def class_names(feature: Any, labels: Iterable) -> list[str]:
+    """The classes that the data declare, or those that occur, whole numbers in their order."""
+    inner = feature.feature if isinstance(feature, List) else feature
+    if isinstance(inner, ClassLabel):
+        return list(inner.names)
+    names = {name for label in labels for name in (label if isinstance(label, list) else [label]) if name is not None}
+    try:
+        return sorted(names, key=int)
+    except ValueError:
+        return sorted(names)
+
+
+def has_no_labels(split: Dataset) -> bool:
+    """Whether the column of labels is empty from the first text to the last, as in the test sets of competitions."""
+    feature = split.features["label"]
+    nothing = (None, "", -1) if isinstance(feature, ClassLabel) else (None, "")
+    return not isinstance(feature, List) and all(value in nothing for value in split.unique("label"))
+
+
+def names_of(checkpoint: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of a checkpoint's labels, in the order of its logits."""
+    return tuple(checkpoint.id2label[index] for index in range(checkpoint.num_labels))
+
+
+def encode_labels(
+    splits: dict[str, Dataset],
+    arguments: TextDataArguments,
+    checkpoint: PreTrainedConfig | None = None,
+    do_train: bool = True,
+    new_head: bool = False,
+) -> tuple[dict[str, Dataset], LabelSpace]:
+    """
+    Make the labels of all splits what a model takes: classes 0, 1, …, rows of 0.0 and 1.0, or floats. The classes are those of
+    the training texts (of the other splits where there are none), in the order of the `checkpoint` if it has the same. A split
+    `predict` may lack labels.
+
+    Raises:
+        `ValueError`: labels that are missing, that the training texts do not have, or that do not match the checkpoint (unless
+            the model gets a `new_head`).
+    """
+    if "predict" in splits and "label" in splits["predict"].features and has_no_labels(splits["predict"]):
+        splits = splits | {"predict": splits["predict"].remove_columns("label")}
+    labelled = {name: split for name, split in splits.items() if "label" in split.features}
+    if not labelled:
+        if checkpoint is None:
+            raise ValueError("There are no labels to learn from.")
+        kind = checkpoint.problem_type or (REGRESSION if checkpoint.num_labels == 1 else SINGLE_LABEL)
+        return splits, LabelSpace(kind, names_of(checkpoint))
+    feature = next(iter(labelled.values())).features["label"]
+    problem_type = problem_type_of(feature, arguments)
+    labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
+    names = ["LABEL_0"] if problem_type == REGRESSION else class_names(feature, next(iter(labels.values())))
+    space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
+    encoded = {name: add_labels(name, splits[name], values, space) for name, values in labels.items()}
+    return splits | encoded, space
+
+
+def match_checkpoint(
+    space: LabelSpace, checkpoint: PreTrainedConfig | None, do_train: bool, new_head: bool
+) -> LabelSpace:
+    """The classes in the order of the checkpoint's; those of the data where they are to be learned anew."""
+    if space.problem_type == SINGLE_LABEL and len(space.names) < 2 and (checkpoint is None or do_train):
+        raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
+    if checkpoint is None:
+        return space
+    names = names_of(checkpoint)
+    if not do_train and checkpoint.problem_type not in (None, space.problem_type):
+        raise ValueError(f"The checkpoint is for {checkpoint.problem_type}, the labels are for {space.problem_type}.")
+    unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
+    if set(space.names) == set(names) or not (do_train or unnamed):
+        return LabelSpace(space.problem_type, names)
+    if len(space.names) != len(names) and not (do_train and new_head):
+        raise ValueError(
+            f"The checkpoint has {len(names)} labels ({', '.join(names[:5])} …), the data have {len(space.names)} "
+            f"({', '.join(space.names[:5])} …). Pass `--ignore_mismatched_sizes` to train a new head."
+        )
+    return space
+
+
+def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Dataset:
+    """Replace the labels of a split by what a model takes."""
+    if missing := sum(label is None or (isinstance(label, list) and None in label) for label in labels):
+        raise ValueError(f"{missing} of the {len(labels)} texts of the split {name!r} have no label.")
+    if space.problem_type == REGRESSION:
+        feature, values = Value("float32"), labels
+    else:
+        index = {label: position for position, label in enumerate(space.names)}
+        found = {part for label in labels for part in (label if isinstance(label, list) else [label])}
+        if unknown := sorted(found - index.keys()):
+            raise ValueError(
+                f"The split {name!r} holds labels that are not among those to learn: {', '.join(unknown[:5])}. Those are "
+                f"{', '.join(space.names[:5])}{' …' if len(space.names) > 5 else ''}."
+            )
+        if space.problem_type == SINGLE_LABEL:
+            feature, values = ClassLabel(names=list(space.names)), [index[label] for label in labels]
+        else:
+            feature = List(Value("float32"))
+            values = [[float(label in row) for label in space.names] for row in labels]
+    return split.remove_columns("label").add_column("label", values, feature=feature)

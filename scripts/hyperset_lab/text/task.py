@@ -1,0 +1,120 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Train or fine-tune a text classifier with Trainer: classes, several labels per text, or numbers.
+
+    python scripts/run_text_classification.py scripts/recipes/yelp.yaml
+    python scripts/run_text_classification.py --config_name yelp-small --train_tokenizer 8000 --train_file reviews.csv \
+        --do_train --do_eval --output_dir outputs/mine
+
+A recipe (YAML) takes the place of flags, and flags behind it win over it. Files have the columns `text` and `label`.
+"""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.metrics import SINGLE_LABEL, make_compute_metrics
+from hyperset_lab.models import load_config, load_model
+from hyperset_lab.text.data import TextDataArguments, hold_out, load_texts, tokenize
+from hyperset_lab.text.labels import LabelSpace, encode_labels
+from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
+from hyperset_lab.text.trainer import TextTrainer
+from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
+
+
+ARGUMENTS = (TextModelArguments, TextDataArguments, ScriptTrainingArguments)
+
+
+def read_data(
+    model_arguments: TextModelArguments, data_arguments: TextDataArguments, training_arguments: ScriptTrainingArguments
+) -> tuple[dict[str, Dataset], LabelSpace]:
+    """The splits that are asked for, with labels as the model takes them, and what these mean."""
+    do_train, do_eval, do_predict = (
+        getattr(training_arguments, f"do_{what}") for what in ("train", "eval", "predict")
+    )
+    if not (do_train or do_eval or do_predict):
+        raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
+    checkpoint = None
+    if model_arguments.model_name_or_path is not None:
+        load_config(model_arguments)  # and its errors
+        config = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
+        if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+            checkpoint = config  # a pre-trained body alone has no labels of its own
+    with training_arguments.main_process_first(desc="reading the texts"):
+        splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
+        new_head = model_arguments.ignore_mismatched_sizes
+        splits, labels = encode_labels(splits, data_arguments, checkpoint, do_train, new_head)
+        splits = hold_out(splits, data_arguments, training_arguments.seed, do_eval)
+    if do_train or do_eval:
+        check_splits(training_arguments, splits, predicts=True)
+    return splits, labels
+
+
+def build_trainer(
+    model_arguments: TextModelArguments, data_arguments: TextDataArguments, training_arguments: ScriptTrainingArguments
+) -> tuple[TextTrainer, dict[str, Any]]:
+    """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
+    set_seed(training_arguments.seed)
+    splits, labels = read_data(model_arguments, data_arguments, training_arguments)
+    if training_arguments.label_smoothing_factor and labels.problem_type != SINGLE_LABEL:
+        raise ValueError(
+            f"`--label_smoothing_factor` is for one class per text, the labels are for {labels.problem_type}, got "
+            f"{training_arguments.label_smoothing_factor}."
+        )
+    compute_metrics = make_compute_metrics(labels.problem_type, data_arguments.metric_name, len(labels.names))
+
+    tokenizer = load_tokenizer(model_arguments, splits["train"]["text"] if training_arguments.do_train else None)
+    fields = labels.config_fields
+    if model_arguments.model_name_or_path is None:
+        fields["vocab_size"] = len(tokenizer)
+    config = load_config(model_arguments, **fields)
+    fit_tokenizer(tokenizer, config, data_arguments.max_seq_length)
+    with training_arguments.main_process_first(desc="tokenizing"):
+        splits = {name: tokenize(name, split, tokenizer, data_arguments) for name, split in splits.items()}
+    model = load_model(AutoModelForSequenceClassification, model_arguments, config)
+    if training_arguments.process_index == 0:
+        counts = ", ".join(f"{len(split):,} texts ({name})" for name, split in splits.items())
+        print(
+            f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(tokenizer):,} tokens, "
+            f"{labels.problem_type} with {len(labels.names)} labels, {counts}"
+        )
+
+    eights = training_arguments.fp16 or training_arguments.bf16
+    collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if eights else None)
+    # A batch that the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    model.eval()
+    with torch.no_grad():
+        model(**collator([next(iter(splits.values()))[0]]))
+
+    trainer = TextTrainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=splits["train"] if training_arguments.do_train else None,
+        eval_dataset=splits["eval"] if training_arguments.do_eval else None,
+        compute_metrics=compute_metrics,
+        processing_class=tokenizer,
+        data_collator=collator,
+        labels=labels,
+        predict_dataset=splits.get("predict"),
+    )
+    card = {"tasks": "text-classification", "tags": ["text-classification", "hyperset"]}
+    if data_arguments.dataset_name is not None:
+        card["dataset"] = data_arguments.dataset_name
+    if model_arguments.model_name_or_path is not None:
+        card["finetuned_from"] = model_arguments.model_name_or_path
+    return trainer, card
+
+
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Train, evaluate and predict as the flags say, and return the metrics of [`training.run`]."""
+    model_arguments, data_arguments, training_arguments = parse_arguments(
+        ARGUMENTS, arguments, "scripts/run_text_classification.py"
+    )
+    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
+    metrics = run(trainer, card) if training_arguments.do_train or training_arguments.do_eval else {}
+    if trainer.predict_dataset is not None:
+        trainer.write_predictions()
+    return metrics

@@ -1,0 +1,131 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the texts at hand."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from hyperset_lab.arguments import ModelArguments
+from modeling_hyperset.presets import PRESETS
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+
+
+@dataclass
+class TextModelArguments(ModelArguments):
+    """Which model to train, and its tokenizer."""
+
+    tokenizer_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
+        },
+    )
+    train_tokenizer: int | None = field(
+        default=None,
+        metadata={"help": "Train a tokenizer of at most so many tokens on the training texts, as there is none."},
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.train_tokenizer is None:
+            return
+        if self.tokenizer_name is not None or self.model_name_or_path is not None:
+            raise ValueError(
+                "`--train_tokenizer` makes a new tokenizer and goes with neither `--tokenizer_name` nor "
+                "`--model_name_or_path`, whose tokens the model has learned."
+            )
+        smallest = len(SPECIAL_TOKENS) + len(pre_tokenizers.ByteLevel.alphabet())
+        if self.train_tokenizer < smallest:
+            raise ValueError(f"`--train_tokenizer` must be at least {smallest}, got {self.train_tokenizer}.")
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """
+    A byte-level BPE tokenizer of at most `vocab_size` tokens for lower-cased text between [CLS] and [SEP]. The same texts give
+    the same tokenizer (the WordPiece trainer of `tokenizers` gives another in every run), and no text has an unknown token.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **SPECIAL_TOKENS
+    )
+
+
+def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -> PreTrainedTokenizerBase:
+    """
+    The tokenizer that the arguments name, the checkpoint's, or one trained on `texts`, always with a padding token.
+
+    Raises:
+        `ValueError`: there is none.
+    """
+    if arguments.train_tokenizer is not None:
+        if texts is None:
+            raise ValueError("`--train_tokenizer` needs texts to train on: pass `--do_train`.")
+        return train_tokenizer(texts, arguments.train_tokenizer)
+    name = arguments.tokenizer_name or arguments.model_name_or_path
+    if name is None and arguments.config_name not in PRESETS:
+        name = arguments.config_name
+    if name is None:
+        raise ValueError(
+            f"The config {arguments.config_name!r} has no tokenizer: pass `--tokenizer_name` (the paper's is "
+            "bert-base-uncased), or `--train_tokenizer` with a number of tokens to train one on the training texts."
+        )
+    options = arguments.hub_options
+    if arguments.tokenizer_name is not None:
+        options.pop("revision")  # it is the model's
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{name!r} gives no tokenizer; pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
+        ) from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ValueError(f"The tokenizer of {name!r} has no padding token, and no token that could serve as one.")
+        tokenizer.pad_token = tokenizer.eos_token  # the attention mask tells them apart
+    return tokenizer
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_seq_length: int) -> None:
+    """
+    Check that the model has all tokens and positions, and have the tokenizer cut texts where the model ends.
+
+    Raises:
+        `ValueError`: more tokens than the model embeds, or sequences longer than model or tokenizer take.
+    """
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, more than the checkpoint's vocab_size={config.vocab_size}."
+        )
+    longest = getattr(config, "max_position_embeddings", max_seq_length)
+    if max_seq_length > min(longest, tokenizer.model_max_length):
+        raise ValueError(
+            f"`--max_seq_length` must not exceed the model's max_position_embeddings={longest} (from scratch, "
+            f"`--config_overrides` sets it) and the tokenizer's model_max_length={tokenizer.model_max_length}, got "
+            f"{max_seq_length}."
+        )
+    tokenizer.model_max_length = min(longest, tokenizer.model_max_length)

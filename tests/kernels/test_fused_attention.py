@@ -1,0 +1,256 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Our kernels equal the plain reference, forward and backward: in blocks on a processor, in Triton in its interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from modeling_hyperset import HyperSETForImageClassification, blocked_attention_hyperset, fused_attention_hyperset
+from modeling_hyperset.attention_hyperset import bi_softmax_eager, bi_softmax_fused
+from support.builders import make_config, make_inputs, make_model
+
+
+# One token, sizes that are no multiple of a block or of eight, several heads.
+SHAPES = [(1, 1, 1, 1), (2, 3, 1, 24), (2, 3, 17, 24), (1, 2, 130, 64), (3, 1, 5, 7), (1, 1, 300, 10)]
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 0.02, torch.bfloat16: 0.1}
+
+
+def operands(shape, dtype, scale=1.0):
+    """Tokens of unit RMS, and the product of two gains and the scaling, of either sign."""
+    tokens = torch.nn.functional.rms_norm(torch.randn(shape), shape[-1:]).to(dtype).requires_grad_()
+    gain = scale * shape[-1] ** -0.5 * (1 + 0.5 * torch.randn(shape[-1]))
+    gain = gain.to(torch.promote_types(dtype, torch.float32)).requires_grad_()
+    return tokens, gain
+
+
+def some_padding(shape):
+    """A sample that is all padding, if there are several, and others with padding here and there; their first is a token."""
+    mask = torch.rand(shape[0], shape[2]) > 0.4
+    mask[0], mask[-1, 0] = False, True
+    return mask
+
+
+def reference(tokens, gain, mask, cotangent):
+    """y, dz and dgain of the plain reference in double precision."""
+    tokens, gain = (tensor.detach().double().requires_grad_() for tensor in (tokens, gain))
+    output, _ = bi_softmax_eager(tokens * gain, tokens, tokens, 1.0, mask)
+    return output, *torch.autograd.grad(output, (tokens, gain), cotangent.double())
+
+
+def assert_close(actual, expected, tolerance):
+    for value, wanted in zip(actual, expected, strict=True):
+        scale = max(1.0, wanted.abs().max().item())
+        torch.testing.assert_close(value.double(), wanted.double(), rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("block", [None, 100], ids=["one-block", "blocks-of-rows"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_reference(shape, block, masked, dtype, monkeypatch):
+    if block is not None:
+        monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+    tokens, gain = operands(shape, dtype)
+    mask = some_padding(shape) if masked else None
+    cotangent = torch.randn(shape).to(dtype)
+    output = bi_softmax_fused(tokens, gain, mask)
+    assert output.dtype == dtype
+    actual = output, *torch.autograd.grad(output, (tokens, gain), cotangent)
+    assert_close(actual, reference(tokens, gain, mask, cotangent), TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("scale", [9.0, 100.0, -100.0])
+@pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
+def test_equals_reference_at_extreme_gains(scale, block, monkeypatch):
+    """Scores of up to thousands, where exp of a score overflows and the two softmaxes need an exponential each."""
+    monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+    tokens, gain = operands((2, 2, 90, 16), torch.float64, scale)
+    mask, cotangent = some_padding(tokens.shape), torch.randn(tokens.shape, dtype=torch.float64)
+    output = bi_softmax_fused(tokens, gain, mask)
+    actual = output, *torch.autograd.grad(output, (tokens, gain), cotangent)
+    assert_close(actual, reference(tokens, gain, mask, cotangent), 1e-9)
+    single = bi_softmax_fused(tokens.float(), gain.float(), mask)
+    assert torch.isfinite(single).all()
+    assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(single.sum(), (tokens, gain)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
+def test_some_rows_alone(block, masked, scale, monkeypatch):
+    monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+    tokens, gain = operands((3, 2, 70, 8), torch.float64, scale)
+    mask = torch.ones(3, 70, dtype=torch.bool) if masked else None
+    if masked:
+        mask[:, 1:] = torch.rand(3, 69) > 0.4
+    cotangent = torch.zeros(tokens.shape, dtype=torch.float64)
+    cotangent[:, :, :1] = torch.randn(3, 2, 1, 8)
+    output = bi_softmax_fused(tokens, gain, mask, rows=lambda tensor: tensor[..., :1, :])
+    gradients = torch.autograd.grad(output, (tokens, gain), cotangent[:, :, :1])
+    expected = reference(tokens, gain, mask, cotangent)
+    assert_close((output, *gradients), (expected[0][:, :, :1], *expected[1:]), 1e-9)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_operators_are_what_torch_wants(masked):
+    """Schema, fake tensors, autograd registration and AOT dispatch of each operator."""
+    tokens, gain = operands((2, 2, 9, 8), torch.float32)
+    mask = some_padding(tokens.shape) if masked else None
+    normaliser = fused_attention_hyperset.normaliser(tokens, gain, mask).detach()
+    torch.library.opcheck(fused_attention_hyperset.bi_softmax, (tokens, gain, mask))
+    torch.library.opcheck(fused_attention_hyperset.normaliser, (tokens, gain, mask))
+    tokens, gain = tokens.detach(), gain.detach()
+    arguments = (tokens, gain, mask, normaliser)
+    torch.library.opcheck(fused_attention_hyperset.bi_softmax_backward, (torch.randn_like(tokens), *arguments))
+    torch.library.opcheck(fused_attention_hyperset.normaliser_backward, (torch.randn(2, 2, 9), *arguments))
+
+
+def test_what_training_keeps_grows_linearly():
+    def saved_bytes(seq_len):
+        sizes = {}
+
+        def keep(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        tokens, gain = operands((1, 2, seq_len, 16), torch.float32)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = bi_softmax_fused(tokens, gain)
+        del output
+        return sum(sizes.values())
+
+    assert saved_bytes(2048) / saved_bytes(1024) < 2.1
+
+
+def test_second_derivatives_are_an_error():
+    tokens, gain = operands((1, 1, 4, 8), torch.float32)
+    output = bi_softmax_fused(tokens, gain)
+    (gradient,) = torch.autograd.grad(output.square().sum(), tokens, create_graph=True)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("fields", [{}, {"pooling": "mean"}], ids=str)
+def test_transforms_of_torch_func_are_exact(fields):
+    """The kernels have no rules for derivatives forward, of each sample and second ones: the reference takes their place."""
+    model = make_model("image-classification", **fields).double()
+    images = torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    tangent = torch.randn_like(images)
+
+    def loss(parameters, image):
+        return functional_call(model, parameters, (image[None],)).logits.square().sum()
+
+    parameters = dict(model.named_parameters())
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, images)
+    for index, image in enumerate(images):
+        wanted = torch.autograd.grad(loss(parameters, image), list(parameters.values()))
+        torch.testing.assert_close([gradient[index] for gradient in of_each.values()], list(wanted))
+
+    step = 1e-6 * tangent
+    numeric = (model(images + step).logits - model(images - step).logits) / 2e-6
+    _, derivative = torch.func.jvp(lambda images: model(images).logits, (images,), (tangent,))
+    torch.testing.assert_close(derivative, numeric, rtol=1e-6, atol=1e-8)
+    with forward_ad.dual_level(), torch.no_grad():
+        logits = model(forward_ad.make_dual(images, tangent)).logits
+        torch.testing.assert_close(forward_ad.unpack_dual(logits).tangent, derivative)
+
+    def product(images):  # of the Hessian and the tangent
+        return torch.func.jvp(
+            torch.func.grad(lambda images: model(images).logits.square().sum()), (images,), (tangent,)
+        )
+
+    gradients = [
+        torch.func.grad(lambda images: model(images).logits.square().sum())(images + s * step) for s in (1, -1)
+    ]
+    torch.testing.assert_close(product(images)[1], (gradients[0] - gradients[1]) / 2e-6, rtol=1e-5, atol=1e-6)
+
+
+def test_the_code_of_a_checkpoint_runs_beside_the_package(tmp_path):
+    """Both define operators, each its own."""
+    config = make_config()
+    model = HyperSETForImageClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    check = """
+import sys, torch
+from modeling_hyperset import HyperSETForImageClassification
+from transformers import dynamic_module_utils
+
+ours = HyperSETForImageClassification.from_pretrained(sys.argv[1])
+name = "modeling_hyperset.HyperSETForImageClassification"
+theirs = dynamic_module_utils.get_class_from_dynamic_module(name, sys.argv[1]).from_pretrained(sys.argv[1])
+assert type(ours) is not type(theirs) and theirs.config._attn_implementation == "fused"
+images = torch.randn(2, 3, 12, 12)
+for _ in range(2):
+    losses = [model(images).logits.square().sum() for model in (ours, theirs)]
+    for loss in losses:
+        loss.backward()
+assert torch.equal(*losses)
+"""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", check, str(tmp_path)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert make_inputs("images")["pixel_values"].shape[1:] == (3, 12, 12)
+
+
+# Triton decides when a kernel is defined whether it is interpreted, so the interpreter has a process of its own. It multiplies
+# no bfloat16: that is for `tests/kernels/test_gpu.py`.
+TRITON_CHECK = """
+import json, sys
+import torch
+from modeling_hyperset import blocked_attention_hyperset as blocked, triton_attention_hyperset as triton_kernels
+
+torch.manual_seed(0)
+errors = {}
+for dtype, shape, masked, scale in [
+    (torch.float32, (2, 2, 1, 24), False, 1), (torch.float32, (2, 3, 70, 24), True, 1),
+    (torch.float32, (1, 2, 130, 64), False, 1), (torch.float32, (3, 1, 5, 7), True, 1),
+    (torch.float32, (1, 1, 66, 16), True, 60), (torch.float16, (2, 1, 70, 24), True, 1),
+    (torch.float16, (1, 1, 3, 130), False, 1),
+]:
+    tokens = torch.nn.functional.rms_norm(torch.randn(shape), shape[-1:]).to(dtype)
+    gain = scale * shape[-1] ** -0.5 * (1 + 0.5 * torch.randn(shape[-1]))
+    mask = None
+    if masked:
+        mask = torch.rand(shape[0], shape[2]) > 0.4
+        mask[0, 1:], mask[-1, :2] = shape[0] == 1, True
+        if shape[0] > 2:
+            mask[0] = False
+    cotangent, of_normaliser = torch.randn(shape).to(dtype), torch.randn(shape[:-1])
+    exact = tokens.double(), gain.double(), mask
+
+    def run(kernels, cast, arguments):
+        output, normaliser = kernels.forward(*arguments)
+        return [
+            output,
+            *kernels.backward(cast(cotangent), *arguments, normaliser),
+            kernels.normaliser_forward(*arguments).nan_to_num(posinf=0.0),
+            *kernels.normaliser_backward(cast(of_normaliser), *arguments, normaliser),
+        ]
+
+    actual = run(triton_kernels.TRITON, lambda tensor: tensor, (tokens, gain, mask))
+    expected = run(blocked.BLOCKED, torch.Tensor.double, exact)
+    worst = max(
+        float((value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+        for value, wanted in zip(actual, expected, strict=True)
+    )
+    errors[f"{dtype} {shape} masked={masked} scale={scale}"] = [worst, 5e-5 * scale if dtype == torch.float32 else 0.01]
+print(json.dumps(errors))
+"""
+
+
+def test_triton_kernels_in_the_interpreter():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", TRITON_CHECK]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    errors = json.loads(finished.stdout)
+    assert len(errors) == 7
+    assert not {case: error for case, error in errors.items() if not error[0] <= error[1]}

@@ -1,0 +1,97 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""The benchmark runs every line of its presets, and its table is what was measured. How fast that is, the command says."""
+
+import importlib
+import json
+import statistics
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def main(monkeypatch):
+    return importlib.import_module("benchmark").main
+
+
+TINY = ["--device", "cpu", "--rounds", "2", "--batch_size", "1"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "flags"),
+    [
+        pytest.param("table16", ["--num_tokens", "5"], marks=pytest.mark.slow),
+        pytest.param("text", ["--num_tokens", "6"], marks=pytest.mark.slow),
+        ("attention", ["--num_tokens", "9"]),
+    ],
+)
+def test_every_line_of_a_preset_is_measured(main, preset, flags, tmp_path, capsys):
+    if preset != "attention":
+        flags = [*flags, "--num_iterations", "1"]
+    report = main(["--preset", preset, *TINY, *flags, "--output_dir", str(tmp_path)])
+    assert json.loads((tmp_path / "benchmark.json").read_text()) == json.loads(json.dumps(report))
+    printed = capsys.readouterr().out
+    assert (tmp_path / "benchmark.md").read_text() == printed
+    names = [row["model"] for row in report["rows"]]
+    assert {"table16": "vit", "text": "albert", "attention": "bi-softmax-eager"}[preset] in names
+    for row, record in zip(report["rows"], report["measurements"], strict=True):
+        assert f"| {row['model']} |" in printed
+        assert len(record["forward_seconds"]) == len(record["training_seconds"]) == 2
+        for label in ("forward", "training"):
+            first = report["measurements"][0][f"{label}_seconds"]
+            ratios = [mine / theirs for mine, theirs in zip(record[f"{label}_seconds"], first, strict=True)]
+            assert row[label][1] == pytest.approx(statistics.median(ratios))
+
+
+def test_a_sweep_compares_with_the_first_setting(main, capsys):
+    flags = [
+        "--models",
+        "transformer",
+        "hyperset",
+        "--num_tokens",
+        "5",
+        "--num_iterations",
+        "1",
+        "2",
+        "--forward_only",
+    ]
+    report = main([*TINY, *flags])
+    assert [row["num_iterations"] for row in report["rows"]] == [1, 1, 2, 2]
+    assert report["rows"][1]["forward_scaling"] == [1.0, 1.0, 1.0]
+    flops = [row["flops"] for row in report["rows"]]
+    assert flops[2] > flops[0] and flops[3] > flops[1]
+    assert "first line's" in capsys.readouterr().out
+
+
+def test_flops_and_parameters_are_the_papers(main):
+    """Table 16: 6.81 GFLOPs beside 12.27 of the Transformer; reading out one token in the last iteration saves the rest."""
+    models = importlib.import_module("hyperset_lab.benchmarking.models")
+    setting, gigaflops, parameters = models.Setting(1, 257, 12), {}, {}
+    with torch.device("meta"):
+        images = {"pixel_values": torch.empty(1, 3, 224, 224)}
+        for name in ("transformer", "hyperset", "hyperset-whole", "hyperset-eager"):
+            model = models.make_model("image", name, setting)
+            gigaflops[name], parameters[name] = models.count_flops(model, images) / 1e9, model.num_parameters()
+    assert parameters["hyperset"] == 1_551_808 and parameters["transformer"] == 2_383_336
+    assert gigaflops["transformer"] == pytest.approx(12.27, rel=5e-3)
+    assert gigaflops["hyperset-whole"] == pytest.approx(6.81, rel=5e-3)
+    assert gigaflops["hyperset-eager"] == pytest.approx(gigaflops["hyperset-whole"])
+    assert gigaflops["hyperset"] / gigaflops["transformer"] == pytest.approx(0.52, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--models", "bert"], "bert"),
+        (["--num_tokens", "12"], "num_tokens"),
+        (["--batch_size", "0"], "batch_size"),
+        (["--rounds", "0"], "rounds"),
+        (["--compile_mode", "reduce-overhead"], "--compile"),
+    ],
+)
+def test_bad_flags(main, flags, message):
+    with pytest.raises(ValueError, match=message):
+        main(["--device", "cpu", *flags])
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="cuda"):
+            main(["--device", "cuda"])

@@ -1,0 +1,134 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Thousands of calls leak nothing, threads do not disturb each other, and the same seed gives the same weights."""
+
+import copy
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.builders import CASES, SMALL, make_inputs, make_model, threads
+
+
+TINY = {"hidden_size": 8, "num_attention_heads": 2, "num_iterations": 2, "step_size_time_dim": 4}
+MEBIBYTE = 2**20
+
+
+def memory() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_no_leak(call, times: int, capsys) -> None:
+    """`call` keeps neither objects nor memory: what it needs is there after a tenth of the calls."""
+    sizes = []
+    for _part in range(10):
+        for _ in range(times // 10):
+            call()
+        gc.collect()
+        sizes.append((memory(), len(gc.get_objects())))
+    (start, objects), (end, left) = sizes[0], sizes[-1]
+    with capsys.disabled():
+        print(
+            f"\n{times} calls: {(end - start) / MEBIBYTE:+.2f} MiB, {left - objects:+d} objects since the first tenth."
+        )
+    assert left - objects < times // 100  # far less than one for a call
+    assert end - start < times * 1024  # less than a KiB for each, as a tensor of these models has
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory from /proc")
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{}, {"output_energies": True, "output_hidden_states": True}], ids=["plain", "energies"]
+)
+def test_ten_thousand_calls_leak_nothing(options, capsys):
+    model, inputs = make_model("image-classification", **TINY), make_inputs("image-classification")
+    with torch.no_grad():
+        check_no_leak(lambda: model(**inputs, **options), 10_000, capsys)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_thousand_steps_of_training_leak_nothing(capsys):
+    model, inputs = (
+        make_model("image-classification", **TINY).train(),
+        make_inputs("image-classification", labels=True),
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step():
+        model(**inputs).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    check_no_leak(step, 1_000, capsys)
+
+
+def everything(model, inputs, **options) -> list[torch.Tensor]:
+    with torch.no_grad():
+        outputs = model(**inputs, **options)
+    return [tensor for value in outputs.values() for tensor in (value if isinstance(value, tuple) else (value,))]
+
+
+RECORDED = {"output_hidden_states": True, "output_energies": True}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_eight_threads_at_once_equal_one_after_the_other(case):
+    """
+    The hooks that record outputs are installed by the first call that asks for them, here by eight at once, and each thread
+    gets its own record. Some ask for nothing, or for another number of iterations.
+    """
+    options = [RECORDED, {}, RECORDED | {"num_iterations": 5}, RECORDED | {"output_attentions": True}]
+    calls = [(make_inputs(case, batch_size=1 + index % 3), options[index % 4]) for index in range(32)]
+    model = make_model(case)
+    other = copy.deepcopy(model)  # so that none has its hooks yet
+    serial = [everything(other, inputs, **asked) for inputs, asked in calls]
+    with ThreadPoolExecutor(8) as pool:
+        at_once = list(pool.map(lambda call: everything(model, call[0], **call[1]), calls))
+    for wanted, got in zip(serial, at_once, strict=True):
+        assert len(wanted) == len(got) and all(map(torch.equal, wanted, got))
+
+
+def test_threads_share_no_memory_of_the_kernels():
+    """Sequences of many blocks, of several lengths, forward and backward."""
+    model = make_model("tokens", max_position_embeddings=700, hidden_size=8, num_attention_heads=2)
+    calls = [torch.randn(1, length, 8) for length in (1, 64, 333, 700)] * 4
+
+    def gradient(embeds):
+        embeds = embeds.clone().requires_grad_()
+        model(inputs_embeds=embeds).last_hidden_state.square().sum().backward(inputs=[embeds])
+        return embeds.grad
+
+    serial = list(map(gradient, calls))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(map(torch.equal, serial, pool.map(gradient, calls)))
+
+
+def trained(case: str, num_threads: int) -> dict[str, torch.Tensor]:
+    """The weights after ten steps from a seed, with dropout."""
+    with threads(num_threads):
+        torch.manual_seed(3)
+        model_class, kind = CASES[case]
+        model = model_class(model_class.config_class(**(SMALL | kind | {"embedding_dropout": 0.1}))).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for _ in range(10):
+            model(**make_inputs(case, labels=True)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return model.state_dict()
+
+
+@pytest.mark.parametrize("case", ["image-classification", "masked-lm", "masked-pixels"])
+def test_same_seed_same_weights(case):
+    """Bit for bit with the same number of threads; with another one sums are rounded in another order."""
+    weights, again, on_two = trained(case, 1), trained(case, 1), trained(case, 2)
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, again[name]), name
+    torch.testing.assert_close(weights, on_two, rtol=1e-2, atol=1e-4)
