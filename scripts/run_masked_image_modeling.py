@@ -12,10 +12,10 @@ are kept; masked codes are predicted; at the end they are filled in by iterative
 drawn. A config without one makes it masked image modeling of pixels, as in transformers' `run_mim.py`.
 """
 
-from hyperset_lab.masked_images.task import main
+from hyperset_lab.masked_images.task import TASK
 from hyperset_lab.training import leave_processes
 
 
 if __name__ == "__main__":
-    main()
+    TASK.main()
     leave_processes()

@@ -9,10 +9,10 @@ the mean squared error of the pixels plus the model's own commitment loss, from 
 the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
-from hyperset_lab.masked_images.vq_training import main
+from hyperset_lab.masked_images.vq_training import TASK
 from hyperset_lab.training import leave_processes
 
 
 if __name__ == "__main__":
-    main()
+    TASK.main()
     leave_processes()

@@ -3,7 +3,8 @@
 
 from typing import Any
 
-from hyperset_lab.arguments import ModelArguments, parse_overrides
+from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.recipes import parse_overrides
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.presets import PRESETS, preset_config
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -20,8 +21,8 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     overrides = parse_overrides(arguments.config_overrides or "{}")
     if taken := overrides.keys() & ({"id2label", "label2id", "num_labels"} | fields.keys()):
         raise ValueError(f"`--config_overrides` sets what comes from the data: {', '.join(sorted(taken))}.")
-    if arguments.model_type is not None:
-        overrides["layer_type"] = arguments.model_type
+    if arguments.layer_type is not None:
+        overrides["layer_type"] = arguments.layer_type
     if arguments.config_name in PRESETS:
         check_fields(overrides, preset_config(arguments.config_name))
         preset = {name: value for name, value in PRESETS[arguments.config_name].config.items() if name != "num_labels"}

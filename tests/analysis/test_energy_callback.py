@@ -145,4 +145,4 @@ def test_the_flag_of_the_training_scripts(tmp_path, monkeypatch):
     (logged,) = [entry["energy/total_last"] for entry in history if "energy/total_last" in entry]
     assert logged == pytest.approx(energies["total"][-1], rel=1e-4)
     with pytest.raises(ValueError, match="'energies' does not exist here"):
-        main([*flags, "--output_dir", str(tmp_path / "other"), "--model_type", "transformer"])
+        main([*flags, "--output_dir", str(tmp_path / "other"), "--layer_type", "transformer"])

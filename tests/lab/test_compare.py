@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import statistics
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ BASE = DIGITS | {
 }
 RECIPE = {
     "base_recipe": "base.yaml",
-    "models": {"Ours (fixed)": {"config_overrides": {"step_size_type": "fixed"}}, "T": {"model_type": "transformer"}},
+    "models": {"Ours (fixed)": {"config_overrides": {"step_size_type": "fixed"}}, "T": {"layer_type": "transformer"}},
     "reference": "T",
     "learning_rates": [0.001, 0.03],
     "seeds": [0, 1],
@@ -41,7 +42,7 @@ RECIPE = {
 @pytest.fixture(scope="module")
 def modules():
     """The scripts' modules, to call in this process."""
-    parts = ("comparison.runs", "images.data", "images.task", "arguments")
+    parts = ("comparison.runs", "comparison.plan", "images.data", "images.task", "arguments")
     names = ["compare", *(f"hyperset_lab.{part}" for part in parts)]
     yield {name: importlib.import_module(name) for name in names}
 
@@ -191,8 +192,8 @@ def test_a_stopped_comparison_goes_on(finished, modules, trained, monkeypatch, t
     "changes",
     [
         {"flags": {"weight_decay": 0.0}},
-        {"models": RECIPE["models"] | {"T": {"model_type": "crate"}}},
-        {"models": RECIPE["models"] | {"T": {"model_type": "transformer", "config_overrides": {"hidden_size": 8}}}},
+        {"models": RECIPE["models"] | {"T": {"layer_type": "crate"}}},
+        {"models": RECIPE["models"] | {"T": {"layer_type": "transformer", "config_overrides": {"hidden_size": 8}}}},
     ],
     ids=["budget", "model", "width"],
 )
@@ -228,9 +229,9 @@ def test_a_record_that_was_tampered_with(copied, modules, finished, trained):
 
 def plant(modules, recipe: str, metrics) -> None:
     """Store a record of every run that `recipe` could ask for, with what `metrics(phase, learning_rate)` says."""
-    compare, common = modules["compare"], modules["hyperset_lab.arguments"]
-    (arguments,) = common.parse_arguments((compare.ComparisonArguments,), [recipe])
-    comparison = compare.Comparison(arguments, BASE)
+    plan, common = modules["hyperset_lab.comparison.plan"], modules["hyperset_lab.arguments"]
+    (arguments,) = common.parse_arguments((plan.ComparisonArguments,), [recipe])
+    comparison = plan.Comparison(arguments, BASE)
     folder = Path(recipe).parent / "build"
     folder.mkdir()
     comparison.build(folder)
@@ -289,9 +290,9 @@ def test_runs_that_diverge_are_results(modules, trained, tmp_path):
 
 def test_a_run_that_diverges_is_stored(modules, tmp_path):
     recipe = write_recipe(tmp_path / "it", learning_rates=[1e30], seeds=[0])
-    compare, common = modules["compare"], modules["hyperset_lab.arguments"]
-    (arguments,) = common.parse_arguments((compare.ComparisonArguments,), [recipe])
-    comparison = compare.Comparison(arguments, BASE)
+    plan, common = modules["hyperset_lab.comparison.plan"], modules["hyperset_lab.arguments"]
+    (arguments,) = common.parse_arguments((plan.ComparisonArguments,), [recipe])
+    comparison = plan.Comparison(arguments, BASE)
     (tmp_path / "build").mkdir()
     comparison.build(tmp_path / "build")
     run, printed = comparison.run("T", "validation", 1e30, 0), []
@@ -365,7 +366,7 @@ def models(**own) -> dict:
         ({"flags": {"no_such_flag": 1}}, "no_such_flag"),
         ({"flags": {"num_train_epochs": "many"}}, "num_train_epochs"),
         ({"flags": {"train_val_split": 2.0}}, "train_val_split"),
-        (models(model_type="lstm"), "'bad'.*lstm"),
+        (models(layer_type="lstm"), "'bad'.*lstm"),
         (models(num_train_epochs=9), "'bad'.*num_train_epochs"),
         (models(config_overrides={"hidden_sise": 8}), "'bad'.*hidden_sise"),
         (models(config_overrides="{"), "config_overrides"),
@@ -384,19 +385,19 @@ def test_a_bad_recipe_stops_before_training(modules, trained, tmp_path, capsys, 
 
 def test_the_digits_recipe_is_sound(modules):
     """Its models build, ours has fewer parameters than the Transformer, and all have the same width and iterations."""
-    compare = modules["compare"]
+    plan = modules["hyperset_lab.comparison.plan"]
     path = SCRIPTS / "recipes" / "compare_digits.yaml"
-    (arguments,) = modules["hyperset_lab.arguments"].parse_arguments((compare.ComparisonArguments,), [str(path)])
-    comparison = compare.Comparison(arguments, compare.read_recipe(path.parent / arguments.base_recipe))
+    (arguments,) = modules["hyperset_lab.arguments"].parse_arguments((plan.ComparisonArguments,), [str(path)])
+    comparison = plan.Comparison(arguments, yaml.safe_load((path.parent / arguments.base_recipe).read_text()))
     assert len(arguments.seeds) == 3 and arguments.reference == "Transformer"
-    assert {own.get("model_type", "hyperset") for own in arguments.models.values()} >= {
+    assert {own.get("layer_type", "hyperset") for own in arguments.own_flags.values()} >= {
         "hyperset",
         "transformer",
         "crate",
         "energy_transformer",
     }
     parameters = {}
-    with compare.tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for name, trainer in comparison.build(Path(folder)).items():
             config = trainer.model.config
             assert (config.hidden_size, config.num_iterations) == (96, 8)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from hyperset_lab.arguments import parse_arguments
 from modeling_hyperset.presets import PRESETS, count_parameters
 from transformers import AutoModelForImageClassification, get_scheduler
 
@@ -39,8 +40,8 @@ def test_there_is_a_recipe_for_each_experiment():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_its_tables(script, path):
-    model_arguments, data_arguments, training_arguments = script.parse_arguments(
-        script.ARGUMENTS, [str(path), "--use_cpu"]
+    model_arguments, data_arguments, training_arguments = parse_arguments(
+        script.TASK.arguments, [str(path), "--use_cpu"]
     )
     fine_tuning, data = path.stem.endswith("finetune"), path.stem.split("-")[0]
     wanted = FINE_TUNING if fine_tuning else TABLES_9_AND_11
@@ -99,8 +100,8 @@ def test_flags_that_the_recipes_name(script):
 
 def test_a_folder_takes_the_place_of_a_recipe_s_data_set(script, tmp_path):
     flags = ["--dataset_name", "", "--train_dir", str(tmp_path), "--validation_dir", str(tmp_path), "--use_cpu"]
-    _, data_arguments, _ = script.parse_arguments(
-        script.ARGUMENTS, [str(SCRIPTS / "recipes" / "imagenet100.yaml"), *flags]
+    _, data_arguments, _ = parse_arguments(
+        script.TASK.arguments, [str(SCRIPTS / "recipes" / "imagenet100.yaml"), *flags]
     )
     assert data_arguments.dataset_name is None and data_arguments.train_dir == str(tmp_path)
 

@@ -249,10 +249,10 @@ def test_codes_that_are_computed_and_codes_that_are_found_train_alike(recipe, tm
     assert first == second
 
 
-@pytest.mark.parametrize("model_type", ["transformer", "crate"])
-def test_baselines_run_through_the_same_command(recipe, model_type, tmp_path):
-    metrics = run(*recipe, "--model_type", model_type, "--output_dir", tmp_path, "--max_eval_samples", "8")
-    assert json.loads((tmp_path / "config.json").read_text())["layer_type"] == model_type
+@pytest.mark.parametrize("layer_type", ["transformer", "crate"])
+def test_baselines_run_through_the_same_command(recipe, layer_type, tmp_path):
+    metrics = run(*recipe, "--layer_type", layer_type, "--output_dir", tmp_path, "--max_eval_samples", "8")
+    assert json.loads((tmp_path / "config.json").read_text())["layer_type"] == layer_type
     assert metrics["eval_psnr"] > 5 and metrics["eval_4_iterations_psnr"] > 5
 
 
@@ -446,7 +446,7 @@ def test_what_is_not_installed_is_named(recipe, folder_of_images, tmp_path, monk
 )
 def test_the_papers_recipes(name, parameters):
     """Tables 3 and 14, and a tokenizer of 1024 codes that are 16 pixels wide."""
-    arguments = script("hyperset_lab.masked_images.task").ARGUMENTS
+    arguments = script("hyperset_lab.masked_images.task").TASK.arguments
     parsed = script("hyperset_lab.arguments").parse_arguments(arguments, [str(RECIPES / f"{name}.yaml"), "--use_cpu"])
     model_arguments, _, masking, training = parsed
     config = script("hyperset_lab.models").load_config(model_arguments)
@@ -463,10 +463,10 @@ def test_the_papers_recipes(name, parameters):
 
 def test_the_digits_recipes_fit_each_other():
     vq_arguments, *_ = script("hyperset_lab.arguments").parse_arguments(
-        script("hyperset_lab.masked_images.vq_training").ARGUMENTS, [str(RECIPES / "vq_digits.yaml"), "--use_cpu"]
+        script("hyperset_lab.masked_images.vq_training").TASK.arguments, [str(RECIPES / "vq_digits.yaml"), "--use_cpu"]
     )
     model_arguments, _, masking, _ = script("hyperset_lab.arguments").parse_arguments(
-        script("hyperset_lab.masked_images.task").ARGUMENTS, [str(RECIPES / "mim_digits.yaml"), "--use_cpu"]
+        script("hyperset_lab.masked_images.task").TASK.arguments, [str(RECIPES / "mim_digits.yaml"), "--use_cpu"]
     )
     ours = script("hyperset_lab.masked_images.tokenizer").VQTokenizer(
         script("hyperset_lab.masked_images.vq_training").build_vq_model(vq_arguments)

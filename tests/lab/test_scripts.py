@@ -209,7 +209,8 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--image_column_name", "picture"], "picture"),
         (["--label_column_name", "class"], "class"),
         (["--do_train", "false", "--do_eval", "false", "--eval_strategy", "no"], "Nothing to do"),
-        (["--model_name_or_path", "somewhere"], "exactly one of"),
+        (["--model_name_or_path", "somewhere", "--config_name", "imagenet-small"], "exactly one of"),
+        (["--model_name_or_path", "somewhere"], "'somewhere' is no folder with a config"),
         (["--config_name", "no-such-preset"], "no-such-preset"),
         (["--train_val_split", "1.5"], "train_val_split"),
         (["--no_such_flag", "1"], "no_such_flag"),
@@ -219,8 +220,9 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--config_overrides", '{"head_dim": 3}'], "head_dim"),
         (["--config_overrides", '{"image_size": 16, "patch_size": 5}'], "image_size"),
         (["--config_overrides", '{"num_channels": 1}'], "pixel_values"),
-        (["--train_dir", "somewhere"], "dataset_name"),
-        (["--model_type", "lstm"], "model_type"),
+        (["--train_dir", "somewhere", "--dataset_name", "digits"], "either `--dataset_name`"),
+        (["--train_dir", "somewhere"], "`--train_dir` must be a folder of images"),
+        (["--layer_type", "lstm"], "layer_type"),
         (["--extension", "nowhere.py"], "extension"),
         (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
         (["--resume_from_checkpoint", "nowhere"], "it is no folder"),
@@ -245,7 +247,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
             ["--log_energies", "--do_eval", "false", "--eval_strategy", "no"],
             "`--log_energies` .* goes with `--do_eval`",
         ),
-        (["--log_energies", "--model_type", "transformer"], "`--log_energies` .* not derived from an energy"),
+        (["--log_energies", "--layer_type", "transformer"], "`--log_energies` .* not derived from an energy"),
         (
             ["--do_train", "false", "--resume_from_checkpoint", "true"],
             "`--resume_from_checkpoint` goes with `--do_train`",
@@ -334,14 +336,14 @@ def test_limits_take_samples_of_every_class(main, tmp_path):
     assert set(data["train"]["label"]) == set(data["eval"]["label"]) == {0, 1}
 
 
-@pytest.mark.parametrize("model_type", ["transformer", "energy_transformer"])
-def test_baselines_run_through_the_same_command(main, model_type, tmp_path, capsys):
+@pytest.mark.parametrize("layer_type", ["transformer", "energy_transformer"])
+def test_baselines_run_through_the_same_command(main, layer_type, tmp_path, capsys):
     flags = ["--config_overrides", TINY, "--output_dir", str(tmp_path), "--num_train_epochs", "1", "--use_cpu"]
-    main([str(RECIPE), *flags, "--max_train_samples", "64", "--max_eval_samples", "20", "--model_type", model_type])
+    main([str(RECIPE), *flags, "--max_train_samples", "64", "--max_eval_samples", "20", "--layer_type", layer_type])
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["layer_type"] == model_type and config["intermediate_size"] == 64
-    assert (tmp_path / "energy.png").exists() == (model_type == "energy_transformer")
-    assert ("derived from no energy" in capsys.readouterr().out) == (model_type == "transformer")
+    assert config["layer_type"] == layer_type and config["intermediate_size"] == 64
+    assert (tmp_path / "energy.png").exists() == (layer_type == "energy_transformer")
+    assert ("derived from no energy" in capsys.readouterr().out) == (layer_type == "transformer")
 
 
 def test_an_energy_from_outside_trains_as_contributing_says(main, monkeypatch, tmp_path):

@@ -188,7 +188,7 @@ def test_evaluation_of_a_saved_model_is_a_run_of_its_own(trained, tmp_path, caps
 
 def test_a_baseline_runs_through_the_same_command(trained, tmp_path):
     _, cache = trained
-    run(SMALL_RECIPE, *tiny_flags(tmp_path, cache), "--model_type", "transformer", "--num_train_epochs", 1)
+    run(SMALL_RECIPE, *tiny_flags(tmp_path, cache), "--layer_type", "transformer", "--num_train_epochs", 1)
     assert json.loads((tmp_path / "config.json").read_text())["layer_type"] == "transformer"
     report = json.loads((tmp_path / "solving.json").read_text())
     assert report["total"] == [] and len(report["boards"]) == 4 and (tmp_path / "solving.png").is_file()
@@ -204,7 +204,7 @@ def test_a_baseline_runs_through_the_same_command(trained, tmp_path):
         (["--config_overrides", '{"num_labels": 10}'], "num_labels"),
         (["--train_file", "puzzles.csv"], "dataset_name"),
         (["--max_givens", "90"], "max_givens"),
-        (["--model_type", "lstm"], "model_type"),
+        (["--layer_type", "lstm"], "layer_type"),
         (["--eval_num_iterations", "0"], "eval_num_iterations"),
         (["--dataset_name", "/no/such/folder"], "/no/such/folder"),
         (["--dataset_config_name", "plain"], "dataset_config_name"),

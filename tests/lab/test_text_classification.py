@@ -268,7 +268,7 @@ def test_several_labels(run, tmp_path, suffix):
 
 
 def test_a_baseline_a_data_set_and_a_tokenizer_of_their_own(run, files, tmp_path):
-    """`--model_type`, `--dataset_name` and `--tokenizer_name`, with BERT's class of tokenizer, which gives token types."""
+    """`--layer_type`, `--dataset_name` and `--tokenizer_name`, with BERT's class of tokenizer, which gives token types."""
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train", "test"):
@@ -278,7 +278,7 @@ def test_a_baseline_a_data_set_and_a_tokenizer_of_their_own(run, files, tmp_path
     vocabulary = words[:5] + [word.lower() for word in words[5:]]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)})
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    options = {"dataset_name": folder, "tokenizer_name": tmp_path / "tokenizer", "model_type": "transformer"}
+    options = {"dataset_name": folder, "tokenizer_name": tmp_path / "tokenizer", "layer_type": "transformer"}
     out = run(tmp_path / "out", do_train=True, do_eval=True, num_train_epochs=4, **options)
     config = json.loads((out / "config.json").read_text())
     assert config["layer_type"] == "transformer" and config["vocab_size"] == len(vocabulary)
@@ -540,13 +540,13 @@ def recipe_flags(folder: Path, **options) -> list[str]:
 
 
 @needs_reviews
-@pytest.mark.parametrize("model_type", ["hyperset", "transformer"])
-def test_the_reviews_recipe_runs(scripts, tmp_path, model_type):
+@pytest.mark.parametrize("layer_type", ["hyperset", "transformer"])
+def test_the_reviews_recipe_runs(scripts, tmp_path, layer_type):
     options = {"max_train_samples": 128, "max_eval_samples": 64, "num_train_epochs": 1, "train_tokenizer": 400}
-    metrics = scripts["hyperset_lab.text.task"].main(recipe_flags(tmp_path, model_type=model_type, **options))
+    metrics = scripts["hyperset_lab.text.task"].main(recipe_flags(tmp_path, layer_type=layer_type, **options))
     assert {"eval_accuracy", "eval_12_iterations_accuracy"} <= metrics.keys()
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["layer_type"], config["num_hidden_layers"], config["num_iterations"]) == (model_type, 1, 6)
+    assert (config["layer_type"], config["num_hidden_layers"], config["num_iterations"]) == (layer_type, 1, 6)
     assert list(config["label2id"]) == ["0", "1", "2", "3", "4"]
 
 

@@ -26,6 +26,9 @@ import tomllib
 from accelerate.commands.launch import launch_command_parser
 from packaging.requirements import Requirement
 
+from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.models import load_config
+
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -201,7 +204,7 @@ class Reader:
             with mock.patch("torch.cuda.is_available", return_value=True):
                 module.parse(flags)
         elif path.name == "compare.py":
-            module.parse_arguments((module.ComparisonArguments,), flags)
+            parse_arguments((module.ComparisonArguments,), flags)
         elif path.name == "demo.py":
             with mock.patch("gradio.Blocks.launch") as launch:  # which serves the page until it is stopped
                 module.main(flags)
@@ -210,13 +213,12 @@ class Reader:
             for flag, value in itertools.pairwise(flags):
                 if flag.endswith("_file") and not Path(value).exists():
                     Path(value).touch()  # a file of the reader's
-            model_arguments, *_ = module.parse_arguments(
-                module.ARGUMENTS, [*flags, "--use_cpu"]
-            )  # there may be no GPU
+            # There may be no GPU.
+            model_arguments, *_ = parse_arguments(module.TASK.arguments, [*flags, "--use_cpu"])
             if getattr(model_arguments, "config_name", None) is not None:
-                module.load_config(model_arguments)
+                load_config(model_arguments)
         else:
             assert is_run, f"{where}: no rule to check {path.name} without running it"
-            module.main(flags + SHORT.get(path.name, []))
+            getattr(module, "TASK", module).main(flags + SHORT.get(path.name, []))
             return
         assert path.name in SHORT or (ROOT / "tests" / TESTED_ELSEWHERE[path.name]).is_file()

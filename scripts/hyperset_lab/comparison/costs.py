@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from transformers import Trainer, TrainerCallback
+from hyperset_lab.training import ScriptTrainer
+from transformers import TrainerCallback
 
 
 STEPS_PER_TURN = 5  # the first of them, which warms up, is not counted
 
 
 @torch.no_grad()
-def forward_flops(trainer: Trainer) -> int:
+def forward_flops(trainer: ScriptTrainer) -> int:
     """
     Floating point operations of a forward pass on one sample: two for every multiply-add of the matrix products, as PyTorch's
     `FlopCounterMode` counts them, in eager attention, because it does not see into every fused kernel.
@@ -56,7 +57,7 @@ class StepTimer(TrainerCallback):
         return time.perf_counter()
 
 
-def measure_times(trainers: dict[str, Trainer], reference: str, num_turns: int) -> dict[str, Any]:
+def measure_times(trainers: dict[str, ScriptTrainer], reference: str, num_turns: int) -> dict[str, Any]:
     """
     Time training steps of all models side by side: in every turn each model makes a few steps, because times on a busy machine
     drift. This trains the models a little.
@@ -66,7 +67,7 @@ def measure_times(trainers: dict[str, Trainer], reference: str, num_turns: int) 
         `models` its median `seconds` per step and `relative`, the median over turns of its time over that of the reference in
         the same turn, with the `lowest` and the `highest` of them.
     """
-    medians = {name: [] for name in trainers}
+    medians: dict[str, list[float]] = {name: [] for name in trainers}
     timers = {name: StepTimer() for name in trainers}
     for name, trainer in trainers.items():
         trainer.args.max_steps = STEPS_PER_TURN

@@ -18,10 +18,10 @@ import yaml
 import modeling_hyperset
 import transformers
 from hyperset_lab.arguments import parse_arguments
-from hyperset_lab.images.task import ARGUMENTS, build_trainer
+from hyperset_lab.tasks import Score, task_named
+from hyperset_lab.training import ScriptTrainer
 from hyperset_lab.training import run as train_and_evaluate
 from modeling_hyperset.files import write_json, write_whole
-from transformers import Trainer
 
 
 RECORD = "run.json"
@@ -36,6 +36,8 @@ VERSIONS = {
 class Run:
     """One training: of a `model`, for a `phase` (`validation` or `test`), with a learning rate and a seed."""
 
+    task: str
+    score: Score
     model: str
     phase: str
     learning_rate: float
@@ -47,7 +49,12 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """All that the metrics depend on, as far as it can be written down: not the data's contents, nor the code's."""
-        identity = {"settings": self.settings, "config": self.config, "versions": VERSIONS}
+        identity: dict[str, Any] = {
+            "task": self.task,
+            "settings": self.settings,
+            "config": self.config,
+            "versions": VERSIONS,
+        }
         if self.settings.get("extension"):
             identity["extension"] = Path(self.settings["extension"]).read_text(encoding="utf-8")
         return json.loads(json.dumps(identity))
@@ -83,12 +90,13 @@ class Run:
             ) from error
 
 
-def trainer_of(settings: dict[str, Any], folder: Path) -> tuple[Trainer, dict[str, Any]]:
+def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[ScriptTrainer, dict[str, Any]]:
     """The trainer of a run that writes to `folder`, by way of a recipe there that the training script takes as well."""
     recipe = folder / "recipe.yaml"
     text = yaml.safe_dump(settings | {"output_dir": str(folder)}, sort_keys=False)
     write_whole(recipe, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
-    return build_trainer(*parse_arguments(ARGUMENTS, [str(recipe)]))
+    kind = task_named(task)
+    return kind.build_trainer(*parse_arguments(kind.arguments, [str(recipe)], kind.script))
 
 
 def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
@@ -103,7 +111,7 @@ def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             try:
-                metrics = train_and_evaluate(*trainer_of(run.settings, folder))
+                metrics = train_and_evaluate(*trainer_of(run.task, run.settings, folder))
             except FloatingPointError as error:
                 metrics = {"diverged": str(error)}
     write_json(folder / RECORD, {"identity": run.identity, "metrics": metrics})
@@ -112,14 +120,17 @@ def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
 
 def finish(runs: Sequence[Run], num_workers: int, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """The metrics of all `runs`, in their order: stored ones as they are, the others trained, `num_workers` at a time."""
-    metrics = [run.stored_metrics() for run in runs]
+    metrics: list[Any] = [run.stored_metrics() for run in runs]
     missing = [index for index, stored in enumerate(metrics) if stored is None]
     if len(missing) < len(runs):
         report(f"{len(runs) - len(missing)} of {len(runs)} runs are stored already")
 
     def done(count: int, index: int, result: dict[str, Any]) -> None:
         metrics[index] = result
-        outcome = "diverged" if "diverged" in result else f"{100 * result['eval_accuracy']:.1f} %"
+        outcome = "diverged"
+        if "diverged" not in result:
+            value, is_share = result[f"eval_{runs[index].score.name}"], runs[index].score.is_share
+            outcome = f"{100 * value:.1f} %" if is_share else f"{value:.4g}"
         report(f"[{count}/{len(missing)}] {runs[index].label}: {outcome}")
 
     if num_workers == 1:

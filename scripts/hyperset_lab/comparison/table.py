@@ -5,17 +5,18 @@ import textwrap
 from typing import Any
 
 
-def percent(value: dict[str, Any] | None) -> str:
-    """Mean ± standard deviation of shares, in per cent; there is none if one of the runs diverged."""
+def with_deviation(value: dict[str, Any] | None, is_share: bool) -> str:
+    """Mean ± standard deviation, of shares in per cent; there is none if one of the runs diverged."""
     if value is None:
         return "–"
     if value["mean"] is None:
         return "diverged"
-    mean = f"{100 * value['mean']:.2f}"
-    return mean if value["std"] is None else f"{mean} ± {100 * value['std']:.2f}"
+    factor, digits = (100, 2) if is_share else (1, 4)
+    mean = f"{factor * value['mean']:.{digits}f}"
+    return mean if value["std"] is None else f"{mean} ± {factor * value['std']:.{digits}f}"
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def aligned_table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table whose columns are as wide as their widest cell; the first is aligned left, the others right."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
 
@@ -34,13 +35,16 @@ def markdown(result: dict[str, Any]) -> str:
     """The results of a comparison: a line for each model, how they came about, and the accuracies that chose the rates."""
     models, timing, settings = result["models"], result["timing"], result["settings"]
     seeds, rates = settings["seeds"], [f"{rate:g}" for rate in settings["learning_rates"]]
+    score, is_share = settings["score"]["name"], settings["score"]["is_share"]
+    label = score.replace("_", " ")
+    unit, in_per_cent = (", %", ", in %,") if is_share else ("", "")
     header = [
         "model",
         "parameters",
         "MFLOPs",
         "learning rate",
-        "accuracy, %",
-        "at twice the iterations, %",
+        f"{label}{unit}",
+        f"at twice the iterations{unit}",
         "time per step",
     ]
     rows = []
@@ -51,8 +55,8 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{row['parameters']:,}",
                 f"{row['flops'] / 1e6:.1f}",
                 f"{row['learning_rate']:g}",
-                percent(row["accuracy"]),
-                percent(row["accuracy_at_twice_the_iterations"]),
+                with_deviation(row[score], is_share),
+                with_deviation(row[f"{score}_at_twice_the_iterations"], is_share),
                 f"{timing['models'][name]['relative']:.2f}",
             ]
         )
@@ -60,24 +64,26 @@ def markdown(result: dict[str, Any]) -> str:
     if len(seeds) > 1:
         deviation = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
     notes = (
-        f"Accuracy: {deviation}, on the split for evaluation, after training on all training images. MFLOPs: millions of "
-        "floating point operations in the matrix products of one forward pass. Time per training step: relative to "
+        f"{label.capitalize()}: {deviation}, on the split for evaluation, after training on all training data. MFLOPs: "
+        "millions of floating point operations in the matrix products of one forward pass. Time per training step: relative to "
         f"{timing['reference']}, median of {timing['num_turns']} turns side by side ({timing['device']}, "
         f"threads: {timing['num_threads']})."
     )
     choice = (
-        "Every model's learning rate was chosen on images held out of the training split, a part for each of the seeds "
+        "Every model's learning rate was chosen on data held out of the training split, a part for each of the seeds "
         f"{', '.join(map(str, settings['selection_seeds']))}; the split for evaluation was not looked at."
-        f"{edge_note(models, settings['learning_rates'])} Accuracy on the held-out images, in %, for each learning rate:"
+        f"{edge_note(models, settings['learning_rates'])} {label.capitalize()} on the held-out data{in_per_cent} for each "
+        "learning rate:"
     )
     validation = [
-        [name, *(percent(row["validation_accuracy"][rate]) for rate in rates)] for name, row in models.items()
+        [name, *(with_deviation(row[f"validation_{score}"][rate], is_share) for rate in rates)]
+        for name, row in models.items()
     ]
     parts = [
-        table(header, rows),
+        aligned_table(header, rows),
         textwrap.fill(notes, 119),
         textwrap.fill(choice, 119),
-        table(["model", *rates], validation),
+        aligned_table(["model", *rates], validation),
     ]
     return "\n\n".join(parts) + "\n"
 

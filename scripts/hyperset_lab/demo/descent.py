@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+from hyperset_lab.sudoku.puzzles import takes_boards
 from modeling_hyperset.baselines_hyperset import LAYERS
 from transformers import (
     AutoConfig,
@@ -122,7 +123,7 @@ def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedM
     flag = "--sudoku_model"
     model = load(flag, name, AutoModelForTokenClassification, "TokenClassification", SUDOKU_RECIPE, trust_remote_code)
     config = model.config
-    if not config.takes_token_ids or config.vocab_size < 10 or config.num_labels != 9 or config.num_positions < 81:
+    if not takes_boards(config):
         raise ValueError(
             f"`{flag}` must be a model of 81 cells with ids 0 to 9 and nine labels, got {name!r} with vocab_size="
             f"{config.vocab_size}, {config.num_positions} positions and num_labels={config.num_labels}."

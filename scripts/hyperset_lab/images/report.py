@@ -36,7 +36,7 @@ def measure(
     return analyze(model, batches(), quantities=quantities, progress=False)
 
 
-def write_report(folder: str | PathLike, data: Dataset | IterableDataset, **options) -> None:
+def write_energies(folder: str | PathLike, data: Dataset | IterableDataset, **options) -> None:
     """Measure a saved folder as [`measure`] does, print the figures, write them there as `energy.json` and `energy.png`."""
     analysis = measure(folder, data, **options)
     report = {"accuracy": analysis.statistics["accuracy"]["mean"][-1], "num_samples": analysis.num_samples}

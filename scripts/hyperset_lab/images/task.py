@@ -1,14 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train or fine-tune an image classifier with Trainer.
-
-    python scripts/run_image_classification.py scripts/recipes/digits.yaml
-    python scripts/run_image_classification.py --config_name imagenet-small --train_dir images/ --do_train --do_eval \
-        --output_dir outputs/mine
-
-A recipe (YAML) takes the place of flags, and flags behind it win over it. At the end the saved folder is loaded again, and its
-accuracy and energies are printed and drawn.
-"""
+"""Train or fine-tune an image classifier."""
 
 from typing import Any
 
@@ -17,12 +8,13 @@ import torch
 from transformers.image_utils import PILImageResampling
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
 from hyperset_lab.images.data import ImageDataArguments, load_images
-from hyperset_lab.images.report import write_report
+from hyperset_lab.images.report import write_energies
 from hyperset_lab.models import check_class_count, load_config, load_model
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
 from modeling_hyperset import HyperSETConfig
 from transformers import (
     AutoModelForImageClassification,
@@ -67,9 +59,6 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
 def accuracy(prediction) -> dict[str, float]:
     """Share of samples whose largest logit is that of their label."""
     return {"accuracy": float(np.mean(np.argmax(prediction.predictions, axis=-1) == prediction.label_ids))}
-
-
-ARGUMENTS = (ModelArguments, ImageDataArguments, ScriptTrainingArguments)
 
 
 def build_trainer(
@@ -135,29 +124,35 @@ def build_trainer(
         data_collator=collate,
         **options,
     )
-    card = {"tasks": "image-classification", "tags": ["image-classification", "vision", "hyperset"]}
-    if data_arguments.dataset_name is not None:
-        card["dataset"] = data_arguments.dataset_name
-    if model_arguments.model_name_or_path is not None:
-        card["finetuned_from"] = model_arguments.model_name_or_path
-    return trainer, card
+    tags = ("image-classification", "vision", "hyperset")
+    return trainer, card_of(tags[0], tags, data_arguments.dataset_name, model_arguments)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
-    model_arguments, data_arguments, training_arguments = parse_arguments(
-        ARGUMENTS, arguments, "scripts/run_image_classification.py"
-    )
-    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
-    metrics = run(trainer, card)
-
+def report_energies(
+    trainer: ScriptTrainer,
+    metrics: dict[str, float],
+    model_arguments: ModelArguments,
+    data_arguments: ImageDataArguments,
+    training_arguments: ScriptTrainingArguments,
+) -> None:
+    """Load what was trained again, and print and draw its accuracy and energies."""
     wanted = training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero()
     if wanted and trainer.model.config.model_type == "hyperset":
-        write_report(
+        write_energies(
             training_arguments.output_dir,
             trainer.eval_dataset.data if data_arguments.streaming else trainer.eval_dataset.with_format(None),
             batch_size=training_arguments.per_device_eval_batch_size,
             device=training_arguments.device,
             trust_remote_code=model_arguments.trust_remote_code,
         )
-    return metrics
+
+
+TASK = Task(
+    script="scripts/run_image_classification.py",
+    arguments=(ModelArguments, ImageDataArguments, ScriptTrainingArguments),
+    build_trainer=build_trainer,
+    score=lambda trainer: Score("accuracy"),
+    after=report_energies,
+    head="ForImageClassification",
+)
+main = TASK.main

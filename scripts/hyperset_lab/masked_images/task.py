@@ -2,11 +2,6 @@
 """
 Train a model to fill in masked images, and measure what it fills in.
 
-    python scripts/train_vq_model.py scripts/recipes/vq_digits.yaml
-    python scripts/run_masked_image_modeling.py scripts/recipes/mim_digits.yaml
-    python scripts/run_masked_image_modeling.py --config_name mim-base --vq_model_name_or_path vqgan/ --train_dir images/ \
-        --do_train --do_eval --output_dir outputs/mim
-
 A config with a `vocab_size` makes it the paper's task on VQ codes (Section 5.3, Appendix D.4): images become codes once, which
 are kept; masked codes are predicted; at the end they are filled in by iterative decoding, turned into images, measured and
 drawn. A config without one makes it masked image modeling of pixels, as in transformers' `run_mim.py`.
@@ -20,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
@@ -37,9 +32,10 @@ from hyperset_lab.masked_images.forms import (
 )
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
-from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report
+from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.models import load_config, load_model
-from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.training import ScriptTrainingArguments, check_splits
 from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
 
 
@@ -75,9 +71,6 @@ def code_accuracy(prediction) -> dict[str, float]:
 def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Keep the most likely codes alone: logits of all images would not fit into memory."""
     return logits.argmax(dim=-1)
-
-
-ARGUMENTS = (ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments)
 
 
 @dataclass
@@ -240,18 +233,28 @@ def build_trainer(
         metrics=metrics,
         reconstruction_data=reconstruction_data,
     )
-    card = {"tasks": "masked-image-modeling", "tags": ["masked-image-modeling", "vision", "hyperset"]}
-    if data_arguments.dataset_name is not None:
-        card["dataset"] = data_arguments.dataset_name
-    if model_arguments.model_name_or_path is not None:
-        card["finetuned_from"] = model_arguments.model_name_or_path
-    return trainer, card
+    tags = ("masked-image-modeling", "vision", "hyperset")
+    return trainer, card_of(tags[0], tags, data_arguments.dataset_name, model_arguments)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`] and [`ReconstructionTrainer`]."""
-    trainer, card = build_trainer(*parse_arguments(ARGUMENTS, arguments, "scripts/run_masked_image_modeling.py"))
-    metrics = run(trainer, card)
+def score(trainer: ReconstructionTrainer) -> Score:
+    """The accuracy of codes, the error of pixels."""
+    if isinstance(trainer.task, CodeTask):
+        return Score("code_accuracy")
+    return Score("loss", higher_is_better=False, is_share=False)
+
+
+def report_filled_in(trainer: ReconstructionTrainer, metrics: dict[str, float], *arguments: Any) -> None:
+    """Print and draw what the model fills in, if it was evaluated."""
     if trainer.args.do_eval:
-        report(trainer, metrics, f"{next(iter(trainer.reconstruction_data)):.0%} masked")
-    return metrics
+        report_reconstructions(trainer, metrics, f"{next(iter(trainer.reconstruction_data)):.0%} masked")
+
+
+TASK = Task(
+    script="scripts/run_masked_image_modeling.py",
+    arguments=(ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments),
+    build_trainer=build_trainer,
+    score=score,
+    after=report_filled_in,
+)
+main = TASK.main

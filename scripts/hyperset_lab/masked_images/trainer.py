@@ -39,7 +39,7 @@ class ReconstructionTrainer(ScriptTrainer):
         task: What is reconstructed.
         metrics: How reconstructions are measured.
         reconstruction_data: By masked share, the examples to reconstruct.
-        num_pictures (`int`): Images to keep in `pictures`, by name, for [`draw`].
+        num_pictures (`int`): Images to keep in `pictures`, by name, for [`draw_reconstructions`].
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ReconstructionTrainer(ScriptTrainer):
         return self.accelerator.prepare(loader)
 
     def keep(self, name: str, batch: dict, originals: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
-        """Keep the first images for [`draw`]."""
+        """Keep the first images for [`draw_reconstructions`]."""
         missing = self.num_pictures - len(self.pictures.get(name, ()))
         if missing <= 0:
             return
@@ -128,7 +128,7 @@ class ReconstructionTrainer(ScriptTrainer):
                 self.pictures[row] = torch.cat((self.pictures[row], pixels)) if row in self.pictures else pixels
 
 
-def draw(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) -> None:
+def draw_reconstructions(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) -> None:
     """
     Draw images one beside the other, a row per entry of `pictures`, each of shape `(num_images, 3, height, width)` in [0, 1]:
     originals and what the tokenizer makes of them, then the masked ones and their reconstructions.
@@ -151,7 +151,7 @@ def draw(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) ->
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def table(metrics: dict[str, float], measures: list[str]) -> str:
+def table_of_measures(metrics: dict[str, float], measures: list[str]) -> str:
     """The measures of every depth and masked share, and of the tokenizer alone, a line each."""
     rows = {}
     for name, value in metrics.items():
@@ -167,13 +167,13 @@ def table(metrics: dict[str, float], measures: list[str]) -> str:
     return "\n".join(lines)
 
 
-def report(trainer: ReconstructionTrainer, metrics: dict[str, float], title: str) -> None:
+def report_reconstructions(trainer: ReconstructionTrainer, metrics: dict[str, float], title: str) -> None:
     """Print the measures among `metrics`, say which there are none of, and draw `reconstructions.png` in the output folder."""
     if not trainer.is_world_process_zero():
         return
-    print(table(metrics, trainer.metrics.names))
+    print(table_of_measures(metrics, trainer.metrics.names))
     for name, reason in trainer.metrics.skipped.items():
         print(f"{name} is not measured: {reason}.")
     path = f"{trainer.args.output_dir}/reconstructions.png"
-    draw(trainer.pictures, title, path)
+    draw_reconstructions(trainer.pictures, title, path)
     print(f"Drawn in {path}")

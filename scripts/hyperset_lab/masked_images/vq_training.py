@@ -1,8 +1,6 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Train a VQ model, the tokenizer of `run_masked_image_modeling.py`, where none is at hand.
-
-    python scripts/train_vq_model.py scripts/recipes/vq_digits.yaml
+Train a VQ model, the tokenizer of masked image modeling.
 
 The model is a `VQModel` of diffusers, and the folder that is written is one that `VQModel.from_pretrained` loads. It minimises
 the mean squared error of the pixels plus the model's own commitment loss, from a codebook of encoded images: a VQ-VAE, without
@@ -10,7 +8,6 @@ the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
 import inspect
-import json
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +17,6 @@ import torch
 from accelerate.utils import broadcast
 from torch import nn
 
-from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.checkpoints import UNFINISHED, publish_model, writing
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
@@ -28,8 +24,10 @@ from hyperset_lab.masked_images.data import load_unlabelled, square_processor
 from hyperset_lab.masked_images.forms import to_pixels
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, import_vq_model
-from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report
-from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
+from hyperset_lab.recipes import parse_object
+from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.training import ScriptTrainingArguments, check_splits
 from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
 
 
@@ -49,12 +47,7 @@ class VQArguments:
     token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
 
     def __post_init__(self):
-        try:
-            self.fields = json.loads(self.vq_config)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`--vq_config` is no JSON: {error} in {self.vq_config!r}.") from error
-        if not isinstance(self.fields, dict):
-            raise ValueError(f"`--vq_config` must be a JSON object, got {self.vq_config}.")
+        self.fields = parse_object(self.vq_config, "vq_config")
         if self.image_size < 1:
             raise ValueError(f"`--image_size` must be at least 1, got {self.image_size}.")
 
@@ -153,9 +146,6 @@ class VQTrainer(ReconstructionTrainer):
         """Nothing: a checkpoint holds the state of the training and no `VQModel`, which is pushed at the end."""
 
 
-ARGUMENTS = (VQArguments, ImageDataArguments, ScriptTrainingArguments)
-
-
 def vary(example: dict, rng, processor, view: RandomView | None) -> dict:
     """An image, varied by `view` if there is one → `pixel_values` in [0, 1]."""
     return {"pixel_values": to_pixels(processor, example["image"], view, rng)}
@@ -228,16 +218,20 @@ def build_trainer(
         metrics=metrics,
         reconstruction_data={} if eval_data is None else {0.0: eval_data},
     )
-    card = {"tasks": "image-to-image", "tags": ["vq-model", "vision"]}
-    if data_arguments.dataset_name is not None:
-        card["dataset"] = data_arguments.dataset_name
-    return trainer, card
+    return trainer, card_of("image-to-image", ("vq-model", "vision"), data_arguments.dataset_name)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
-    trainer, card = build_trainer(*parse_arguments(ARGUMENTS, arguments, "scripts/train_vq_model.py"))
-    metrics = run(trainer, card)
+def report_tokenizer(trainer: VQTrainer, metrics: dict[str, float], *arguments: Any) -> None:
+    """Print and draw what the tokenizer makes of images, if it was evaluated."""
     if trainer.args.do_eval:
-        report(trainer, metrics, "images through the tokenizer")
-    return metrics
+        report_reconstructions(trainer, metrics, "images through the tokenizer")
+
+
+TASK = Task(
+    script="scripts/train_vq_model.py",
+    arguments=(VQArguments, ImageDataArguments, ScriptTrainingArguments),
+    build_trainer=build_trainer,
+    score=lambda trainer: Score("loss", higher_is_better=False, is_share=False),
+    after=report_tokenizer,
+)
+main = TASK.main

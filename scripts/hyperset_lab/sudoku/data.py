@@ -46,6 +46,13 @@ class SudokuDataArguments:
     train_val_split: float = field(
         default=0.15, metadata={"help": "Share of the training puzzles to evaluate on where there is no such split."}
     )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training puzzles, drawn by `--seed`, even where there are others to "
+            "evaluate on: to choose hyperparameters without a look at those."
+        },
+    )
     max_train_samples: int | None = field(
         default=None,
         metadata={"help": f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."},
@@ -117,22 +124,38 @@ class SudokuDataArguments:
 
 
 def load_puzzles(
-    arguments: SudokuDataArguments, hub_options: dict[str, Any], wanted: Collection[str] = ("train", "eval")
+    arguments: SudokuDataArguments,
+    hub_options: dict[str, Any],
+    wanted: Collection[str] = ("train", "eval"),
+    seed: int = 0,
 ) -> dict[str, Puzzles]:
     """
-    The puzzles of the splits `train` and `eval`, of those `wanted` that exist. No puzzle is in both.
+    The puzzles of the splits `train` and `eval`, of those `wanted` that exist. No puzzle is in both. With
+    `--hold_out_validation`, `eval` is a part of the training puzzles that `seed` draws.
 
     Raises:
         `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles; the
             message names the file and the row (from 1, without the header).
     """
+    holds_out = arguments.hold_out_validation
     if arguments.dataset_name == GENERATED:
-        return {split: generated(arguments, split, hub_options["cache_dir"]) for split in wanted}
-    tables = read_tables(arguments, hub_options)
-    if "train" not in wanted and "eval" in tables:
-        tables.pop("train", None)
-    splits = {name: check_table(table, source, arguments) for name, (source, table) in tables.items()}
-    rng = np.random.default_rng(arguments.puzzle_seed)
+        names = ("train",) if holds_out else wanted
+        splits = {name: generated(arguments, name, hub_options["cache_dir"]) for name in names}
+        if not holds_out:
+            return splits
+    else:
+        tables = read_tables(arguments, hub_options)
+        if holds_out and len(tables) < 2:
+            raise ValueError(
+                "`--hold_out_validation` is for data that have puzzles to train on and others to evaluate on, got "
+                f"{', '.join(tables)} alone."
+            )
+        if holds_out:
+            del tables["eval"]
+        elif "train" not in wanted and "eval" in tables:
+            tables.pop("train", None)
+        splits = {name: check_table(table, source, arguments) for name, (source, table) in tables.items()}
+    rng = np.random.default_rng(seed if holds_out else arguments.puzzle_seed)
     if "eval" not in splits and "eval" in wanted:
         order = rng.permutation(len(splits["train"]))
         held_out = round(arguments.train_val_split * len(order))

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from hyperset_lab.sudoku.generator import ALL, CELLS_OF_UNIT, augment, to_candid
 
 
 logger = logging.get_logger(__name__)
+
+DIGITS = [str(digit) for digit in range(1, 10)]  # the names of a solver's labels
 
 
 @dataclass
@@ -89,6 +92,18 @@ def check_puzzles(data: Puzzles, source: str) -> None:
         raise ValueError(
             f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell, so there is nothing to solve."
         )
+
+
+def takes_boards(config: Any) -> bool:
+    """Whether a model of this config takes 81 cells with ids 0 to 9 and gives one of nine labels for each."""
+    has_ids = config.takes_token_ids and config.vocab_size >= 10
+    return has_ids and config.num_labels == 9 and config.num_positions >= 81
+
+
+def is_solver(config: Any) -> bool:
+    """Whether a token classifier is a Sudoku solver by its ids or by the names of its labels: others have nine labels too."""
+    names = [str(config.id2label.get(label)) for label in range(9)]
+    return takes_boards(config) and (config.vocab_size == 10 or names == DIGITS)
 
 
 def without_shared(train: Puzzles, evaluation: Puzzles) -> Puzzles:

@@ -133,7 +133,7 @@ def draw_board(axes, report: dict[str, Any], num_iterations: int) -> None:
         spine.set_visible(False)
 
 
-def write_report(model: PreTrainedModel, data: Puzzles, arguments: ScriptTrainingArguments) -> None:
+def write_solving(model: PreTrainedModel, data: Puzzles, arguments: ScriptTrainingArguments) -> None:
     """
     Follow the first puzzle to the largest of `--eval_num_iterations`, at least to twice the trained iterations, and write
     `solving.json` and `solving.png` to `output_dir`. A model of another family than ours has no iterations to follow.

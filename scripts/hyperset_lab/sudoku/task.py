@@ -1,29 +1,18 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train or fine-tune a Sudoku solver with Trainer: a digit for every blank cell, given the digits of the others (Section 5.1).
-
-    python scripts/run_sudoku.py scripts/recipes/sudoku_small.yaml
-    python scripts/run_sudoku.py --config_name sudoku --train_file train.csv --validation_file test.csv --do_train --do_eval \
-        --output_dir outputs/mine
-
-A recipe (YAML) takes the place of flags, and flags behind it win over it. At the end the saved folder is loaded again, and one
-puzzle is followed over the iterations and drawn.
-"""
+"""Train or fine-tune a Sudoku solver: a digit for every blank cell, given the digits of the others (Section 5.1)."""
 
 from typing import Any
 
 import torch
 
-from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.models import load_config, load_model
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
-from hyperset_lab.sudoku.puzzles import SudokuDataset
-from hyperset_lab.sudoku.report import write_report
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
+from hyperset_lab.sudoku.report import write_solving
+from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
 from transformers import AutoModelForTokenClassification, set_seed
-
-
-DIGITS = [str(digit) for digit in range(1, 10)]
 
 
 def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -44,9 +33,6 @@ def accuracies(prediction) -> dict[str, float]:
     }
 
 
-ARGUMENTS = (ModelArguments, SudokuDataArguments, ScriptTrainingArguments)
-
-
 def build_trainer(
     model_arguments: ModelArguments,
     data_arguments: SudokuDataArguments,
@@ -56,7 +42,7 @@ def build_trainer(
     set_seed(training_arguments.seed)
     wanted = [split for split in ("train", "eval") if getattr(training_arguments, f"do_{split}")]
     with training_arguments.main_process_first():  # one process generates or downloads, the others find it done
-        data = load_puzzles(data_arguments, model_arguments.hub_options, wanted)
+        data = load_puzzles(data_arguments, model_arguments.hub_options, wanted, training_arguments.seed)
     check_splits(training_arguments, data)
     config = load_config(
         model_arguments,
@@ -82,28 +68,37 @@ def build_trainer(
         compute_metrics=accuracies,
         preprocess_logits_for_metrics=most_likely,
     )
-    card = {"tasks": "token-classification", "tags": ["token-classification", "sudoku", "hyperset"]}
-    if data_arguments.dataset_name is not None:
-        name = data_arguments.dataset_name
-        card["dataset"] = "generated Sudoku puzzles" if name == GENERATED else name
-    if model_arguments.model_name_or_path is not None:
-        card["finetuned_from"] = model_arguments.model_name_or_path
-    return trainer, card
+    name = data_arguments.dataset_name
+    dataset = "generated Sudoku puzzles" if name == GENERATED else name
+    tags = ("token-classification", "sudoku", "hyperset")
+    return trainer, card_of(tags[0], tags, dataset, model_arguments)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
-    model_arguments, data_arguments, training_arguments = parse_arguments(
-        ARGUMENTS, arguments, "scripts/run_sudoku.py"
-    )
-    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
-    metrics = run(trainer, card)
+def report_solving(
+    trainer: ScriptTrainer,
+    metrics: dict[str, float],
+    model_arguments: ModelArguments,
+    data_arguments: SudokuDataArguments,
+    training_arguments: ScriptTrainingArguments,
+) -> None:
+    """Follow one puzzle over the iterations and draw it, by the saved model where one was trained."""
+    if not (training_arguments.do_eval and trainer.is_world_process_zero()):
+        return
+    model = trainer.model
+    if training_arguments.do_train:
+        model = AutoModelForTokenClassification.from_pretrained(
+            training_arguments.output_dir, trust_remote_code=model_arguments.trust_remote_code
+        ).to(training_arguments.device)
+    write_solving(model, trainer.eval_dataset.data, training_arguments)
 
-    if training_arguments.do_eval and trainer.is_world_process_zero():
-        model = trainer.model
-        if training_arguments.do_train:
-            model = AutoModelForTokenClassification.from_pretrained(
-                training_arguments.output_dir, trust_remote_code=model_arguments.trust_remote_code
-            ).to(training_arguments.device)
-        write_report(model, trainer.eval_dataset.data, training_arguments)
-    return metrics
+
+TASK = Task(
+    script="scripts/run_sudoku.py",
+    arguments=(ModelArguments, SudokuDataArguments, ScriptTrainingArguments),
+    build_trainer=build_trainer,
+    score=lambda trainer: Score("board_accuracy"),
+    after=report_solving,
+    head="ForTokenClassification",
+    recognises=is_solver,
+)
+main = TASK.main

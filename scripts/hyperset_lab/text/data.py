@@ -115,6 +115,11 @@ def load_texts(
         raise ValueError("`--test_file` beside a `--validation_file` is for `--do_predict`, which is not given.")
     if do_predict and "test" not in data:
         raise ValueError(f"`--do_predict` needs a split 'test' or a `--test_file`, got {', '.join(data)}.")
+    if arguments.hold_out_validation and not ("train" in data and names["eval"] in data):
+        raise ValueError(
+            "`--hold_out_validation` is for data that have texts to train on and others to evaluate on, got "
+            f"{', '.join(data)} alone."
+        )
     splits = {split: data[name] for split, name in names.items() if wanted[split] and name in data}
     if do_eval and "eval" not in splits and "train" in data:
         splits["train"] = data["train"]  # a part of it is for evaluation

@@ -1,31 +1,20 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train or fine-tune a text classifier with Trainer: classes, several labels per text, or numbers.
-
-    python scripts/run_text_classification.py scripts/recipes/yelp.yaml
-    python scripts/run_text_classification.py --config_name yelp-small --train_tokenizer 8000 --train_file reviews.csv \
-        --do_train --do_eval --output_dir outputs/mine
-
-A recipe (YAML) takes the place of flags, and flags behind it win over it. Files have the columns `text` and `label`.
-"""
+"""Train or fine-tune a text classifier: classes, several labels per text, or numbers."""
 
 from typing import Any
 
 import torch
 from datasets import Dataset
 
-from hyperset_lab.arguments import parse_arguments
-from hyperset_lab.metrics import SINGLE_LABEL, make_compute_metrics
+from hyperset_lab.metrics import REGRESSION, SINGLE_LABEL, make_compute_metrics
 from hyperset_lab.models import load_config, load_model
+from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.text.data import TextDataArguments, hold_out, load_texts, tokenize
 from hyperset_lab.text.labels import LabelSpace, encode_labels
 from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from hyperset_lab.text.trainer import TextTrainer
-from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from hyperset_lab.training import ScriptTrainingArguments, check_splits
 from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
-
-
-ARGUMENTS = (TextModelArguments, TextDataArguments, ScriptTrainingArguments)
 
 
 def read_data(
@@ -99,22 +88,33 @@ def build_trainer(
         data_collator=collator,
         labels=labels,
         predict_dataset=splits.get("predict"),
+        metric_name=data_arguments.metric_name,
     )
-    card = {"tasks": "text-classification", "tags": ["text-classification", "hyperset"]}
-    if data_arguments.dataset_name is not None:
-        card["dataset"] = data_arguments.dataset_name
-    if model_arguments.model_name_or_path is not None:
-        card["finetuned_from"] = model_arguments.model_name_or_path
-    return trainer, card
+    tags = ("text-classification", "hyperset")
+    return trainer, card_of(tags[0], tags, data_arguments.dataset_name, model_arguments)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train, evaluate and predict as the flags say, and return the metrics of [`training.run`]."""
-    model_arguments, data_arguments, training_arguments = parse_arguments(
-        ARGUMENTS, arguments, "scripts/run_text_classification.py"
-    )
-    trainer, card = build_trainer(model_arguments, data_arguments, training_arguments)
-    metrics = run(trainer, card) if training_arguments.do_train or training_arguments.do_eval else {}
+def score(trainer: TextTrainer) -> Score:
+    """The accuracy of labels, the error of numbers."""
+    if trainer.metric_name is not None:
+        raise ValueError(f"`--metric_name` cannot be compared by: leave it out, got {trainer.metric_name!r}.")
+    if trainer.labels.problem_type == REGRESSION:
+        return Score("mse", higher_is_better=False, is_share=False)
+    return Score("accuracy")
+
+
+def write_predictions(trainer: TextTrainer, metrics: dict[str, float], *arguments: Any) -> None:
+    """Predict the labels of texts if that is asked for."""
     if trainer.predict_dataset is not None:
         trainer.write_predictions()
-    return metrics
+
+
+TASK = Task(
+    script="scripts/run_text_classification.py",
+    arguments=(TextModelArguments, TextDataArguments, ScriptTrainingArguments),
+    build_trainer=build_trainer,
+    score=score,
+    after=write_predictions,
+    head="ForSequenceClassification",
+)
+main = TASK.main

@@ -2,6 +2,7 @@
 """Trainer for texts: batches of similar lengths that a resumed run and every process repeat, and predictions in a file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,12 +46,19 @@ class LengthGroups(LengthGroupedSampler):
 class TextTrainer(ScriptTrainer):
     """
     `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts what
-    `labels` mean for a `predict_dataset`.
+    `labels` mean for a `predict_dataset`. `metric_name` is the metric of someone else that it measures by, if there is one.
     """
 
-    def __init__(self, *args, labels: LabelSpace, predict_dataset: Dataset | None = None, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        labels: LabelSpace,
+        predict_dataset: Dataset | None = None,
+        metric_name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
-        self.labels, self.predict_dataset = labels, predict_dataset
+        self.labels, self.predict_dataset, self.metric_name = labels, predict_dataset, metric_name
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         train_dataset = self.train_dataset if train_dataset is None else train_dataset

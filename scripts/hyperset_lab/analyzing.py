@@ -1,0 +1,221 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""What `analyze.py` is asked for, of which task a checkpoint is, and which pictures its numbers make."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
+from hyperset_lab.tasks import NAMES, Task, task_named
+from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
+from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories
+from modeling_hyperset.analysis.depth import default_multiple
+from modeling_hyperset.analysis.figures import (
+    STYLES,
+    Figure,
+    draw_accuracy,
+    draw_adaptive_depth,
+    draw_energies,
+    draw_per_head,
+    draw_rank_and_angle,
+    draw_step_sizes,
+    draw_trade_off,
+)
+from modeling_hyperset.analysis.sphere_figures import draw_trajectories
+from modeling_hyperset.baselines_hyperset import LAYERS
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+
+@dataclass
+class AnalyzeArguments:
+    """What to analyse and to draw."""
+
+    task: str | None = field(
+        default=None,
+        metadata={"help": f"What the checkpoint was trained for, if it cannot be told: {', '.join(NAMES)}."},
+    )
+    depth_multiple: float | None = field(
+        default=None,
+        metadata={
+            "help": "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
+            "which has weights for no more."
+        },
+    )
+    compare_with: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
+            "layer, width, layers and iterations, such as several seeds, become one point with an error bar."
+        },
+    )
+    energy_tolerances: list[float] | None = field(
+        default=None,
+        metadata={"help": "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."},
+    )
+    layer: int = field(default=1, metadata={"help": "The layer, from 1, whose trajectories to draw."})
+    head: int = field(default=1, metadata={"help": "The head, from 1, whose rank, angle and trajectories to draw."})
+    sample: int = field(
+        default=0, metadata={"help": "The sample of the first batch, from 0, whose trajectories to draw."}
+    )
+    detail_samples: int | None = field(
+        default=1024, metadata={"help": "Samples to measure rank, angles and step sizes on; 0 for all."}
+    )
+    figure_format: str = field(default="png", metadata={"help": "png, pdf or svg."})
+
+    def __post_init__(self):
+        if self.task is not None:
+            task_named(self.task)
+        if self.depth_multiple is not None and not self.depth_multiple > 0:
+            raise ValueError(f"`--depth_multiple` must be positive, got {self.depth_multiple}.")
+        if self.figure_format not in ("png", "pdf", "svg"):
+            raise ValueError(f"`--figure_format` must be png, pdf or svg, got {self.figure_format!r}.")
+        if self.detail_samples is not None and self.detail_samples < 0:
+            raise ValueError(f"`--detail_samples` must not be negative, got {self.detail_samples}.")
+        self.detail_samples = self.detail_samples or None
+
+
+def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None]:
+    """
+    The task of the checkpoint that a command line names, and the checkpoint's config; some task and no config where it asks
+    for help.
+
+    Raises:
+        `ValueError`: there is no checkpoint, or its task cannot be told.
+    """
+    known = ("model_name_or_path", "cache_dir", "model_revision", "token", "task")
+    recipe = read_recipe(words[0]) if words and is_recipe(words[0]) else {}
+    _, given = read_flags(words, known)
+    flags = {name: value for name, value in behind(recipe, given).items() if name in known and not is_empty(value)}
+    if "model_name_or_path" not in flags:
+        if {"-h", "--help"} & set(words):
+            return task_named("images"), None
+        raise ValueError("`--model_name_or_path` must name the checkpoint to analyse.")
+    options = {"cache_dir": "cache_dir", "revision": "model_revision", "token": "token"}
+    config = AutoConfig.from_pretrained(
+        flags["model_name_or_path"], **{option: flags[flag] for option, flag in options.items() if flag in flags}
+    )
+    return task_of(config, flags.get("task")), config
+
+
+def task_of(config: PreTrainedConfig, name: str | None) -> Task:
+    """
+    The task of a checkpoint: the one of that `name`, or the one that its head tells.
+
+    Raises:
+        `ValueError`: it is not of the family, has no head that can be analysed, or that of another task, or one of which the
+            task cannot be told.
+    """
+    architecture = (config.architectures or ["none"])[0]
+    with_heads = {other: task_named(other) for other in NAMES}
+    with_heads = {other: task for other, task in with_heads.items() if task.head}
+    found = {other: task for other, task in with_heads.items() if architecture.endswith(task.head)}
+    if config.model_type != "hyperset" or not found:
+        heads = ", ".join(task.head for task in with_heads.values())
+        raise ValueError(
+            f"`--model_name_or_path` must be of the family with a head {heads}, got {architecture}. For others, call "
+            "`modeling_hyperset.analysis.analyze` with batches of yours."
+        )
+    if name is not None:
+        if name not in found:
+            raise ValueError(f"`--task` must be {' or '.join(found)} for a {architecture}, got {name!r}.")
+        return found[name]
+    told = [task for task in found.values() if task.recognises(config)]
+    if len(told) != 1:
+        raise ValueError(
+            f"`--model_name_or_path` is a {architecture}, but it does not say that it is one of {' or '.join(found)}. Pass "
+            f"`--task {next(iter(found))}` if it is; for others, call `modeling_hyperset.analysis.analyze` with batches of "
+            "yours."
+        )
+    return told[0]
+
+
+def check_options(options: AnalyzeArguments, config: PreTrainedConfig) -> None:
+    """
+    Raises:
+        `ValueError`: a layer, a head or a tolerance that the model of `config` does not have.
+    """
+    for flag, most in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
+        if not 1 <= getattr(options, flag) <= most:
+            raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
+    for tolerance in options.energy_tolerances or ():
+        check_energy_tolerance(tolerance, LAYERS[config.layer_type])
+
+
+def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:
+    """
+    Raises:
+        `ValueError`: the other checkpoint has another head or other classes, whose weights would be drawn at random.
+    """
+    wanted, got = ((c.model_type, c.architectures, c.num_labels) for c in (config, other))
+    if wanted != got:
+        raise ValueError(
+            f"`--compare_with` must name checkpoints of {wanted[1][0]} with {wanted[2]} classes, {checkpoint!r} is of "
+            f"{', '.join(got[1] or [got[0]])} with {got[2]}."
+        )
+
+
+def check_series(configs: list[PreTrainedConfig]) -> None:
+    """
+    Raises:
+        `ValueError`: the models are of more series than the trade-off can tell apart.
+    """
+    names = sorted(set(map(series_of, configs)))
+    if len(names) > len(STYLES):
+        raise ValueError(
+            f"`--compare_with` must name checkpoints of at most {len(STYLES)} layers and widths with the one that is analysed, "
+            f"got {len(names)}: {', '.join(names)}."
+        )
+
+
+def series_of(config: PreTrainedConfig) -> str:
+    """Models that differ in their layers and iterations alone are one curve of the trade-off."""
+    return f"{config.layer_type}, width {config.hidden_size}"
+
+
+def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
+    """How many iterations to run."""
+    if multiple is None:
+        multiple = default_multiple(model.config)
+    return max(1, round(multiple * model.config.num_iterations))
+
+
+def pictures_of(
+    analysis: Analysis,
+    depths: dict[str, dict[str, Any]],
+    points: list[DepthPoint],
+    paths: Trajectories | None,
+    models: list[dict[str, Any]],
+    head: int,
+) -> dict[str, Callable[[], Figure]]:
+    """The pictures that there are numbers for, by name."""
+    pictures: dict[str, Callable[[], Figure]] = {}
+    if "total_energy" in analysis.statistics:
+        pictures["energies"] = lambda: draw_energies(analysis)
+    if "effective_rank" in analysis.statistics:
+        pictures["rank_and_angle"] = lambda: draw_rank_and_angle(analysis, head)
+        pictures["rank_per_head"] = lambda: draw_per_head(analysis, "effective_rank")
+        pictures["angle_per_head"] = lambda: draw_per_head(analysis, "mean_angle")
+    if "attention_step_size" in analysis.statistics:
+        pictures["step_sizes"] = lambda: draw_step_sizes(analysis)
+    if paths is not None:
+        pictures["trajectories"] = lambda: draw_trajectories(paths)
+    shown = dict(list(depths.items())[: len(STYLES)])
+    if all("accuracy" in found for found in shown.values()):
+        pictures["accuracy"] = lambda: draw_accuracy(shown)
+    if points:
+        pictures["adaptive_depth"] = lambda: draw_adaptive_depth(points)
+    if len(models) > 1:
+        pictures["trade_off"] = lambda: draw_trade_off(models)
+    return pictures
+
+
+def describe(model: PreTrainedModel, found: dict[str, Any]) -> dict[str, Any]:
+    """What the trade-off between layers and iterations shows of a model: its accuracy as it was trained."""
+    config = model.config
+    return {
+        "series": series_of(config),
+        "num_layers": config.num_hidden_layers,
+        "num_iterations": config.num_iterations,
+        "num_parameters": model.num_parameters(),
+        "accuracy": found["accuracy"][found["num_iterations"].index(config.num_iterations)],
+    }
