@@ -8,12 +8,13 @@ See what the forward pass does: energies, effective rank, angles, step sizes and
     print(analysis.table())
     analysis.save("analysis.json")
 
-`trajectories` follows the tokens of one sample on the sphere, `modeling_hyperset.analysis.callback.EnergyCallback` logs while
+`answers` gives what a model answers after every iteration, `trajectories` follows the tokens of one sample on the sphere, `modeling_hyperset.analysis.callback.EnergyCallback` logs while
 Trainer trains, and `modeling_hyperset.analysis.figures` and `.sphere_figures` draw (they alone need matplotlib). None of this
 is copied into checkpoints.
 """
 
 from .analysis import Analysis, analyze
+from .answers import Answers, answers
 from .depth import analyze_depths, by_depth
 from .depth_tradeoff import DepthPoint, accuracy_at_depths
 from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, subspace_tokens
@@ -24,11 +25,13 @@ from .trajectories import Trajectories, trajectories
 __all__ = [
     "QUANTITIES",
     "Analysis",
+    "Answers",
     "DepthPoint",
     "Trajectories",
     "accuracy_at_depths",
     "analyze",
     "analyze_depths",
+    "answers",
     "angle_of_mean_cosine",
     "average_angles",
     "by_depth",

@@ -235,14 +235,11 @@ class Recorder:
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Whether the head's answers from these tokens are right: as if this iteration were the last."""
-        base, is_first = base_of(self.model), "accuracy" not in self.measured
-        labels = cast(torch.Tensor, self.labels)
-        head = cast(nn.Module, self.model.classifier if hasattr(self.model, "classifier") else self.model.decoder)
-        of_samples = isinstance(self.model, SAMPLE_HEADS)
-        logits = head(base.norm(base.pool(tokens, mask) if of_samples else tokens))
+        labels, is_first = cast(torch.Tensor, self.labels), "accuracy" not in self.measured
+        logits = answer_of(self.model, tokens, mask)
         if is_first:
             check_labels(self.model, labels, logits)
-        if of_samples:
+        if isinstance(self.model, SAMPLE_HEADS):
             self.add(accuracy=logits.argmax(dim=-1) == labels)
             return
         wanted = labels != -100
@@ -252,6 +249,17 @@ class Recorder:
         self.add(
             accuracy=(right | ~wanted).all(dim=-1), token_accuracy=(right & wanted).sum(dim=-1) / count.clamp(min=1)
         )
+
+
+def answer_of(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """
+    What the head of `model` answers from the tokens after an iteration, as if it were the last: `(batch_size, seq_len,
+    hidden_size)` and a boolean mask of what is no padding → logits of shape `(batch_size, num_labels)`, or of `(batch_size,
+    seq_len, num_labels)` where the head answers for every token.
+    """
+    base = base_of(model)
+    head = cast(nn.Module, model.classifier if hasattr(model, "classifier") else model.decoder)
+    return head(base.norm(base.pool(tokens, mask) if isinstance(model, SAMPLE_HEADS) else tokens))
 
 
 def energies(

@@ -9,7 +9,7 @@ import torch
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.sudoku.puzzles import takes_boards
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.analysis import answers
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
@@ -55,40 +55,19 @@ def deepest(model: PreTrainedModel) -> int:
     return config.num_iterations if config.lora_rank else BEYOND * config.num_iterations
 
 
-@torch.no_grad()
 def descend(model: PreTrainedModel, **inputs: torch.Tensor) -> Descent:
     """
-    The answer of a classifier of images or of tokens to one sample at every depth up to [`deepest`]: what it gives with
-    `num_iterations=t`, for t = 1, 2, …
+    The answer of a classifier of images or of tokens to one sample at every depth up to [`deepest`].
 
     Args:
         inputs: What the model takes, of batch size 1.
     """
-    options = {"output_hidden_states": True, "output_energies": LAYERS[model.config.layer_type].has_energies}
-    options["energy_tolerance"] = False
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    depths = range(1, deepest(model) + 1)
-    if model.config.num_hidden_layers == 1:  # what shallower passes do is the start of what the deepest does
-        outputs = model.base_model(**inputs, num_iterations=depths[-1], **options)
-        states, energies = outputs.hidden_states[1:], outputs.energies
-    else:
-        passes = [model.base_model(**inputs, num_iterations=depth, **options) for depth in depths]
-        states = [outputs.hidden_states[-1] for outputs in passes]
-        energies = [outputs.energies[-1] for outputs in passes] if options["output_energies"] else None
-    logits = [read_out(model, state)[0].float().softmax(dim=-1) for state in states]
+    found = answers(model, inputs, deepest(model))
     return Descent(
-        probabilities=torch.stack(logits).cpu().numpy(),
-        energies=torch.cat(list(energies)).double().cpu().numpy() if energies else None,
-        trained=model.config.num_iterations,
+        probabilities=found.logits[:, 0].softmax(dim=-1).cpu().numpy(),
+        energies=None if found.energies is None else found.energies[:, 0].double().cpu().numpy(),
+        trained=found.trained_iterations,
     )
-
-
-def read_out(model: PreTrainedModel, hidden_states: torch.Tensor) -> torch.Tensor:
-    """The logits that the head reads off the tokens after some iteration."""
-    base = model.base_model
-    if not model.config.takes_token_ids:
-        hidden_states = base.pool(hidden_states, None)
-    return model.classifier(base.norm(hidden_states))
 
 
 def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:

@@ -10,7 +10,7 @@ import torch
 from hyperset_lab.sudoku.puzzles import Puzzles
 from hyperset_lab.training import ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.analysis import answers
 from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel
 
@@ -20,7 +20,6 @@ GIVEN, RIGHT, WRONG = "#000000", "#0072B2", "#B04A00"
 GIVEN_FIELD, WRONG_FIELD = "#E6E6E6", "#FBDCC8"
 
 
-@torch.no_grad()
 def trace(model: PreTrainedModel, puzzle: np.ndarray, solution: np.ndarray, max_iterations: int) -> dict[str, Any]:
     """
     What `model` answers to one puzzle when it runs 1, 2, … iterations.
@@ -36,28 +35,22 @@ def trace(model: PreTrainedModel, puzzle: np.ndarray, solution: np.ndarray, max_
         in as in the solution), and the energies of the tokens, `attention`, `feedforward` and `total`, which are empty for a
         baseline that is derived from no energy.
     """
-    model.eval()
-    input_ids = torch.from_numpy(puzzle.astype(np.int64))[None].to(model.device)
-    has_energies = LAYERS[model.config.layer_type].has_energies
+    input_ids = torch.from_numpy(puzzle.astype(np.int64))[None]
+    found = answers(model, {"input_ids": input_ids}, max_iterations)
     blank = puzzle == 0
-    report = {
+    boards = np.where(blank, found.logits[:, 0].argmax(dim=-1).cpu().numpy() + 1, puzzle)
+    attention, feedforward = ([], []) if found.energies is None else found.energies[:, 0].T.tolist()
+    return {
         "puzzle": as_text(puzzle),
         "solution": as_text(solution),
-        "trained_iterations": model.config.num_iterations,
+        "trained_iterations": found.trained_iterations,
         "num_blanks": int(blank.sum()),
+        "boards": list(map(as_text, boards)),
+        "num_right": ((boards == solution) & blank).sum(axis=1).tolist(),
+        "attention": attention,
+        "feedforward": feedforward,
+        "total": [sum(both) for both in zip(attention, feedforward, strict=True)],
     }
-    report |= {name: [] for name in ("boards", "num_right", "attention", "feedforward", "total")}
-    for num_iterations in range(1, max_iterations + 1):
-        outputs = model(input_ids, num_iterations=num_iterations, output_energies=has_energies, energy_tolerance=False)
-        board = np.where(blank, outputs.logits[0].argmax(dim=-1).cpu().numpy() + 1, puzzle)
-        report["boards"].append(as_text(board))
-        report["num_right"].append(int((board == solution)[blank].sum()))
-        if has_energies:
-            attention, feedforward = outputs.energies[-1][0].tolist()
-            report["attention"].append(attention)
-            report["feedforward"].append(feedforward)
-            report["total"].append(attention + feedforward)
-    return report
 
 
 def as_text(digits: np.ndarray) -> str:
