@@ -13,203 +13,29 @@ is reported is the median over rounds of each line's time divided by the Transfo
     python scripts/benchmark.py --device cuda --dtype bfloat16 --compile --batch_size 64 --output_dir outputs/benchmark
 """
 
-import argparse
-import gc
-import statistics
-import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hyperset_lab.benchmarking.memory import peak_memory
-from hyperset_lab.benchmarking.models import (
-    ATTENTIONS,
-    IMAGE_MODELS,
-    OTHERS,
-    TEXT_MODELS,
-    Setting,
-    attention_subject,
-    model_subject,
-)
+from hyperset_lab.benchmarking.rounds import measure_rounds, parse, ratio_table, ratios_of
 from modeling_hyperset.files import write_json, write_whole
 
 
-PRESETS = {
-    # The task, the models, and the setting of the paper's tables, of text classification, and of a long sequence.
-    "table16": ("image", [*IMAGE_MODELS, *OTHERS["image"]], Setting(8, 257, 12)),
-    "table17": ("image", ["transformer", "hyperset", "hyperset-fixed"], Setting(8, 257, 12)),
-    "text": ("text", [*TEXT_MODELS, *OTHERS["text"]], Setting(8, 128, 6)),
-    "attention": ("attention", list(ATTENTIONS), Setting(1, 4096, 1)),
-}
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=PRESETS, default="table16")
-    parser.add_argument(
-        "--models", nargs="+", help="Of the preset's, the first being what the others are relative to."
-    )
-    parser.add_argument("--batch_size", type=int, nargs="+", help="One, or several to sweep over.")
-    parser.add_argument("--num_tokens", type=int, nargs="+", help="Tokens of a sample, with [CLS]; to sweep over.")
-    parser.add_argument("--num_iterations", type=int, nargs="+", help="To sweep over.")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--compile", action="store_true", help="Measure the models compiled.")
-    parser.add_argument(
-        "--compile_mode",
-        choices=["default", "reduce-overhead", "max-autotune"],
-        default="default",
-        help="CUDA graphs.",
-    )
-    parser.add_argument("--gradient_checkpointing", action="store_true")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--forward_only", action="store_true", help="Leave training out.")
-    parser.add_argument("--num_threads", type=int, help="Of torch, on a CPU.")
-    parser.add_argument("--output_dir", help="Write benchmark.json and benchmark.md there.")
-    options = parser.parse_args(arguments)
-    task, models, setting = PRESETS[options.preset]
-    options.task = task
-    options.models = options.models or models
-    if unknown := set(options.models) - set(models):
-        raise ValueError(f"`--models` must be among {', '.join(models)}, got {', '.join(sorted(unknown))}.")
-    for name, value in asdict(setting).items():
-        if getattr(options, name) is None:
-            setattr(options, name, [value])
-        if any(number < 1 for number in getattr(options, name)):
-            raise ValueError(f"`--{name}` must be positive, got {getattr(options, name)}.")
-    if options.rounds < 1:
-        raise ValueError(f"`--rounds` must be at least 1, got {options.rounds}.")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"`--device {options.device}`: there is no CUDA device.")
-    if options.compile_mode != "default" and not options.compile:
-        raise ValueError("`--compile_mode` goes with `--compile`.")
-    return options
-
-
-def passes(subject, is_forward: bool):
-    """One forward pass without gradients, or one with the backward pass after it."""
-    if is_forward:
-        if subject.module is not None:
-            subject.module.eval()
-        with torch.no_grad():
-            subject.forward()
-        return
-    if subject.module is not None:
-        subject.module.train()
-    subject.forward().backward()
-    for parameter in subject.parameters:
-        parameter.grad = None
-
-
-def seconds(subject, is_forward: bool, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    passes(subject, is_forward)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def measure(options: argparse.Namespace) -> list[dict]:
-    """A record for each model and setting, with the seconds of every round."""
-    device = torch.device(options.device)
-    settings = [
-        Setting(batch_size, num_tokens, num_iterations)
-        for batch_size in options.batch_size
-        for num_tokens in options.num_tokens
-        for num_iterations in options.num_iterations
-    ]
-    kinds = [True] if options.forward_only else [True, False]
-    lines = []
-    for setting in settings:
-        for name in options.models:
-            if options.task == "attention":
-                subject = attention_subject(name, setting, options)
-            else:
-                subject = model_subject(options.task, name, setting, options)
-            record = {"model": name, **asdict(setting), "parameters": subject.num_parameters, "flops": subject.flops}
-            lines.append((record, subject))
-    for is_forward in kinds:
-        label = "forward" if is_forward else "training"
-        for record, subject in lines:
-            for _ in range(3):  # compiles, and asks for memory
-                passes(subject, is_forward)
-            gc.collect()
-            record[f"{label}_memory"] = peak_memory(lambda s=subject: passes(s, is_forward), device)  # noqa: B023
-            record[f"{label}_seconds"] = []
-        for _ in range(options.rounds):
-            for record, subject in lines:
-                record[f"{label}_seconds"].append(seconds(subject, is_forward, device))
-    return [record for record, _ in lines]
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    if len(values) == 1:
-        return values * 3
-    return statistics.quantiles(values, n=4, method="inclusive")
-
-
-def compare(records: list[dict], models: list[str]) -> list[dict]:
-    """What the table shows: ratios to the first model at the same setting, and to the same model at the first setting."""
-    keys = ("batch_size", "num_tokens", "num_iterations")
-    by_line = {(record["model"], *(record[key] for key in keys)): record for record in records}
-    first_setting = tuple(records[0][key] for key in keys)
-    rows = []
-    for record in records:
-        setting = tuple(record[key] for key in keys)
-        row = {name: record[name] for name in ("model", *keys, "parameters", "flops")}
-        for label in ("forward", "training"):
-            if f"{label}_seconds" not in record:
-                continue
-            for name, other in (
-                (label, by_line[(models[0], *setting)]),
-                (f"{label}_scaling", by_line[(record["model"], *first_setting)]),
-            ):
-                pairs = zip(record[f"{label}_seconds"], other[f"{label}_seconds"], strict=True)
-                row[name] = quartiles([mine / theirs for mine, theirs in pairs])
-                if None not in (record[f"{label}_memory"], other[f"{label}_memory"]):
-                    row[f"{name}_memory"] = record[f"{label}_memory"] / max(1, other[f"{label}_memory"])
-        rows.append(row)
-    return rows
-
-
-def table(rows: list[dict], models: list[str]) -> str:
-    """The rows as a Markdown table."""
-    labels = [label for label in ("forward", "training") if label in rows[0]]
-    several = len({(row["batch_size"], row["num_tokens"], row["num_iterations"]) for row in rows}) > 1
-    header = ["model", "batch", "tokens", "iterations", "parameters", "GFLOPs"]
-    for label in labels:
-        header += [f"{label} / {models[0]}", "memory"]
-        header += [f"{label} / first line's", "memory"] if several else []
-    lines = [header, ["---"] * len(header)]
-    for row in rows:
-        parameters = "–" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M"
-        flops = "–" if row["flops"] is None else f"{row['flops'] / 1e9:.2f}"
-        cells = [row["model"], row["batch_size"], row["num_tokens"], row["num_iterations"], parameters, flops]
-        for label in labels:
-            for name in (label, f"{label}_scaling") if several else (label,):
-                low, median, high = row[name]
-                memory = row.get(f"{name}_memory")
-                cells += [f"{median:.2f} ({low:.2f}–{high:.2f})", "–" if memory is None else f"{memory:.2f}"]
-        lines.append(list(map(str, cells)))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def main(arguments: list[str] | None = None) -> dict:
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure as the flags say; print and return the report."""
     options = parse(arguments)
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
-    records = measure(options)
-    rows = compare(records, options.models)
+    records = measure_rounds(options)
+    rows = ratios_of(records, options.models)
     device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
     about = f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads, {options.dtype}, "
     about += f"compiled ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"
-    text = table(rows, options.models)
+    text = ratio_table(rows, options.models)
     print(f"{about}\n\n{text}")
     report = {"about": about, "preset": options.preset, "rows": rows, "measurements": records}
     if options.output_dir is not None:

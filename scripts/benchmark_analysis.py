@@ -10,63 +10,16 @@ weights and images unless `--model_name_or_path` names a trained one.
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from hyperset_lab.arguments import read_recipe
+from hyperset_lab.benchmarking.digits import RandomBatches, digits_model
 from hyperset_lab.benchmarking.memory import peak_memory
+from hyperset_lab.benchmarking.timing import seconds
 from modeling_hyperset import HyperSETForImageClassification
 from modeling_hyperset.analysis import QUANTITIES, analyze
 from modeling_hyperset.files import write_json
-from modeling_hyperset.presets import preset_config
-
-
-RECIPE = Path(__file__).parent / "recipes" / "digits.yaml"
-
-
-class RandomBatches:
-    """Batches of random images with labels, the same ones in every pass; they have a length and are never all in memory."""
-
-    def __init__(self, config, num_samples: int, batch_size: int, device: torch.device):
-        self.config, self.num_samples, self.batch_size, self.device = config, num_samples, batch_size, device
-
-    def __len__(self) -> int:
-        return -(-self.num_samples // self.batch_size)
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        generator = torch.Generator().manual_seed(0)
-        for start in range(0, self.num_samples, self.batch_size):
-            count = min(self.batch_size, self.num_samples - start)
-            size = (count, self.config.num_channels, *self.config.image_height_width)
-            labels = torch.randint(self.config.num_labels, (count,), generator=generator)
-            yield {
-                "pixel_values": torch.randn(size, generator=generator).to(self.device),
-                "labels": labels.to(self.device),
-            }
-
-
-def digits_model() -> HyperSETForImageClassification:
-    """The model of the digits recipe, its step sizes other than zero."""
-    torch.manual_seed(0)
-    recipe = read_recipe(RECIPE)
-    model = HyperSETForImageClassification(
-        preset_config(recipe["config_name"], num_labels=10, **recipe["config_overrides"])
-    )
-    for step_size in model.base_model.step_sizes:
-        torch.nn.init.normal_(step_size.projection.weight, std=0.05)
-    return model
-
-
-def seconds(call: Callable[[], Any], device: torch.device) -> float:
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ TIMED = "import time; start = time.process_time(); {}; print(time.process_time()
 STATEMENTS = {"ViT": "from transformers import ViTModel", "Hyper-SET": "import modeling_hyperset"}
 
 
-def measure(statement: str) -> float:
+def import_seconds(statement: str) -> float:
     """Processor seconds that one import takes in a fresh process."""
     command = [sys.executable, "-c", TIMED.format(statement)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -28,10 +28,10 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     if repeats < 1:
         parser.error(f"--repeats must be at least 1, got {repeats}")
-    times = {name: [] for name in STATEMENTS}
+    times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for _ in range(repeats):
         for name, statement in STATEMENTS.items():
-            times[name].append(measure(statement))
+            times[name].append(import_seconds(statement))
     ratios = [ours / vit for ours, vit in zip(times["Hyper-SET"], times["ViT"], strict=True)]
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"import modeling_hyperset / import ViT: {medians['Hyper-SET'] / medians['ViT']:.3f}")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 import transformers
+from hyperset_lab import converting
 
 
 ROOT = Path(__file__).parents[2]
@@ -61,15 +62,15 @@ LABELS = [(10, 32, "airplane"), (100, 32, "apple"), (1000, 224, "tench, Tinca ti
 
 @pytest.mark.parametrize(("classes", "size", "first"), LABELS)
 def test_label_names_where_the_class_count_says_so(script, classes, size, first):
-    assert script.guess_dataset(100, 224) == ""  # ImageNet-100 is a choice of classes that the count does not tell
+    assert converting.guess_dataset(100, 224) == ""  # ImageNet-100 is a choice of classes that the count does not tell
     fields = {"num_labels": classes, "image_size": size, "patch_size": size // 4, "hidden_size": 24}
     config = transformers.AutoConfig.for_model("hyperset", **fields)
     model = transformers.AutoModelForImageClassification.from_config(config)
-    dataset = script.set_labels(model, "image-classification")
+    dataset = converting.set_labels(model, "image-classification")
     labels = model.config.id2label
     assert labels[0] == first and len(set(labels.values())) == len(labels) == classes
     assert model.config.label2id[labels[classes - 1]] == classes - 1
-    assert script.build_processor(model, dataset).image_std != [0.5, 0.5, 0.5]
+    assert converting.new_processor(model, dataset).image_std != [0.5, 0.5, 0.5]
 
 
 def test_mistakes_leave_nothing_behind(script, tmp_path):

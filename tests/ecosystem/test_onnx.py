@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import export_onnx
+from hyperset_lab import exporting
 from support.builders import CASES, make_inputs, make_model
 
 
@@ -35,7 +36,7 @@ VARIANTS = {
 )
 def test_torch_export(case):
     """A program of `torch.export` takes other batch sizes and lengths, with padding."""
-    whole = export_onnx.TensorsOnly(make_model(case, num_iterations=1))
+    whole = exporting.TensorsOnly(make_model(case, num_iterations=1))
     with torch.no_grad():
         program = torch.export.export(whole, whole.inputs(2), dynamic_shapes=(tuple(whole.sizes()),)).module()
         for batch_size, length in ((1, 16), (3, 7), (2, 1)):
@@ -50,7 +51,7 @@ def exported(case: str, folder: Path, *flags: str, **fields):
     path = folder / "files" / "model.onnx"
     export_onnx.main(["--model_name_or_path", str(folder / "model"), "--output", str(path), *flags])
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
-    return export_onnx.onnxruntime.InferenceSession(path), model
+    return exporting.onnxruntime.InferenceSession(path), model
 
 
 @pytest.mark.parametrize(
@@ -118,9 +119,9 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
             return (torch.zeros(len(given["pixel_values"]), 5).numpy(),)
 
     monkeypatch.setattr(torch.onnx, "export", lambda *arguments, **options: Other())
-    monkeypatch.setattr(export_onnx.onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(exporting.onnxruntime, "InferenceSession", Session)
     with pytest.raises(ValueError, match="differs from the model by"):
-        export_onnx.export_onnx(make_model("image-classification"), str(path))
+        exporting.export_onnx(make_model("image-classification"), str(path))
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     assert path.read_text() == "the file of last week"
 
@@ -128,14 +129,14 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
 def test_bad_arguments(tmp_path):
     model = make_model("image-classification")
     with pytest.raises(ValueError, match=r"--output.*\.onnx"):
-        export_onnx.export_onnx(model, str(tmp_path / "model.pt"))
+        exporting.export_onnx(model, str(tmp_path / "model.pt"))
     with pytest.raises(ValueError, match="--tolerance"):
-        export_onnx.export_onnx(model, str(tmp_path / "model.onnx"), tolerance=-1.0)
+        exporting.export_onnx(model, str(tmp_path / "model.onnx"), tolerance=-1.0)
     with pytest.raises(ValueError, match="num_iterations"):
-        export_onnx.export_onnx(model, str(tmp_path / "model.onnx"), num_iterations=0)
+        exporting.export_onnx(model, str(tmp_path / "model.onnx"), num_iterations=0)
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="--model_name_or_path"):
-        export_onnx.load_model(str(tmp_path / "nowhere"))
+        exporting.load_checkpoint(str(tmp_path / "nowhere"))
     model.config.save_pretrained(tmp_path / "config")
     with pytest.raises(ValueError, match="must hold one of HyperSETModel"):
-        export_onnx.load_model(str(tmp_path / "config"))
+        exporting.load_checkpoint(str(tmp_path / "config"))

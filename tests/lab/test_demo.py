@@ -242,13 +242,13 @@ def test_models_that_solve_no_sudoku(folders, name, message):
 
 
 @pytest.fixture
-def demo():
+def site():
     pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[demo]'")
-    return script("demo")
+    return script("hyperset_lab.demo.site")
 
 
-def test_the_page_of_digits(demo, folders, held_out):
-    page = demo.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"]))
+def test_the_page_of_digits(site, folders, held_out):
+    page = site.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"]))
     watched, digit = page.sample(0)
     assert difference(digit, held_out[0]) == 0 and watched["truth"] in page.labels
     pixels = page.processor([held_out[0].convert("RGB")], return_tensors="pt")["pixel_values"]
@@ -256,7 +256,7 @@ def test_the_page_of_digits(demo, folders, held_out):
     np.testing.assert_allclose(watched["descent"].probabilities[2], wanted, atol=1e-5)
     assert page.recognise(Image.new("RGBA", (320, 320))) == (None, None)
     url = script("hyperset_lab.demo.pictures").data_url(drawing(SEVEN))
-    watched, digit = page.recognise(demo.picture_of(url))
+    watched, digit = page.recognise(site.picture_of(url))
     assert (
         watched["truth"] is None
         and difference(digit, script("hyperset_lab.demo.drawing").to_digit(drawing(SEVEN))) == 0
@@ -264,11 +264,11 @@ def test_the_page_of_digits(demo, folders, held_out):
     assert f'data-answer="{watched["descent"].probabilities[1].argmax()}"' in page.show(watched, 2)
     for bad in ("", "data:image/png;base64,@@", "data:image/png;base64,aGFsbG8=", "data:text/html,<b>"):
         with pytest.raises(ValueError, match="drawing"):
-            demo.picture_of(bad)
+            site.picture_of(bad)
 
 
-def test_the_page_of_sudokus(demo, folders):
-    page = demo.Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(folders["sudoku"]))
+def test_the_page_of_sudokus(site, folders):
+    page = site.Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(folders["sudoku"]))
     watched = page.solve(PUZZLE)
     assert "".join(map(str, watched["solution"])) == SOLUTION and not watched["problem"]
     view = page.show(watched, 2)
@@ -286,21 +286,21 @@ def test_the_page_of_sudokus(demo, folders):
     assert page.example(1) == page.example(1) != page.example(2)
 
 
-def test_the_whole_page_is_built(demo, folders):
-    both = demo.build_page(
-        demo.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"])),
-        demo.Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(folders["sudoku"])),
+def test_the_whole_page_is_built(site, folders):
+    both = site.build_page(
+        site.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"])),
+        site.Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(folders["sudoku"])),
     )
     sliders = [block for block in both.blocks.values() if block.get_block_name() == "slider"]
     assert [(slider.maximum, slider.value) for slider in sliders] == [(12, 3), (12, 3)]
 
 
-def test_what_plays_ends_with_the_next_event(demo, folders, monkeypatch):
+def test_what_plays_ends_with_the_next_event(site, folders, monkeypatch):
     """No picture of an old drawing comes after one of a new."""
-    monkeypatch.setattr(demo, "SECONDS_PER_ITERATION", 0)
-    page = demo.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"]))
-    with demo.gr.Blocks():
-        watch = demo.Watch(page)
+    monkeypatch.setattr(site, "SECONDS_PER_ITERATION", 0)
+    page = site.Digits(*script("hyperset_lab.demo.descent").load_digit_model(folders["digits"]))
+    with site.gr.Blocks():
+        watch = site.Watch(page)
     (watched, _), turn = page.sample(0), {"number": 0}
     assert [step for step, _ in watch.play(turn, watched, 3)] == list(range(1, 13))
     for event in (
@@ -311,31 +311,32 @@ def test_what_plays_ends_with_the_next_event(demo, folders, monkeypatch):
         playing = watch.play(turn, watched, 3)
         assert [next(playing)[0], next(playing)[0]] == [1, 2]
         event()
-        assert list(playing) == [(demo.gr.skip(), demo.gr.skip())]  # nothing changes
+        assert list(playing) == [(site.gr.skip(), site.gr.skip())]  # nothing changes
 
 
-def test_bad_flags_end_with_a_sentence(demo, folders, capsys):
+def test_bad_flags_end_with_a_sentence(site, folders, capsys):
     for flags, message in (
         ([], "--model_name_or_path"),
         (["--model_name_or_path", folders["missing"]], "there is no model in"),
         (["--model_name_or_path", folders["digits"], "--sudoku_model", folders["tags"]], "81 cells"),
     ):
         with pytest.raises(SystemExit) as caught:
-            demo.main(flags)
+            script("demo").main(flags)
         assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "demo", raising=False)
+    for name in ("demo", "hyperset_lab.demo.site"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ImportError, match=r'pip install -e "\.\[demo\]"'):
         script("demo")
 
 
-def test_pictures_that_are_opened(demo, tmp_path):
+def test_pictures_that_are_opened(site, tmp_path):
     drawing(SEVEN).resize((600, 200)).save(tmp_path / "seven.jpg")
-    sheet = demo.on_sheet(demo.open_picture(str(tmp_path / "seven.jpg")))
+    sheet = site.on_sheet(site.open_picture(str(tmp_path / "seven.jpg")))
     assert sheet.size == (320, 320) and script("hyperset_lab.demo.drawing").to_digit(sheet) is not None
     (tmp_path / "words.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"words\.png"):
-        demo.open_picture(str(tmp_path / "words.png"))
+        site.open_picture(str(tmp_path / "words.png"))

@@ -67,7 +67,7 @@ def digit_model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def digit_page(digit_model):
-    return script("demo").Digits(*script("hyperset_lab.demo.descent").load_digit_model(digit_model))
+    return script("hyperset_lab.demo.tabs").Digits(*script("hyperset_lab.demo.descent").load_digit_model(digit_model))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def sudoku_page(tmp_path_factory):
     """The page of Sudokus with a model that knows nothing."""
     folder = tmp_path_factory.mktemp("sudoku")
     make_model("token-classification", vocab_size=10, max_position_embeddings=81, num_labels=9).save_pretrained(folder)
-    return script("demo").Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(str(folder)))
+    return script("hyperset_lab.demo.tabs").Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(str(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def looked_up():
 
 @pytest.fixture(scope="module")
 def address(digit_page, sudoku_page, looked_up):
-    demo = script("demo")
+    demo = script("hyperset_lab.demo.site")
     page = demo.build_page(digit_page, sudoku_page)
     _, url, shared = demo.launch(page, prevent_thread_lock=True, quiet=True)
     assert shared is None
@@ -184,7 +184,7 @@ def test_a_drawing_is_recognised(browser, digit_page):
     trained = digit_page.model.config.num_iterations
     text_of_view(browser, f"sure after {trained} iterations")
     picture = browser.execute_script("return document.querySelector('canvas').toDataURL('image/png')")
-    watched, _ = digit_page.recognise(script("demo").picture_of(picture))
+    watched, _ = digit_page.recognise(script("hyperset_lab.demo.tabs").picture_of(picture))
     shares = watched["descent"].probabilities[trained - 1]
     assert wait_for(browser, ".big").text == str(shares.argmax()) == "0"
     assert f"{shares.max():.0%} sure" in text_of_view(browser, "sure after")
