@@ -14,7 +14,10 @@ numbers they show (JSON and CSV) are written to `--output_dir`.
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from hyperset_lab.analyzing import (
     AnalyzeArguments,
@@ -27,6 +30,7 @@ from hyperset_lab.analyzing import (
     task_and_config,
 )
 from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.models import model_of
 from modeling_hyperset.analysis import (
     Analysis,
     accuracy_at_depths,
@@ -37,6 +41,7 @@ from modeling_hyperset.analysis import (
 )
 from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.geometry import has_subspaces
+from modeling_hyperset.analysis.measuring import base_of
 from modeling_hyperset.files import write_json, write_whole
 from transformers import AutoConfig
 
@@ -60,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
             f"One process must analyse all of the data, got {others[-1].world_size}: start it with `python`."
         )
     trainer, _ = task.build_trainer(*others)
-    model, batches, folder = trainer.model, trainer.get_eval_dataloader(), Path(others[-1].output_dir)
+    model, batches, folder = model_of(trainer), trainer.get_eval_dataloader(), Path(others[-1].output_dir)
 
     paths = None
-    if has_subspaces(model.base_model.layers[0]):
+    if has_subspaces(base_of(model).layers[0]):
         paths = trajectories(model, next(iter(batches)), options.sample, options.layer, options.head)
     deepest = depth_of(model, options.depth_multiple)
     analysis = analyze(model, batches, deepest, detail_samples=options.detail_samples)
@@ -78,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
     for name, checkpoint in zip(names, checkpoints, strict=True):
         other = model
         if checkpoint != checkpoints[0]:
-            other = type(model).from_pretrained(checkpoint, **hub_options).to(model.device)
+            other = type(model).from_pretrained(checkpoint, **hub_options)
+            torch.nn.Module.to(other, model.device)
         if other is model and analysis.num_layers == 1:
             depths[name] = by_depth(analysis)
         else:
@@ -105,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
     pictures = pictures_of(analysis, depths, points, paths, models, options.head)
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
-        write_whole(path, lambda temporary, draw=draw: draw().savefig(temporary, dpi=200))
+        write_whole(path, partial(draw().savefig, dpi=200))
     if len(depths) > len(STYLES):
         print(
             f"The picture of the accuracy shows the first {len(STYLES)} of {len(depths)} models, depth.json has all."

@@ -10,6 +10,8 @@ weights and images unless `--model_name_or_path` names a trained one.
 
 import argparse
 import statistics
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         model = digits_model()
     else:
         model = HyperSETForImageClassification.from_pretrained(options.model_name_or_path)
-    model.to(device).eval()
+    torch.nn.Module.to(model, device).eval()
     batches = RandomBatches(model.config, options.num_samples, options.batch_size, device)
     few = RandomBatches(model.config, max(1, options.num_samples // 10), options.batch_size, device)
 
@@ -57,10 +59,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         details = {} if not options.all_samples else {"detail_samples": None}
         analyze(model, data, quantities=quantities, progress=False, **details)
 
-    calls = {"forward": forward, "everything": run}
+    calls: dict[str, Callable[[], None]] = {"forward": forward, "everything": run}
     if options.each:
-        calls |= {name: lambda name=name: run(quantities=[name]) for name in QUANTITIES}
-    taken = {name: [] for name in calls}
+        calls |= {name: partial(run, quantities=[name]) for name in QUANTITIES}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     run(few)  # asks for memory
     for _ in range(options.rounds):
         for name, call in calls.items():
@@ -69,9 +71,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         name: statistics.median(mine / plain for mine, plain in zip(taken[name], taken["forward"], strict=True))
         for name in calls
     }
-    memory = {
-        len(data) * options.batch_size: peak_memory(lambda data=data: run(data), device) for data in (few, batches)
-    }
+    memory = {len(data) * options.batch_size: peak_memory(partial(run, data), device) for data in (few, batches)}
     report = {
         "num_samples": options.num_samples,
         "device": str(device),

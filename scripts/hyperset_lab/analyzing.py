@@ -146,11 +146,11 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
     Raises:
         `ValueError`: the other checkpoint has another head or other classes, whose weights would be drawn at random.
     """
-    wanted, got = ((c.model_type, c.architectures, c.num_labels) for c in (config, other))
+    wanted, got = ((c.model_type, c.architectures or [c.model_type], c.num_labels) for c in (config, other))
     if wanted != got:
         raise ValueError(
             f"`--compare_with` must name checkpoints of {wanted[1][0]} with {wanted[2]} classes, {checkpoint!r} is of "
-            f"{', '.join(got[1] or [got[0]])} with {got[2]}."
+            f"{', '.join(got[1])} with {got[2]}."
         )
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hyperset_lab.recipes import behind, is_recipe, read_flags, read_recipe, to_words
 from modeling_hyperset.baselines_hyperset import LAYERS
@@ -104,10 +104,10 @@ def parse_arguments(
             )
     loose, given = read_flags(words, fields)
     words = [*loose, *to_words(behind(recipe, given), optional)]
-    parsed = HfArgumentParser(dataclass_types).parse_args_into_dataclasses(words, look_for_args_file=False)
-    tokens = {getattr(item, name, None) for item in parsed for name in ("token", "hub_token")} - {None, ""}
-    for token in tokens:
-        command = [word.replace(token, "…") for word in command]
+    parsed = HfArgumentParser(cast(Any, dataclass_types)).parse_args_into_dataclasses(words, look_for_args_file=False)
+    for token in (getattr(item, name, None) for item in parsed for name in ("token", "hub_token")):
+        if token:
+            command = [word.replace(token, "…") for word in command]
     for item in parsed:
         item.command = command
     return parsed

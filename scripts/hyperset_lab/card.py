@@ -3,6 +3,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def write_card(
     metrics: dict[str, float],
     *,
     tasks: str | list[str],
-    tags: str | list[str] = (),
+    tags: str | Sequence[str] = (),
     dataset: str | None = None,
     dataset_tags: str | list[str] | None = None,
     dataset_args: str | None = None,
@@ -87,9 +88,10 @@ def write_card(
         return
     arguments, model = trainer.args, loadable(trainer.accelerator.unwrap_model(trainer.model))
     repository = getattr(trainer, "hub_model_id", None) or arguments.hub_model_id
-    name = model_name or Path(repository or arguments.output_dir).name
+    name = model_name or Path(repository or str(arguments.output_dir)).name
     rows = measured(metrics, trained_depth(model))
-    on_hub = as_list(dataset_tags) if dataset_tags else [dataset] if is_on_hub(dataset) else []
+    named = dataset if dataset is not None and is_on_hub(dataset) else None
+    on_hub = as_list(dataset_tags) if dataset_tags else [named] if named else []
     data = ModelCardData(
         language=language,
         library_name=library(model) or "transformers",
@@ -115,12 +117,12 @@ def write_card(
         use_note=USE_NOTE if is_ours(model) else "",
         command=describe_command(getattr(arguments, "command", None)),
         hyperparameters=hyperparameters(trainer),
-        versions=", ".join(f"{library.__name__} {library.__version__}" for library in VERSIONS),
+        versions=", ".join(f"{library.__name__} {library.__version__}" for library in LIBRARIES),
     )
-    write_whole(Path(arguments.output_dir) / "README.md", ModelCard(card).save)
+    write_whole(Path(str(arguments.output_dir)) / "README.md", ModelCard(card).save)
 
 
-VERSIONS = (transformers, torch, datasets, tokenizers)
+LIBRARIES = (transformers, torch, datasets, tokenizers)
 USE_NOTE = """
 `trust_remote_code=True` runs the code in this repository; it is not needed where `modeling_hyperset` is installed and imported.
 Any call takes `num_iterations=` to run the model at another depth.
@@ -148,7 +150,7 @@ def library(model: torch.nn.Module) -> str | None:
     return package if package in ("transformers", "diffusers") else None
 
 
-def as_list(value: str | list[str] | tuple[str, ...] | None) -> list[str]:
+def as_list(value: str | Sequence[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
@@ -167,7 +169,7 @@ def measured(metrics: dict[str, float], trained: int | None) -> list[tuple[int |
     return rows
 
 
-def license_fields(finetuned_from: str | None) -> dict[str, str]:
+def license_fields(finetuned_from: str | None) -> dict[str, Any]:
     """The license of a model from scratch, or that of the model it comes from, where its card says one."""
     if finetuned_from is None:
         return {"license": LICENSE}
@@ -194,7 +196,7 @@ def evaluation_results(
     if kind is None:
         return []
     split = str(getattr(trainer.eval_dataset, "split", None))
-    shared = {
+    shared: dict[str, Any] = {
         "task_type": task,
         "task_name": TASKS.get(task, task.replace("-", " ").capitalize()),
         "dataset_type": kind,
@@ -205,7 +207,7 @@ def evaluation_results(
     results = []
     for depth, metric, value in rows:
         title = metric.replace("_", " ").capitalize()
-        at_depth = {} if depth is None else {"metric_args": {"num_iterations": depth}}
+        at_depth: dict[str, Any] = {} if depth is None else {"metric_args": {"num_iterations": depth}}
         title += "" if depth is None else f" at {depth} iterations"
         results.append(EvalResult(**shared, **at_depth, metric_type=metric, metric_name=title, metric_value=value))
     return results
@@ -230,14 +232,15 @@ def describe_location(trainer: Trainer, repository: str | None, finetuned_from: 
     arguments = trainer.args
     if arguments.push_to_hub and repository is not None:
         return repository
-    return arguments.output_dir if arguments.do_train or finetuned_from is None else finetuned_from
+    return str(arguments.output_dir) if arguments.do_train or finetuned_from is None else finetuned_from
 
 
 def describe_data(trainer: Trainer, dataset: str | None) -> str:
     """Which data, and how many samples of them."""
     text = f"the {dataset} dataset" if dataset else "local data"
     counts = []
-    for verb, data in (("trained", trainer.train_dataset), ("evaluated", trainer.eval_dataset)):
+    read: dict[str, Any] = {"trained": trainer.train_dataset, "evaluated": trainer.eval_dataset}
+    for verb, data in read.items():
         if hasattr(data, "__len__") and not isinstance(data, dict):
             counts.append(f"{verb} on {len(data):,} samples")
     return f"{text} ({', '.join(counts)})" if counts else text
@@ -247,7 +250,7 @@ def describe_family(model: torch.nn.Module) -> str:
     """What kind of model this is, for those of this package."""
     if not is_ours(model):
         return ""
-    config = model.config
+    config: Any = model.config
     if config.layer_type != "hyperset":
         return f"\nIts layers are of type `{config.layer_type}`, a baseline of the Hyper-SET family.\n"
     return f"""

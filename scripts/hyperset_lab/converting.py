@@ -38,11 +38,11 @@ def guess_dataset(num_labels: int, image_size: int) -> str:
 
 def set_labels(model: PreTrainedModel, task: str) -> str:
     """Name the classes of the model where they are known; returns the name of the data set, or ""."""
-    dataset = ""
+    dataset, num_labels = "", len(model.config.id2label or ())
     if task == "sudoku":
-        names = [str(digit + 1) for digit in range(model.config.num_labels)]
+        names = [str(digit + 1) for digit in range(num_labels)]
     elif task == "image-classification":
-        dataset = guess_dataset(model.config.num_labels, model.config.image_height_width[0])
+        dataset = guess_dataset(num_labels, model.config.image_height_width[0])
         text = importlib.resources.files("modeling_hyperset").joinpath("label_names.json").read_text(encoding="utf-8")
         names = json.loads(text).get(dataset)
     else:
@@ -56,7 +56,7 @@ def set_labels(model: PreTrainedModel, task: str) -> str:
 def new_processor(model: PreTrainedModel, dataset: str) -> ViTImageProcessorPil:
     """An image processor for the model's image size, with the channel statistics of the data set if it is known."""
     height, width = model.config.image_height_width
-    statistics = {}
+    statistics: dict[str, Any] = {}
     if dataset:
         mean, deviation = STATISTICS[dataset]
         statistics = {"image_mean": mean, "image_std": deviation}

@@ -2,6 +2,7 @@
 """Checkpoints as ONNX files, which are compared with the model before they are moved into place."""
 
 from pathlib import Path
+from typing import cast
 
 import onnxruntime
 import torch
@@ -82,7 +83,9 @@ def load_checkpoint(name: str, **options) -> PreTrainedModel:
         raise ValueError(
             f"`--model_name_or_path` {name!r} is no folder with a config, nor on the Hub: {error}"
         ) from error
-    classes = {model_class.__name__: model_class for model_class in AUTO_CLASSES.values()}
+    classes: dict[str, type[PreTrainedModel]] = {
+        model_class.__name__: model_class for model_class in AUTO_CLASSES.values()
+    }
     found = [classes[architecture] for architecture in config.architectures or () if architecture in classes]
     if not found:
         raise ValueError(
@@ -161,7 +164,7 @@ def export_onnx(
             external_data=False,
             verbose=False,
         )
-        program.save(temporary, external_data=False)
+        cast(torch.onnx.ONNXProgram, program).save(temporary, external_data=False)
         differences.append(check(temporary, whole, tolerance))
 
     write_whole(path, write)

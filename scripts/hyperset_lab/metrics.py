@@ -7,6 +7,7 @@ Hub, these are classes of this file. scikit-learn and scipy compute them.
 import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import datasets
 import evaluate
@@ -153,7 +154,8 @@ def make_compute_metrics(
     def compute_metrics(prediction: EvalPrediction, compute_result: bool = True) -> Scores:
         logits = prediction.predictions
         logits = to_array(logits[0] if isinstance(logits, tuple | list) else logits)
-        predictions, references = decide(logits, problem_type), to_array(prediction.label_ids)
+        labels: Any = prediction.label_ids
+        predictions, references = decide(logits, problem_type), to_array(labels)
         if problem_type == REGRESSION:
             predictions, references = predictions.reshape(-1), references.reshape(-1)
         else:
@@ -162,7 +164,7 @@ def make_compute_metrics(
             module.add_batch(predictions=predictions, references=references)
         if not compute_result:
             return {}
-        scores = {}
+        scores: Scores = {}
         for module, given in zip(modules, options, strict=True):
             scores |= module.compute(**given)
         if metric_name is not None and len(scores) > 1:

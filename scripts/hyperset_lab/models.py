@@ -1,13 +1,15 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The config and the model that a script's flags ask for."""
 
-from typing import Any
+from typing import Any, cast
+
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.recipes import parse_overrides
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.presets import PRESETS, preset_config
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer
 
 
 def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
@@ -27,7 +29,7 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
         check_fields(overrides, preset_config(arguments.config_name))
         preset = {name: value for name, value in PRESETS[arguments.config_name].config.items() if name != "num_labels"}
         return HyperSETConfig(**(preset | overrides | fields))
-    name = arguments.config_name or arguments.model_name_or_path
+    name = str(arguments.config_name or arguments.model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(name, **arguments.hub_options)
     except OSError as error:
@@ -48,12 +50,14 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     return type(config).from_dict(values | overrides | fields)
 
 
-def load_model(auto_class: type, arguments: ModelArguments, config: PreTrainedConfig) -> PreTrainedModel:
+def load_model(
+    auto_class: type[_BaseAutoModelClass], arguments: ModelArguments, config: PreTrainedConfig
+) -> PreTrainedModel:
     """
     The checkpoint's model with `config`, or a new one.
 
     Args:
-        auto_class (`type`): The Auto class of the model's head.
+        auto_class: The Auto class of the model's head.
 
     Raises:
         `ValueError`: there are no weights, or weights whose shape is not that of the config. With `--ignore_mismatched_sizes`
@@ -62,7 +66,7 @@ def load_model(auto_class: type, arguments: ModelArguments, config: PreTrainedCo
     if arguments.model_name_or_path is None:
         return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
     checkpoint = f"`--model_name_or_path` {arguments.model_name_or_path!r}"
-    options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    options: dict[str, Any] = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
         model, info = auto_class.from_pretrained(arguments.model_name_or_path, **options, **arguments.hub_options)
     except OSError as error:
@@ -107,3 +111,14 @@ def check_fields(overrides: dict, config: PreTrainedConfig) -> None:
         raise ValueError(
             f"`--config_overrides` sets fields that the config does not have: {', '.join(sorted(unknown))}."
         )
+
+
+def model_of(trainer: Trainer) -> PreTrainedModel:
+    """The model that `trainer` was built with."""
+    return cast(PreTrainedModel, trainer.model)
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The names of the labels of a model of `config`, in the order of its logits."""
+    names: dict[Any, Any] = config.id2label or {}
+    return [str(names[index]) for index in range(len(names))]

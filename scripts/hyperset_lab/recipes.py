@@ -88,7 +88,7 @@ def behind(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
             dropped.update(REPLACES.get(flag, ()))
     dropped |= {part for key in dropped & recipe.keys() for part in BELONGS_TO.get(key, ())}
     kept = {key: value for key, value in recipe.items() if key not in dropped}
-    merged = kept | given
+    merged = {**kept, **given}
     overrides = [part["config_overrides"] for part in (kept, given) if not is_empty(part.get("config_overrides"))]
     if overrides:
         merged["config_overrides"] = {key: value for part in overrides for key, value in parse_overrides(part).items()}
@@ -117,8 +117,8 @@ def read_flags(arguments: Iterable[str], known: Collection[str]) -> tuple[list[s
             loose.append(word)
     given: dict[str, Any] = {}
     for name, values in flags:
-        value: Any = values if len(values) > 1 else values[0] if values else True
-        given = behind(given, {name: value}) if name == "config_overrides" else given | {name: value}
+        one: Any = values if len(values) > 1 else values[0] if values else True
+        given = behind(given, {name: one}) if name == "config_overrides" else given | {name: one}
     return loose, given
 
 

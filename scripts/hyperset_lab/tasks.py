@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from hyperset_lab.arguments import ModelArguments, parse_arguments
 from hyperset_lab.training import ScriptTrainer, run
 
@@ -77,6 +79,14 @@ def task_named(name: str, flag: str = "--task") -> Task:
     if name not in NAMES:
         raise ValueError(f"`{flag}` must be one of {', '.join(NAMES)}, got {name!r}.")
     return importlib.import_module(f"hyperset_lab.{name}.task").TASK
+
+
+def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """
+    Logits of shape `(…, num_labels)` → the most likely labels, `(…)`. With it as `preprocess_logits_for_metrics` Trainer keeps
+    no logits of all samples, which would not fit into memory.
+    """
+    return logits.argmax(dim=-1)
 
 
 def card_of(

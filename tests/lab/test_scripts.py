@@ -310,18 +310,18 @@ def test_labels_become_classes(main):
     def split(labels):
         return image_data.Dataset.from_dict({"image": labels, "label": labels})
 
-    encoded = image_data.encode_labels({"train": split([10, 9, 10, 2]), "eval": split([2, 10])})
+    encoded = image_data.encode_classes({"train": split([10, 9, 10, 2]), "eval": split([2, 10])})
     assert encoded["train"].features["label"].names == ["2", "9", "10"]
     assert encoded["train"]["label"][:] == [2, 1, 2, 0] and encoded["eval"]["label"][:] == [0, 2]
-    encoded = image_data.encode_labels({"train": split(["b", "a"])})
+    encoded = image_data.encode_classes({"train": split(["b", "a"])})
     assert encoded["train"].features["label"].names == ["a", "b"] and encoded["train"]["label"][:] == [1, 0]
     for labels in ([0.5, 1.0], [None, 1]):
         with pytest.raises(ValueError, match=r"'train'.*no classes"):
-            image_data.encode_labels({"train": split(labels)})
+            image_data.encode_classes({"train": split(labels)})
     features = image_data.Features({"label": image_data.ClassLabel(names=["a", "b"])})
     named = image_data.Dataset.from_dict({"label": [0, -1]}, features=features)
     with pytest.raises(ValueError, match=r"'eval'.*\[-1\]"):
-        image_data.encode_labels({"train": named.select([0]), "eval": named})
+        image_data.encode_classes({"train": named.select([0]), "eval": named})
 
 
 def test_limits_take_samples_of_every_class(main, tmp_path):

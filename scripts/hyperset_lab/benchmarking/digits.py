@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -28,7 +29,7 @@ class RandomBatches:
         for start in range(0, self.num_samples, self.batch_size):
             count = min(self.batch_size, self.num_samples - start)
             size = (count, self.config.num_channels, *self.config.image_height_width)
-            labels = torch.randint(self.config.num_labels, (count,), generator=generator)
+            labels = torch.randint(len(self.config.id2label or ()), (count,), generator=generator)
             yield {
                 "pixel_values": torch.randn(size, generator=generator).to(self.device),
                 "labels": labels.to(self.device),
@@ -42,6 +43,6 @@ def digits_model() -> HyperSETForImageClassification:
     model = HyperSETForImageClassification(
         preset_config(recipe["config_name"], num_labels=10, **recipe["config_overrides"])
     )
-    for step_size in model.base_model.step_sizes:
-        torch.nn.init.normal_(step_size.projection.weight, std=0.05)
+    for step_size in model.hyperset.step_sizes:
+        torch.nn.init.normal_(cast(Any, step_size).projection.weight, std=0.05)
     return model

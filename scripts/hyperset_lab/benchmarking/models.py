@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """What `benchmark.py` measures: models of one task and width, their inputs, and attention alone."""
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,28 +69,15 @@ ATTENTIONS = ("sdpa-self-attention", "bi-softmax-fused", "bi-softmax-eager")
 def make_model(task: str, name: str, setting: Setting) -> PreTrainedModel:
     """A model with random weights, as wide and as deep as the preset with that setting."""
     torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+    sizes["num_hidden_layers"] = setting.num_iterations
     if task == "text" and name == "albert":
-        config = AlbertConfig(
-            vocab_size=30522,
-            hidden_size=384,
-            num_attention_heads=6,
-            intermediate_size=1536,
-            num_hidden_layers=setting.num_iterations,
-            max_position_embeddings=max(512, setting.num_tokens),
-            num_labels=5,
-        )
-        return AlbertForSequenceClassification(config)
+        length = max(512, setting.num_tokens)
+        fields = {"vocab_size": 30522, "max_position_embeddings": length, "num_labels": 5, **sizes}
+        return AlbertForSequenceClassification(AlbertConfig(**fields))
     if name == "vit":
-        config = ViTConfig(
-            hidden_size=384,
-            num_attention_heads=6,
-            intermediate_size=1536,
-            num_hidden_layers=setting.num_iterations,
-            image_size=image_size(setting),
-            patch_size=14,
-            num_labels=1000,
-        )
-        return ViTForImageClassification(config)
+        fields = {"image_size": image_size(setting), "patch_size": 14, "num_labels": 1000, **sizes}
+        return ViTForImageClassification(ViTConfig(**fields))
     preset, fields = (IMAGE_MODELS if task == "image" else TEXT_MODELS)[name]
     fields = {"num_iterations": setting.num_iterations} | fields
     implementation = fields.pop("attn_implementation", None)
@@ -138,15 +126,16 @@ def count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
     return counter.get_total_flops()
 
 
-def model_subject(task: str, name: str, setting: Setting, options) -> Subject:
+def model_subject(task: str, name: str, setting: Setting, options: argparse.Namespace) -> Subject:
     """A model of a line, with the device, dtype, compilation and checkpointing that `options` say."""
     device = torch.device(options.device)
-    model = make_model(task, name, setting).to(device)
+    model = make_model(task, name, setting)
+    torch.nn.Module.to(model, device)
     inputs = make_inputs(task, setting, device)
     flops = count_flops(model, inputs)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    call = model
+    call: Callable[..., Any] = model
     if options.compile:
         # Models of one class share code: without room for all of them, torch would run the later ones uncompiled.
         torch._dynamo.config.recompile_limit = 1000
@@ -163,7 +152,7 @@ def model_subject(task: str, name: str, setting: Setting, options) -> Subject:
     return Subject(forward, list(model.parameters()), model.num_parameters(), flops, model)
 
 
-def attention_subject(name: str, setting: Setting, options) -> Subject:
+def attention_subject(name: str, setting: Setting, options: argparse.Namespace) -> Subject:
     """Attention alone, of width 512 in 8 heads: bi-softmax, or self-attention by SDPA of the same shape."""
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     generator = torch.Generator().manual_seed(0)

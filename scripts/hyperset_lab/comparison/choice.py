@@ -10,15 +10,16 @@ from typing import Any
 from hyperset_lab.comparison.costs import forward_flops
 from hyperset_lab.comparison.plan import Comparison
 from hyperset_lab.comparison.runs import VERSIONS
+from hyperset_lab.models import model_of
 from hyperset_lab.tasks import Score
 from hyperset_lab.training import ScriptTrainer
 
 
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """Mean and sample standard deviation over runs; one value has none, and neither exists where a run diverged."""
-    values = [metrics.get(name) for metrics in runs]
-    if None in values:
-        return {"mean": None, "std": None, "values": values}
+    if any(name not in metrics for metrics in runs):
+        return {"mean": None, "std": None, "values": [metrics.get(name) for metrics in runs]}
+    values = [metrics[name] for metrics in runs]
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "std": deviation, "values": values}
 
@@ -62,7 +63,7 @@ def compare(comparison: Comparison, trainers: dict[str, ScriptTrainer]) -> dict[
         twice = f"eval_{2 * num_iterations}_iterations_{score.name}"
         metrics = test[model][rate]
         rows[model] = {
-            "parameters": trainers[model].model.num_parameters(),
+            "parameters": model_of(trainers[model]).num_parameters(),
             "flops": forward_flops(trainers[model]),
             "num_iterations": num_iterations,
             "learning_rate": rate,

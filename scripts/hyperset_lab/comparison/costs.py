@@ -5,11 +5,12 @@ import contextlib
 import io
 import statistics
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hyperset_lab.models import model_of
 from hyperset_lab.training import ScriptTrainer
 from transformers import TrainerCallback
 
@@ -23,8 +24,8 @@ def forward_flops(trainer: ScriptTrainer) -> int:
     Floating point operations of a forward pass on one sample: two for every multiply-add of the matrix products, as PyTorch's
     `FlopCounterMode` counts them, in eager attention, because it does not see into every fused kernel.
     """
-    model = trainer.model
-    batch = trainer.data_collator([trainer.eval_dataset[0]])
+    model, data = model_of(trainer), cast(Any, trainer.eval_dataset)
+    batch = trainer.data_collator([data[0]])
     batch = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
     implementation, training = model.config._attn_implementation, model.training
     model.set_attn_implementation("eager")

@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.comparison.runs import Run, finish, trainer_of
+from hyperset_lab.models import model_of
 from hyperset_lab.recipes import behind, is_recipe, parse_object
 from hyperset_lab.tasks import NAMES, task_named
 from hyperset_lab.training import ScriptTrainer
@@ -47,8 +48,8 @@ class ComparisonArguments:
     learning_rates: list[float] = field(metadata={"help": "Learning rates to choose from, for every model."})
     seeds: list[int] = field(metadata={"help": "Seeds to train every model with."})
     output_dir: str = field(metadata={"help": "Folder of the runs and the table."})
-    selection_seeds: list[int] | None = field(
-        default=None,
+    selection_seeds: list[int] = field(
+        default_factory=list,
         metadata={
             "help": "Seeds to choose the learning rates with, in place of `seeds`: fewer trainings for a rougher choice."
         },
@@ -76,7 +77,7 @@ class ComparisonArguments:
             raise ValueError(f"`models` must map at least one name to flags, got {self.models}.")
         if self.reference not in self.own_flags:
             raise ValueError(f"`reference` must be one of {', '.join(self.own_flags)}, got {self.reference!r}.")
-        self.selection_seeds = self.seeds if self.selection_seeds is None else self.selection_seeds
+        self.selection_seeds = self.selection_seeds or self.seeds
         for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values) or min(values) < 0:
@@ -129,12 +130,16 @@ class Comparison:
                 self.score = self.task.score(trainers[name])
             except ValueError as error:
                 raise ValueError(f"The model {name!r} cannot be trained: {error}") from error
-            self.configs[name] = trainers[name].model.config.to_dict()
+            self.configs[name] = model_of(trainers[name]).config.to_dict()
         return trainers
 
     def run(self, model: str, phase: str, learning_rate: float, seed: int) -> Run:
         """One training. Validation trains on a part of the training data and evaluates on the rest, drawn by the seed."""
-        own = {"learning_rate": learning_rate, "seed": seed, "hold_out_validation": phase == "validation"}
+        own: dict[str, Any] = {
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "hold_out_validation": phase == "validation",
+        }
         if phase == "validation":
             own["eval_num_iterations"] = [self.configs[model]["num_iterations"]]
         settings = self.models[model] | own

@@ -111,7 +111,7 @@ def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             try:
-                metrics = train_and_evaluate(*trainer_of(run.task, run.settings, folder))
+                metrics: dict[str, Any] = train_and_evaluate(*trainer_of(run.task, run.settings, folder))
             except FloatingPointError as error:
                 metrics = {"diverged": str(error)}
     write_json(folder / RECORD, {"identity": run.identity, "metrics": metrics})

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.puzzles import takes_boards
 from modeling_hyperset.analysis import answers
 from transformers import (
@@ -79,7 +80,7 @@ def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTra
     """
     flag = "--model_name_or_path"
     model = load(flag, name, AutoModelForImageClassification, "ImageClassification", DIGITS_RECIPE, trust_remote_code)
-    labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+    labels = label_names(model.config)
     if labels != [str(digit) for digit in range(10)]:
         raise ValueError(
             f"`{flag}` must be a model of the ten digits, got {name!r} with the labels {', '.join(labels[:12])}. Train one:\n"

@@ -179,7 +179,7 @@ def sudoku_view(
         puzzle, solution (`np.ndarray` of shape `(81,)`): Digits, 0 for a blank; the solution where there is one and one only.
         problem (`str`): What is wrong with the puzzle, if anything is.
     """
-    if descent is None:
+    if descent is None or puzzle is None:
         return '<p class="empty">Type a Sudoku, paste its 81 digits into a cell, or take an example.</p>'
     board = board_at(descent, iteration, puzzle)
     cells, right = [], 0
@@ -187,9 +187,9 @@ def sudoku_view(
         kind = "given" if puzzle[cell] else ""
         if not puzzle[cell] and solution is not None:
             kind = "right" if board[cell] == solution[cell] else "wrong"
-            right += kind == "right"
+            right += int(kind == "right")
         cells.append(f'<div class="{kind}">{board[cell]}</div>')
-    blanks = int((puzzle == 0).sum())
+    blanks = int(np.equal(puzzle, 0).sum())
     words = problem or f"{right} of {blanks} blanks right after {count(iteration)}"
     legend = "<span><b>7</b> given</span>"
     if solution is not None:

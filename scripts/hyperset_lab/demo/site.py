@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
@@ -58,7 +59,8 @@ class Watch:
             self.slider = gr.Slider(1, deepest(page.model), self.trained, step=1, label=label, scale=5)
             button = gr.Button("▶ Play", scale=1, min_width=90, elem_classes="play")
         self.view = gr.HTML(page.show(None, self.trained), elem_classes="view")
-        seen, self.options = [self.turn, self.watched, self.slider], {"show_progress": "hidden"}
+        seen = [self.turn, self.watched, self.slider]
+        self.options: dict[str, Any] = {"show_progress": "hidden"}
         button.click(self.play, seen, [self.slider, self.view], **self.options)
         self.slider.input(self.slide, seen, self.view, trigger_mode="always_last", **self.options)
         # What an event that gives something new to watch sets.

@@ -14,6 +14,7 @@ from hyperset_lab.demo.descent import descend
 from hyperset_lab.demo.drawing import to_digit
 from hyperset_lab.demo.pictures import data_url, digit_view, sudoku_view
 from hyperset_lab.images.data import digits
+from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.generator import generate_puzzles, solve
 from hyperset_lab.sudoku.puzzles import parse_boards
 
@@ -42,7 +43,7 @@ class Digits:
 
     def __init__(self, model, processor):
         self.model, self.processor = model, processor
-        self.labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+        self.labels = label_names(model.config)
         self.samples = digits()["test"]  # those that `recipes/digits.yaml` holds out
 
     def recognise(self, drawing: Image.Image) -> tuple[dict | None, Image.Image | None]:

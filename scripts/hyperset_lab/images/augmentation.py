@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.nn import functional as F
 
+from hyperset_lab.models import model_of
 from hyperset_lab.training import ScriptTrainer
 
 
@@ -61,6 +62,8 @@ class AugmentationArguments:
 
     def __post_init__(self):
         for flag, values in (("random_crop", CROPS), ("auto_augment", POLICIES)):
+            if getattr(self, flag) == "none":
+                setattr(self, flag, None)
             if getattr(self, flag) not in (None, *values):
                 raise ValueError(f"`--{flag}` must be one of {', '.join(values)}, got {getattr(self, flag)!r}.")
         if len(self.crop_scale) != 2 or not 0.0 < self.crop_scale[0] <= self.crop_scale[1] <= 1.0:
@@ -96,7 +99,7 @@ class RandomView:
 
     def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], resample: int):
         self.arguments, self.size, self.resample = arguments, size, resample
-        self.policy = None
+        self.policy: Callable[[torch.Tensor], torch.Tensor] | None = None
         if arguments.auto_augment is not None:
             try:
                 from kornia.augmentation.auto import AutoAugment
@@ -108,7 +111,7 @@ class RandomView:
         image = self.crop(image, rng)
         if self.arguments.random_flip and rng.random() < 0.5:
             image = ImageOps.mirror(image)
-        return image if self.policy is None else self.auto_augment(image, rng)
+        return image if self.policy is None else self.auto_augment(self.policy, image, rng)
 
     def crop(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
         height, width = self.size
@@ -123,13 +126,16 @@ class RandomView:
             image = ImageOps.expand(image, padding).crop((left, top, left + width, top + height))
         return image
 
-    def auto_augment(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
+    @staticmethod
+    def auto_augment(
+        policy: Callable[[torch.Tensor], torch.Tensor], image: PILImage.Image, rng: np.random.Generator
+    ) -> PILImage.Image:
         """kornia draws one policy for a batch, from torch's global random numbers: here the batch is one image."""
         pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
         try:
-            pixels = self.policy(pixels)
+            pixels = policy(pixels)
         finally:
             torch.set_rng_state(state)
         pixels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
@@ -143,7 +149,7 @@ def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generat
     """
     width, height = size
     for _ in range(10):
-        area = width * height * rng.uniform(*scale)
+        area = width * height * rng.uniform(scale[0], scale[1])
         ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
         wide, high = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
         if 0 < wide <= width and 0 < high <= height:
@@ -252,6 +258,6 @@ class MixingTrainer(ScriptTrainer):
         self.place = (step, self.place[1] + 1 if self.place[0] == step else 0)
         rng = numbers(self.args.seed, *self.place, self.args.process_index)
         images, labels = mix(
-            inputs["pixel_values"], inputs["labels"], self.model.config.num_labels, self.augmentation, rng
+            inputs["pixel_values"], inputs["labels"], len(model_of(self).config.id2label or ()), self.augmentation, rng
         )
         return super().training_step(model, inputs | {"pixel_values": images, "labels": labels}, num_items_in_batch)

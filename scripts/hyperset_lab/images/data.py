@@ -1,9 +1,10 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import (
@@ -19,12 +20,17 @@ from datasets import (
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
+from hyperset_lab.data import DataArguments, limited
 from hyperset_lab.images.augmentation import AugmentationArguments
+from transformers import TrainingArguments
 
 
 @dataclass
-class ImageDataArguments(AugmentationArguments):
+class ImageDataArguments(AugmentationArguments, DataArguments):
     """Which images to train on, how they vary, and which to evaluate."""
+
+    SOURCES: ClassVar[dict[str, str]] = {"train": "train_dir", "validation": "validation_dir"}
+    OWN: ClassVar[str | None] = "digits"
 
     dataset_name: str | None = field(
         default=None,
@@ -33,19 +39,8 @@ class ImageDataArguments(AugmentationArguments):
             "none, where a recipe has one."
         },
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
     train_dir: str | None = field(default=None, metadata={"help": "A folder with one folder of images per class."})
     validation_dir: str | None = field(default=None, metadata={"help": "Another such folder, to evaluate on."})
-    train_val_split: float = field(
-        default=0.15, metadata={"help": "Share of the training images to evaluate on where there is no such split."}
-    )
-    hold_out_validation: bool = field(
-        default=False,
-        metadata={
-            "help": "Evaluate on `train_val_split` of the training images, which are not trained on then, even where there is "
-            "a split to evaluate on: to choose hyperparameters without a look at it."
-        },
-    )
     streaming: bool = field(
         default=False,
         metadata={
@@ -55,41 +50,18 @@ class ImageDataArguments(AugmentationArguments):
     shuffle_buffer_size: int = field(
         default=10_000, metadata={"help": "Images that `--streaming` holds to draw the next one from."}
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many images."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many images."})
     image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
     label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
 
     def __post_init__(self):
         super().__post_init__()
-        self.dataset_name = self.dataset_name or None
-        folders = {"--train_dir": self.train_dir, "--validation_dir": self.validation_dir}
-        folders = {flag: folder for flag, folder in folders.items() if folder is not None}
-        if (self.dataset_name is None) == (not folders):
-            raise ValueError(
-                "Pass either `--dataset_name`, or `--train_dir` and/or `--validation_dir`, got "
-                f"{self.dataset_name!r} and {folders}."
-            )
-        if self.dataset_config_name is not None and self.dataset_name in (None, "digits"):
-            raise ValueError(
-                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
-                f"{self.dataset_name!r}."
-            )
-        if self.hold_out_validation and self.dataset_name is None and self.train_dir is None:
-            raise ValueError("`--hold_out_validation` needs images to train on: pass `--train_dir`.")
-        for flag, folder in folders.items():
-            if not Path(folder).is_dir():
-                raise ValueError(f"`{flag}` must be a folder of images, got {folder!r}.")
-        if not 0.0 < self.train_val_split < 1.0:
-            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        DataArguments.__post_init__(self)
+        self.check_sources("a folder of images", Path.is_dir)
         if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
             raise ValueError(
                 "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
             )
-        for flag in ("max_train_samples", "max_eval_samples", "shuffle_buffer_size"):
-            limit = getattr(self, flag)
-            if limit is not None and limit < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+        self.check_positive("shuffle_buffer_size")
 
 
 def digits() -> DatasetDict:
@@ -112,6 +84,15 @@ def digits() -> DatasetDict:
     return DatasetDict({"train": split(train), "test": split(test)})
 
 
+def check_max_steps(arguments: ImageDataArguments, training_arguments: TrainingArguments) -> None:
+    """
+    Raises:
+        `ValueError`: a stream is to be trained on, and nothing says for how long.
+    """
+    if arguments.streaming and training_arguments.do_train and training_arguments.max_steps < 1:
+        raise ValueError("`--streaming` needs `--max_steps`: the number of images is not known before they are read.")
+
+
 def load_images(
     arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]
 ) -> DatasetDict | IterableDatasetDict:
@@ -123,28 +104,42 @@ def load_images(
         `ValueError`: a data set that is not found, a column that does not exist, a split without images, or labels that are no
         classes.
     """
-    splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
-    for name, split in splits.items():
-        check_columns(name, split, arguments)
-        columns = {arguments.image_column_name: "image", arguments.label_column_name: "label"}
-        split = split.select_columns(list(columns))
-        splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
-    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
+    splits = read_columns(arguments, hub_options, {"image_column_name": "image", "label_column_name": "label"})
     if arguments.streaming:
         check_declared_classes(splits)
-        for name, split in splits.items():
-            if name == "train":
-                split = split.shuffle(seed=seed, buffer_size=arguments.shuffle_buffer_size)
-            splits[name] = split if limits[name] is None else split.take(limits[name])
-        return IterableDatasetDict(splits)
-    splits = encode_labels(splits)
+        return IterableDatasetDict(streams(splits, arguments, seed))
+    splits = encode_classes(splits)
     if "eval" not in splits:
-        splits = hold_out(splits["train"], arguments.train_val_split, seed)
-    for name, limit in limits.items():
-        if name in splits and limit is not None:
-            # Shuffled, because folders of images come class by class.
-            splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
-    return DatasetDict(splits)
+        splits = hold_out_images(splits["train"], arguments.train_val_split, seed)
+    return DatasetDict(limited(splits, arguments, seed))
+
+
+def read_columns(arguments: ImageDataArguments, hub_options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """
+    The splits `train` and `eval` (whichever exist) with the columns that flags name alone, under other names.
+
+    Args:
+        names: The new name of the column that each flag names.
+
+    Raises:
+        `ValueError`: a data set that is not found, a split without images, or a column that does not exist.
+    """
+    splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
+    for name, split in splits.items():
+        check_columns(name, split, arguments, tuple(names))
+        columns = {getattr(arguments, flag): new for flag, new in names.items()}
+        split = split.select_columns(list(columns))
+        splits[name] = split.rename_columns({old: new for old, new in columns.items() if old != new})
+    return splits
+
+
+def streams(splits: dict[str, Any], arguments: ImageDataArguments, seed: int) -> dict[str, Any]:
+    """Splits that are read while training, the one to train on in random order, each with as many samples as asked for."""
+    if "train" in splits:
+        shuffled = splits["train"].shuffle(seed=seed, buffer_size=arguments.shuffle_buffer_size)
+        splits = splits | {"train": shuffled}
+    limits = arguments.limits
+    return {name: split if limits[name] is None else split.take(limits[name]) for name, split in splits.items()}
 
 
 def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> DatasetDict | IterableDatasetDict:
@@ -153,8 +148,7 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
         return digits()
     options = {"cache_dir": hub_options["cache_dir"], "streaming": arguments.streaming}
     if arguments.dataset_name is None:
-        folders = {"train": arguments.train_dir, "validation": arguments.validation_dir}
-        files = {split: f"{folder}/**" for split, folder in folders.items() if folder is not None}
+        files = {split: f"{folder}/**" for split, folder in arguments.sources.items()}
         try:
             return load_dataset("imagefolder", data_files=files, **options)
         except (FileNotFoundError, ValueError) as error:
@@ -191,7 +185,7 @@ def choose_splits(data: dict, hold_out_validation: bool) -> dict:
     return splits
 
 
-def hold_out(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:
+def hold_out_images(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:
     """Take a share of each class out of `train`, to evaluate on."""
     try:
         parts = train.train_test_split(share, seed=seed, stratify_by_column="label")
@@ -203,12 +197,20 @@ def hold_out(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:
     return {"train": parts["train"], "eval": parts["test"]}
 
 
-def check_columns(name: str, split: Dataset | IterableDataset, arguments: ImageDataArguments) -> None:
-    """The split has images, and the two columns."""
+def check_columns(
+    name: str,
+    split: Dataset | IterableDataset,
+    arguments: ImageDataArguments,
+    flags: Sequence[str] = ("image_column_name", "label_column_name"),
+) -> None:
+    """
+    Raises:
+        `ValueError`: the split has no images, or a column that one of the `flags` names is not there.
+    """
     first = next(iter(split), None)
     if first is None:
         raise ValueError(f"The split {name!r} of the data set is empty.")
-    for flag in ("image_column_name", "label_column_name"):
+    for flag in flags:
         column = getattr(arguments, flag)
         if column not in first:
             note = ""
@@ -219,7 +221,7 @@ def check_columns(name: str, split: Dataset | IterableDataset, arguments: ImageD
 
 def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
     """A stream declares its classes: there is no looking for them in images that are not there yet."""
-    declared = {name: (split.features or {}).get("label") for name, split in splits.items()}
+    declared: dict[str, Any] = {name: (split.features or {}).get("label") for name, split in splits.items()}
     for name, feature in declared.items():
         if not isinstance(feature, ClassLabel):
             raise ValueError(
@@ -229,7 +231,7 @@ def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
         raise ValueError(f"All splits must declare the same classes, got {declared}.")
 
 
-def encode_labels(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+def encode_classes(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     """
     Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or its distinct
     labels in order.
@@ -242,7 +244,7 @@ def encode_labels(splits: dict[str, Dataset]) -> dict[str, Dataset]:
             raise ValueError(
                 f"All splits must declare the same classes, got {[feature.names for feature in declared]}."
             )
-        known = list(range(len(names)))
+        known: list[Any] = list(range(len(names)))
     else:
         known = sorted({value for distinct in values.values() for value in distinct if isinstance(value, int | str)})
         names = [str(value) for value in known]

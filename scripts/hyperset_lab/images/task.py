@@ -10,9 +10,9 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
-from hyperset_lab.images.data import ImageDataArguments, load_images
+from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.report import write_energies
-from hyperset_lab.models import check_class_count, load_config, load_model
+from hyperset_lab.models import check_class_count, load_config, load_model, model_of
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
 from modeling_hyperset import HyperSETConfig
@@ -67,9 +67,7 @@ def build_trainer(
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     training_arguments.remove_unused_columns = False  # the images are transformed when they are read
     set_seed(training_arguments.seed)
-    if data_arguments.streaming and training_arguments.do_train and training_arguments.max_steps < 1:
-        raise ValueError("`--streaming` needs `--max_steps`: the number of images is not known before they are read.")
-
+    check_max_steps(data_arguments, training_arguments)
     with training_arguments.main_process_first():  # one process downloads, the others find it done
         data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
     check_splits(training_arguments, data)
@@ -94,7 +92,9 @@ def build_trainer(
     model.eval()
     with torch.no_grad():
         model(first[None])
-    view = RandomView(data_arguments, tuple(first.shape[-2:]), processor.resample or PILImageResampling.BILINEAR)
+    view = RandomView(
+        data_arguments, (first.shape[-2], first.shape[-1]), processor.resample or PILImageResampling.BILINEAR
+    )
 
     def vary(example, rng):
         (image,) = pixels([view(example["image"].convert("RGB"), rng)], do_resize=False, do_center_crop=False)
@@ -137,10 +137,11 @@ def report_energies(
 ) -> None:
     """Load what was trained again, and print and draw its accuracy and energies."""
     wanted = training_arguments.do_train and training_arguments.do_eval and trainer.is_world_process_zero()
-    if wanted and trainer.model.config.model_type == "hyperset":
+    data: Any = trainer.eval_dataset
+    if wanted and model_of(trainer).config.model_type == "hyperset":
         write_energies(
-            training_arguments.output_dir,
-            trainer.eval_dataset.data if data_arguments.streaming else trainer.eval_dataset.with_format(None),
+            str(training_arguments.output_dir),
+            data.data if data_arguments.streaming else data.with_format(None),
             batch_size=training_arguments.per_device_eval_batch_size,
             device=training_arguments.device,
             trust_remote_code=model_arguments.trust_remote_code,

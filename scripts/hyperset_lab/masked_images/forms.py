@@ -4,6 +4,7 @@ The two forms of masked image modeling, of VQ codes and of pixels: what the mode
 masked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -187,7 +188,7 @@ def to_pixels(
 ) -> torch.Tensor:
     """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
     image = image.convert("RGB")
-    if view is None:
+    if view is None or rng is None:
         return processor([image], return_tensors="pt")["pixel_values"][0]
     options = {"do_resize": False, "do_center_crop": False}
     return processor([view(image, rng)], return_tensors="pt", **options)["pixel_values"][0]
@@ -269,7 +270,7 @@ class PixelTask:
         return torch.where(masked, filled, self.originals(batch))
 
 
-def magnify(cells: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def magnify(cells: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Cells `(batch_size, rows, columns)` → pixels `(batch_size, 1, height, width)` of `size`."""
     rows, columns = cells.shape[1:]
     cells = cells.repeat_interleave(size[0] // rows, dim=1).repeat_interleave(size[1] // columns, dim=2)

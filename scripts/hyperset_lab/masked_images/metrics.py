@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -41,10 +42,10 @@ def load_lpips(net: str) -> torch.nn.Module | str:
     weights = hub_file(get_weight(LPIPS_NETS[net]).url)
     if not weights.is_file():
         return f"torch has no weights of {net!r} in {weights}"
-    return LearnedPerceptualImagePatchSimilarity(net, reduction="none").eval().requires_grad_(False)
+    return LearnedPerceptualImagePatchSimilarity(cast(Any, net), reduction="none").eval().requires_grad_(False)
 
 
-def measure_lpips(lpips: torch.nn.Module, images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+def measure_lpips(lpips: Any, images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
     """LPIPS of each of the images in [0, 1]."""
     scores = lpips(2 * images - 1, 2 * originals - 1)
     lpips.reset()  # it would keep them
@@ -90,15 +91,16 @@ class ReconstructionMetrics:
     ):
         self.skipped: dict[str, str] = {}
         self.measures = self.choose(size)
-        lpips, self.inception = load_lpips(lpips_net), load_inception(inception_weights)
+        lpips, inception = load_lpips(lpips_net), load_inception(inception_weights)
+        self.inception: torch.nn.Module | None = None
         if isinstance(lpips, str):
             self.skipped["lpips"] = lpips
         else:
             self.measures["lpips"] = partial(measure_lpips, lpips.to(device))
-        if isinstance(self.inception, str):
-            self.skipped["fid"], self.inception = self.inception, None
+        if isinstance(inception, str):
+            self.skipped["fid"] = inception
         else:
-            self.inception.to(device)
+            self.inception = inception.to(device)
 
     def choose(self, size: tuple[int, int]) -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
         """The measures of single images that images of `size` are large enough for: `(images, originals)` → `(batch_size,)`."""
@@ -114,7 +116,7 @@ class ReconstructionMetrics:
             "ssim": image.structural_similarity_index_measure,
             "ms_ssim": image.multiscale_structural_similarity_index_measure,
         }
-        measures = {}
+        measures: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {}
         for name, function in functions.items():
             if min(size) >= least[name]:
                 measures[name] = partial(function, data_range=1.0, reduction="none")
@@ -137,6 +139,7 @@ class ReconstructionMetrics:
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Inception's features of images in [0, 1], `(batch_size, 2048)`."""
+        assert self.inception is not None, "there is no Inception to compute features with"
         return self.inception((images.float() * 255).round().to(torch.uint8))
 
 
@@ -146,7 +149,7 @@ class FeatureDistance:
     def __init__(self, width: int):
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        keep = torch.nn.Identity()
+        keep: Any = torch.nn.Identity()
         keep.num_features = width
         # The features have been gathered from all processes already.
         self.metric = FrechetInceptionDistance(keep, sync_on_compute=False)

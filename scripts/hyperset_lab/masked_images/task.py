@@ -10,7 +10,7 @@ drawn. A config without one makes it masked image modeling of pixels, as in tran
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_ima
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.models import load_config, load_model
-from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.tasks import Score, Task, card_of, most_likely
 from hyperset_lab.training import ScriptTrainingArguments, check_splits
 from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
 
@@ -66,11 +66,6 @@ def code_accuracy(prediction) -> dict[str, float]:
     """Share of the masked codes that are predicted right, all at once."""
     masked = prediction.label_ids != -100
     return {"code_accuracy": float(np.mean(prediction.predictions[masked] == prediction.label_ids[masked]))}
-
-
-def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Keep the most likely codes alone: logits of all images would not fit into memory."""
-    return logits.argmax(dim=-1)
 
 
 @dataclass
@@ -105,10 +100,11 @@ def build_codes(
     options = {"cache_dir": model_arguments.cache_dir, "token": model_arguments.token}
     if masking.vq_subfolder is not None:
         options["subfolder"] = masking.vq_subfolder
-    tokenizer = VQTokenizer.from_pretrained(masking.vq_model_name_or_path, masking.vq_zero_to_one, **options)
-    check_tokenizer(tokenizer, masking.image_size, config)
+    image_size = cast(int, masking.image_size)  # as settled
+    tokenizer = VQTokenizer.from_pretrained(str(masking.vq_model_name_or_path), masking.vq_zero_to_one, **options)
+    check_tokenizer(tokenizer, image_size, config)
     tokenizer.to(training_arguments.device)
-    processor, codes = square_processor(masking.image_size, data_arguments.crop_pct), {}
+    processor, codes = square_processor(image_size, data_arguments.crop_pct), {}
 
     def transform(batch):
         return {"pixel_values": [to_pixels(processor, image) for image in batch["image"]]}
@@ -130,7 +126,7 @@ def build_codes(
     return Form(
         task=CodeTask(tokenizer, masking),
         processor=processor,
-        size=(masking.image_size, masking.image_size),
+        size=(image_size, image_size),
         train_example=partial(mask, ratio=masking.mask_ratio),
         eval_example=mask,
         reconstruction_example=partial(mask_image_with_codes, processor=processor),
@@ -206,7 +202,7 @@ def build_trainer(
     if training_arguments.do_train:
         train_data = readable("train", form.train_example, training_arguments.seed)
     if training_arguments.do_eval:
-        ratios = list(dict.fromkeys(masking.eval_mask_ratio))
+        ratios = list(dict.fromkeys(masking.eval_mask_ratio or ()))
         eval_data = readable("eval", partial(form.eval_example, ratio=ratios[:1]), EVALUATION_SEED)
         for ratio in ratios:
             example = partial(form.reconstruction_example, ratio=[ratio])
@@ -218,7 +214,7 @@ def build_trainer(
     # What the model cannot take is an error here, not in the first step of a run that was queued for hours.
     model.eval()
     with torch.no_grad():
-        model(**default_data_collator([next(iter(train_data if eval_data is None else eval_data))]))
+        model(**default_data_collator([next(iter(cast(Any, train_data if eval_data is None else eval_data)))]))
 
     trainer = ReconstructionTrainer(
         model=model,
@@ -237,7 +233,7 @@ def build_trainer(
     return trainer, card_of(tags[0], tags, data_arguments.dataset_name, model_arguments)
 
 
-def score(trainer: ReconstructionTrainer) -> Score:
+def filling_score(trainer: ReconstructionTrainer) -> Score:
     """The accuracy of codes, the error of pixels."""
     if isinstance(trainer.task, CodeTask):
         return Score("code_accuracy")
@@ -254,7 +250,7 @@ TASK = Task(
     script="scripts/run_masked_image_modeling.py",
     arguments=(ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
-    score=score,
+    score=filling_score,
     after=report_filled_in,
 )
 main = TASK.main

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from modeling_hyperset.files import write_whole
 
 
-def import_vq_model() -> type:
+def import_vq_model() -> Any:
     """diffusers' `VQModel`, which only the scripts about VQ codes need."""
     try:
         from diffusers import VQModel
@@ -148,9 +148,8 @@ def cached_codes(
             raise ValueError(f"The cached codes {path} cannot be read, remove that file: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     loader = DataLoader(data.with_transform(transform), batch_size=batch_size, num_workers=num_workers)
-    device, codes = tokenizer.model.device, []
-    for batch in loader:
-        codes.append(tokenizer.encode(batch["pixel_values"].to(device)).cpu())
-    codes = torch.cat(codes).to(torch.int16 if tokenizer.num_codes < 2**15 else torch.int32)
+    device = tokenizer.model.device
+    encoded = [tokenizer.encode(batch["pixel_values"].to(device)).cpu() for batch in loader]
+    codes = torch.cat(encoded).to(torch.int16 if tokenizer.num_codes < 2**15 else torch.int32)
     write_whole(path, lambda temporary: save_file({"codes": codes}, temporary))
     return codes, False

@@ -2,12 +2,13 @@
 """A Trainer that, when it evaluates a trained model, has it reconstruct images and measures them; and their picture."""
 
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hyperset_lab.masked_images.metrics import FeatureDistance, ReconstructionMetrics
+from hyperset_lab.models import model_of
 from hyperset_lab.training import ScriptTrainer
 from modeling_hyperset.files import write_whole
 from transformers import default_data_collator
@@ -53,14 +54,17 @@ class ReconstructionTrainer(ScriptTrainer):
     ):
         super().__init__(*args, **kwargs)
         self.task, self.metrics, self.reconstruction_data = task, metrics, reconstruction_data
-        self.num_pictures, self.pictures = num_pictures, {}
+        self.num_pictures = num_pictures
+        self.pictures: dict[str, torch.Tensor] = {}
 
-    def evaluate(self, *args, metric_key_prefix: str = "eval", **kwargs) -> dict[str, float]:
-        metrics = super().evaluate(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         if self.is_in_train:
             return metrics
-        model, measured = self._wrap_model(self.model, training=False), {}
-        iterations = getattr(self.model.config, "num_iterations", None)
+        model, measured = self._wrap_model(model_of(self), training=False), dict[str, float]()
+        iterations = getattr(model_of(self).config, "num_iterations", None)
         for index, (ratio, data) in enumerate(self.reconstruction_data.items()):
             prefix = f"{metric_key_prefix}_mask_{ratio:g}" if index else metric_key_prefix
             with_ceiling = index == 0 and metric_key_prefix == "eval"
@@ -72,7 +76,8 @@ class ReconstructionTrainer(ScriptTrainer):
     @torch.no_grad()
     def measure(self, model, data: Dataset, prefix: str, with_ceiling: bool, picture: str | None) -> dict[str, float]:
         """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
-        totals, distances, count = {}, {}, 0
+        totals, distances, count = dict[str, float](), dict[str, FeatureDistance](), 0
+        metrics = cast(ReconstructionMetrics, self.metrics)
         for batch in self.loader(data):
             originals, images = self.task.originals(batch), {"": self.task.reconstruct(model, batch)}
             if with_ceiling and (ceiling := self.task.ceiling(batch)) is not None:
@@ -80,15 +85,15 @@ class ReconstructionTrainer(ScriptTrainer):
             values = {
                 f"{kind}{name}": value
                 for kind, made in images.items()
-                for name, value in self.metrics.per_image(made, originals).items()
+                for name, value in metrics.per_image(made, originals).items()
             }
             values["count"] = torch.ones(len(originals), device=originals.device)
             values = self.accelerator.gather_for_metrics(values)
             count += len(values.pop("count"))
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value.double().sum().item()
-            if self.metrics.inception is not None:
-                features = {kind: self.metrics.features(made) for kind, made in (images | {"real": originals}).items()}
+            if metrics.inception is not None:
+                features = {kind: metrics.features(made) for kind, made in (images | {"real": originals}).items()}
                 features = self.accelerator.gather_for_metrics(features)
                 real = features.pop("real")
                 for kind, made in features.items():
@@ -153,7 +158,7 @@ def draw_reconstructions(pictures: dict[str, torch.Tensor], title: str, path: st
 
 def table_of_measures(metrics: dict[str, float], measures: list[str]) -> str:
     """The measures of every depth and masked share, and of the tokenizer alone, a line each."""
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         for measure in measures:
             if name.endswith(f"_{measure}"):
@@ -171,8 +176,9 @@ def report_reconstructions(trainer: ReconstructionTrainer, metrics: dict[str, fl
     """Print the measures among `metrics`, say which there are none of, and draw `reconstructions.png` in the output folder."""
     if not trainer.is_world_process_zero():
         return
-    print(table_of_measures(metrics, trainer.metrics.names))
-    for name, reason in trainer.metrics.skipped.items():
+    measures = cast(ReconstructionMetrics, trainer.metrics)
+    print(table_of_measures(metrics, measures.names))
+    for name, reason in measures.skipped.items():
         print(f"{name} is not measured: {reason}.")
     path = f"{trainer.args.output_dir}/reconstructions.png"
     draw_reconstructions(trainer.pictures, title, path)

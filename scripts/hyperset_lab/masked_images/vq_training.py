@@ -11,7 +11,7 @@ import inspect
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import broadcast
@@ -60,10 +60,14 @@ class VQTraining(nn.Module):
         vq (`diffusers.VQModel`): The model, of pixels in [−1, 1].
     """
 
-    def __init__(self, vq):
+    vq: Any  # diffusers has no types
+
+    def __init__(self, vq: Any):
         super().__init__()
         self.vq, self.config = vq, PreTrainedConfig()
         embeddings = vq.quantize.embedding.weight
+        self.usage: torch.Tensor
+        self.latents: torch.Tensor
         self.register_buffer("usage", torch.zeros(len(embeddings), dtype=torch.int64))
         self.register_buffer("latents", torch.zeros_like(embeddings))
 
@@ -88,7 +92,7 @@ class VQTraining(nn.Module):
     @torch.no_grad()
     def restart_dead_codes(self) -> int:
         """Have the codes that no image met since the last call start anew from encoded images; how many those were."""
-        dead = self.usage == 0
+        dead = self.usage.eq(0)
         self.vq.quantize.embedding.weight[dead] = self.latents[dead]
         self.usage.zero_()
         return int(dead.sum())
@@ -131,15 +135,15 @@ class VQTrainer(ReconstructionTrainer):
     """[`ReconstructionTrainer`] that writes the VQ model at the end as diffusers does."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        output_dir = self.args.output_dir if output_dir is None else output_dir
+        output_dir = str(self.args.output_dir if output_dir is None else output_dir)
         if self.staged is not None or not self.args.should_save:
             super()._save(output_dir, state_dict)
             return
         staged = os.path.join(output_dir, UNFINISHED, "model")
         weights = os.path.join(output_dir, "diffusion_pytorch_model.safetensors")
         with writing(weights, os.path.dirname(staged)):
-            self.accelerator.unwrap_model(self.model).vq.save_pretrained(staged)
-            self.processing_class.save_pretrained(staged)
+            for part in (self.accelerator.unwrap_model(self.model).vq, cast(Any, self.processing_class)):
+                part.save_pretrained(staged)
             publish_model(staged, output_dir)
 
     def push_checkpoint(self, checkpoint: str) -> None:
@@ -159,7 +163,7 @@ def build_vq_model(arguments: VQArguments):
         `ValueError`: fields that `VQModel` does not have or that do not fit, or images that do not divide into its codes.
     """
     vq_class = import_vq_model()
-    if unknown := arguments.fields.keys() - inspect.signature(vq_class.__init__).parameters.keys():
+    if unknown := arguments.fields.keys() - inspect.signature(vq_class).parameters.keys():
         raise ValueError(f"`--vq_config` sets fields that VQModel does not have: {', '.join(sorted(unknown))}.")
     try:
         vq = vq_class(sample_size=arguments.image_size, **arguments.fields)

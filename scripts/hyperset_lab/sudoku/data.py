@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder
@@ -14,6 +14,7 @@ from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 
+from hyperset_lab.data import DataArguments
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
 from modeling_hyperset.files import write_whole
@@ -28,14 +29,16 @@ GENERATOR_VERSION = (
 
 
 @dataclass
-class SudokuDataArguments:
+class SudokuDataArguments(DataArguments):
     """Which puzzles to train on and to evaluate."""
+
+    SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "eval": "validation_file"}
+    OWN: ClassVar[str | None] = GENERATED
 
     dataset_name: str | None = field(
         default=None,
         metadata={"help": f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."},
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
     train_file: str | None = field(
         default=None,
         metadata={"help": "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."},
@@ -43,16 +46,6 @@ class SudokuDataArguments:
     validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
     puzzle_column_name: str = field(default="puzzle", metadata={"help": "The column of the puzzles."})
     solution_column_name: str = field(default="solution", metadata={"help": "The column of the solutions."})
-    train_val_split: float = field(
-        default=0.15, metadata={"help": "Share of the training puzzles to evaluate on where there is no such split."}
-    )
-    hold_out_validation: bool = field(
-        default=False,
-        metadata={
-            "help": "Evaluate on `train_val_split` of the training puzzles, drawn by `--seed`, even where there are others to "
-            "evaluate on: to choose hyperparameters without a look at those."
-        },
-    )
     max_train_samples: int | None = field(
         default=None,
         metadata={"help": f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."},
@@ -86,27 +79,8 @@ class SudokuDataArguments:
     )
 
     def __post_init__(self):
-        files = {"--train_file": self.train_file, "--validation_file": self.validation_file}
-        files = {flag: path for flag, path in files.items() if path is not None}
-        if (self.dataset_name is None) == (not files):
-            raise ValueError(
-                f"Pass either `--dataset_name` (such as {GENERATED!r}), or `--train_file` and/or `--validation_file`, got "
-                f"{self.dataset_name!r} and {files}."
-            )
-        if self.dataset_config_name is not None and self.dataset_name in (None, GENERATED):
-            raise ValueError(
-                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
-                f"{self.dataset_name!r}."
-            )
-        for flag, path in files.items():
-            if not Path(path).is_file():
-                raise ValueError(f"`{flag}` must be a CSV file, got {path!r}.")
-        if not 0.0 < self.train_val_split < 1.0:
-            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
-        for flag in ("max_train_samples", "max_eval_samples"):
-            limit = getattr(self, flag)
-            if limit is not None and limit < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+        super().__post_init__()
+        self.check_sources("a CSV file")
         if self.puzzle_seed < 0:
             raise ValueError(f"`--puzzle_seed` must not be negative, got {self.puzzle_seed}.")
         low, high = self.givens
@@ -168,8 +142,7 @@ def load_puzzles(
             "train": splits["train"][np.sort(order[held_out:])],
             "eval": splits["train"][np.sort(order[:held_out])],
         }
-    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
-    for name, limit in limits.items():
+    for name, limit in arguments.limits.items():
         if name in splits and limit is not None and limit < len(splits[name]):
             splits[name] = splits[name][np.sort(rng.permutation(len(splits[name]))[:limit])]
     splits = {name: split for name, split in splits.items() if name in wanted}
@@ -181,9 +154,9 @@ def load_puzzles(
 def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> dict[str, tuple[str, Dataset]]:
     """What the files or the data set hold for `train` and `eval`, each with the name of where it comes from."""
     if arguments.dataset_name is None:
-        files = {"train": arguments.train_file, "eval": arguments.validation_file}
-        return {name: (path, read_csv(path, arguments)) for name, path in files.items() if path is not None}
-    data, tables = read_data_set(arguments, hub_options), {}
+        return {name: (path, read_csv(path, arguments)) for name, path in arguments.sources.items()}
+    data = read_data_set(arguments, hub_options)
+    tables: dict[str, tuple[str, Dataset]] = {}
     for name, sources in (("train", ["train"]), ("eval", ["validation", "test"])):
         found = [source for source in sources if source in data]
         if found:
@@ -266,8 +239,11 @@ def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None)
     Generated puzzles, kept in a file in the cache for the next run with the same arguments. The two splits come from random
     numbers of their own, so that no board to train on is one to evaluate on, whatever the other arguments are.
     """
-    limit = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}[split]
-    count, (low, high), seed = limit or GENERATED_SAMPLES[split], arguments.givens, arguments.puzzle_seed
+    count, (low, high), seed = (
+        arguments.limits[split] or GENERATED_SAMPLES[split],
+        arguments.givens,
+        arguments.puzzle_seed,
+    )
     folder = Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "generated_sudoku"
     path = folder / f"{split}-{count}-givens-{low}-{high}-seed-{seed}-v{GENERATOR_VERSION}.npz"
     if path.exists():

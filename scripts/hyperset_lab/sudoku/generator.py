@@ -198,7 +198,8 @@ def generate_puzzles(
     puzzles, solutions = np.zeros((2, 0, 81), dtype=np.uint8)
     while len(puzzles) < count:
         boards = random_solutions(min(BOARDS_AT_ONCE, count - len(puzzles)), rng)
-        dug = dig(boards, rng.integers(min_givens, max_givens, boards.shape[1], endpoint=True), rng)
+        givens = rng.integers(min_givens, max_givens, (boards.shape[1],), endpoint=True)
+        dug = dig(boards, givens, rng)
         keep = (dug != 0).sum(axis=0) <= max_givens
         puzzles = np.concatenate((puzzles, dug.T[keep]))
         solutions = np.concatenate((solutions, boards.T[keep]))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.generator import ALL, CELLS_OF_UNIT, augment, to_candidates
 
 
@@ -102,8 +103,7 @@ def takes_boards(config: Any) -> bool:
 
 def is_solver(config: Any) -> bool:
     """Whether a token classifier is a Sudoku solver by its ids or by the names of its labels: others have nine labels too."""
-    names = [str(config.id2label.get(label)) for label in range(9)]
-    return takes_boards(config) and (config.vocab_size == 10 or names == DIGITS)
+    return takes_boards(config) and (config.vocab_size == 10 or label_names(config) == DIGITS)
 
 
 def without_shared(train: Puzzles, evaluation: Puzzles) -> Puzzles:

@@ -77,7 +77,7 @@ def figure_of(report: dict[str, Any], shown: Sequence[int] | None = None):
     longest, trained = len(report["boards"]), report["trained_iterations"]
     shown = shown or iterations_to_show(trained, longest)
     figure = Figure(figsize=(2.5 * max(len(shown), 3), 5.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.5, 1), squeeze=False).flat
     for axes, number in zip(np.atleast_1d(upper.subplots(1, len(shown))), shown, strict=True):
         draw_board(axes, report, number)
     upper.supxlabel("bold on grey: given    plain, blue: right    orange, struck through: wrong", fontsize=10)
@@ -104,7 +104,8 @@ def draw_board(axes, report: dict[str, Any], num_iterations: int) -> None:
     board = report["boards"][num_iterations - 1]
     for cell, (digit, given, right) in enumerate(zip(board, report["puzzle"], report["solution"], strict=True)):
         row, column = divmod(cell, 9)
-        style, field = {"color": RIGHT}, {"facecolor": "none"}
+        style: dict[str, Any] = {"color": RIGHT}
+        field: dict[str, Any] = {"facecolor": "none"}
         if given != "0":
             style, field = {"color": GIVEN, "fontweight": "bold"}, {"facecolor": GIVEN_FIELD}
         elif digit != right:

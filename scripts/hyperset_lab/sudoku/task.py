@@ -1,23 +1,18 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Train or fine-tune a Sudoku solver: a digit for every blank cell, given the digits of the others (Section 5.1)."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.models import load_config, load_model
+from hyperset_lab.models import load_config, load_model, model_of
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
 from hyperset_lab.sudoku.report import write_solving
-from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.tasks import Score, Task, card_of, most_likely
 from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
 from transformers import AutoModelForTokenClassification, set_seed
-
-
-def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logits of shape `(boards, 81, 9)` → the most likely labels, `(boards, 81)`; so that no logits are kept."""
-    return logits.argmax(dim=-1).to(torch.int8)
 
 
 def accuracies(prediction) -> dict[str, float]:
@@ -84,12 +79,12 @@ def report_solving(
     """Follow one puzzle over the iterations and draw it, by the saved model where one was trained."""
     if not (training_arguments.do_eval and trainer.is_world_process_zero()):
         return
-    model = trainer.model
+    model = model_of(trainer)
     if training_arguments.do_train:
         model = AutoModelForTokenClassification.from_pretrained(
-            training_arguments.output_dir, trust_remote_code=model_arguments.trust_remote_code
+            str(training_arguments.output_dir), trust_remote_code=model_arguments.trust_remote_code
         ).to(training_arguments.device)
-    write_solving(model, trainer.eval_dataset.data, training_arguments)
+    write_solving(model, cast(SudokuDataset, trainer.eval_dataset).data, training_arguments)
 
 
 TASK = Task(

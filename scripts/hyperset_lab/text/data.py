@@ -4,14 +4,15 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 
+from hyperset_lab.data import DataArguments, limited
 from transformers import PreTrainedTokenizerBase
 
 
-READERS = {
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("csv", {"keep_default_na": False}),  # "None" and "NA" are texts
     ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
     ".json": ("json", {}),
@@ -20,13 +21,11 @@ READERS = {
 
 
 @dataclass
-class TextDataArguments:
+class TextDataArguments(DataArguments):
     """Which texts to train on, to evaluate on and to predict the labels of."""
 
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "A data set of the Hub, such as `yelp_review_full`, or a local one."}
-    )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
+    SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "validation": "validation_file", "test": "test_file"}
+
     train_file: str | None = field(default=None, metadata={"help": f"Texts to train on: {', '.join(READERS)}."})
     validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
     test_file: str | None = field(
@@ -49,18 +48,6 @@ class TextDataArguments:
     pad_to_max_length: bool = field(
         default=False, metadata={"help": "Whether to pad to `--max_seq_length` rather than to a batch's longest text."}
     )
-    train_val_split: float = field(
-        default=0.15, metadata={"help": "Share of the training texts to evaluate on where there is no such split."}
-    )
-    hold_out_validation: bool = field(
-        default=False,
-        metadata={
-            "help": "Evaluate on `train_val_split` of the training texts, which are not trained on then, even where there is "
-            "a split to evaluate on: to choose hyperparameters without a look at it."
-        },
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on so many of the texts."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on so many of the texts."})
     max_predict_samples: int | None = field(default=None, metadata={"help": "Predict for the first so many texts."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that tokenize."})
     overwrite_cache: bool = field(default=False, metadata={"help": "Whether to tokenize anew what is cached."})
@@ -70,32 +57,11 @@ class TextDataArguments:
     )
 
     def __post_init__(self):
-        self.dataset_name = self.dataset_name or None  # empty where a recipe has one
-        files = self.files
-        if (self.dataset_name is None) == (not files):
-            raise ValueError(
-                "Pass either `--dataset_name`, or `--train_file`, `--validation_file` and `--test_file` (not all are "
-                f"needed), got {self.dataset_name!r} and {files}."
-            )
-        if self.dataset_config_name is not None and self.dataset_name is None:
-            raise ValueError(
-                f"`--dataset_config_name` goes with `--dataset_name`, got {self.dataset_config_name!r} alone."
-            )
-        for split, path in files.items():
-            if not Path(path).is_file() or Path(path).suffix.lower() not in READERS:
-                raise ValueError(f"`--{split}_file` must be a file of {', '.join(READERS)}, got {path!r}.")
-        if not 0.0 < self.train_val_split < 1.0:
-            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
-        for flag in ("max_train_samples", "max_eval_samples", "max_predict_samples", "max_seq_length"):
-            limit = getattr(self, flag)
-            if limit is not None and limit < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The files that are given, by split."""
-        files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
-        return {split: path for split, path in files.items() if path}
+        super().__post_init__()
+        self.check_sources(
+            f"a file of {', '.join(READERS)}", lambda path: path.is_file() and path.suffix.lower() in READERS
+        )
+        self.check_positive("max_predict_samples", "max_seq_length")
 
 
 def load_texts(
@@ -137,7 +103,7 @@ def read(arguments: TextDataArguments, hub_options: dict[str, Any]) -> dict[str,
             raise ValueError(f"`--dataset_name` {arguments.dataset_name!r} cannot be loaded: {error}") from error
         return dict(data)
     splits = {}
-    for split, path in arguments.files.items():
+    for split, path in arguments.sources.items():
         reader, options = READERS[Path(path).suffix.lower()]
         try:
             data = load_dataset(reader, data_files={split: path}, cache_dir=cache_dir, **options)
@@ -175,7 +141,9 @@ def pick_columns(name: str, split: Dataset, arguments: TextDataArguments, option
     return concatenate_datasets([texts, labels.rename_column(label, "label") if label != "label" else labels], axis=1)
 
 
-def hold_out(splits: dict[str, Dataset], arguments: TextDataArguments, seed: int, do_eval: bool) -> dict[str, Dataset]:
+def hold_out_texts(
+    splits: dict[str, Dataset], arguments: TextDataArguments, seed: int, do_eval: bool
+) -> dict[str, Dataset]:
     """
     Split a part of the training texts off for evaluation where that is asked for and there is nothing else, with the classes in
     proportion if each has two texts or more; then take as many of each split as are asked for, in random order.
@@ -191,10 +159,7 @@ def hold_out(splits: dict[str, Dataset], arguments: TextDataArguments, seed: int
             column = "label" if min(counts.values()) > 1 and smallest >= len(counts) else None
         parts = train.train_test_split(held_out, seed=seed, stratify_by_column=column)
         splits = splits | {"train": parts["train"], "eval": parts["test"]}
-    limits = {"train": arguments.max_train_samples, "eval": arguments.max_eval_samples}
-    for name, limit in limits.items():
-        if name in splits and limit is not None:
-            splits[name] = splits[name].shuffle(seed=seed).select(range(min(limit, len(splits[name]))))
+    splits = limited(splits, arguments, seed)
     if "predict" in splits and arguments.max_predict_samples is not None:
         splits["predict"] = splits["predict"].take(min(arguments.max_predict_samples, len(splits["predict"])))
     return splits

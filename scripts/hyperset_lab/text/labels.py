@@ -9,6 +9,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, List, Value
 
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from hyperset_lab.models import label_names
 from hyperset_lab.text.data import TextDataArguments
 from transformers import PreTrainedConfig
 
@@ -103,11 +104,6 @@ def has_no_labels(split: Dataset) -> bool:
     return not isinstance(feature, List) and all(value in nothing for value in split.unique("label"))
 
 
-def names_of(checkpoint: PreTrainedConfig) -> tuple[str, ...]:
-    """The names of a checkpoint's labels, in the order of its logits."""
-    return tuple(checkpoint.id2label[index] for index in range(checkpoint.num_labels))
-
-
 def encode_labels(
     splits: dict[str, Dataset],
     arguments: TextDataArguments,
@@ -131,7 +127,7 @@ def encode_labels(
         if checkpoint is None:
             raise ValueError("There are no labels to learn from.")
         kind = checkpoint.problem_type or (REGRESSION if checkpoint.num_labels == 1 else SINGLE_LABEL)
-        return splits, LabelSpace(kind, names_of(checkpoint))
+        return splits, LabelSpace(kind, tuple(label_names(checkpoint)))
     feature = next(iter(labelled.values())).features["label"]
     problem_type = problem_type_of(feature, arguments)
     labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
@@ -149,7 +145,7 @@ def match_checkpoint(
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:
         return space
-    names = names_of(checkpoint)
+    names = tuple(label_names(checkpoint))
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
         raise ValueError(f"The checkpoint is for {checkpoint.problem_type}, the labels are for {space.problem_type}.")
     unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))

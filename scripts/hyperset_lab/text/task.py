@@ -9,7 +9,7 @@ from datasets import Dataset
 from hyperset_lab.metrics import REGRESSION, SINGLE_LABEL, make_compute_metrics
 from hyperset_lab.models import load_config, load_model
 from hyperset_lab.tasks import Score, Task, card_of
-from hyperset_lab.text.data import TextDataArguments, hold_out, load_texts, tokenize
+from hyperset_lab.text.data import TextDataArguments, hold_out_texts, load_texts, tokenize
 from hyperset_lab.text.labels import LabelSpace, encode_labels
 from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from hyperset_lab.text.trainer import TextTrainer
@@ -36,7 +36,7 @@ def read_data(
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         new_head = model_arguments.ignore_mismatched_sizes
         splits, labels = encode_labels(splits, data_arguments, checkpoint, do_train, new_head)
-        splits = hold_out(splits, data_arguments, training_arguments.seed, do_eval)
+        splits = hold_out_texts(splits, data_arguments, training_arguments.seed, do_eval)
     if do_train or do_eval:
         check_splits(training_arguments, splits, predicts=True)
     return splits, labels
@@ -94,7 +94,7 @@ def build_trainer(
     return trainer, card_of(tags[0], tags, data_arguments.dataset_name, model_arguments)
 
 
-def score(trainer: TextTrainer) -> Score:
+def text_score(trainer: TextTrainer) -> Score:
     """The accuracy of labels, the error of numbers."""
     if trainer.metric_name is not None:
         raise ValueError(f"`--metric_name` cannot be compared by: leave it out, got {trainer.metric_name!r}.")
@@ -113,7 +113,7 @@ TASK = Task(
     script="scripts/run_text_classification.py",
     arguments=(TextModelArguments, TextDataArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
-    score=score,
+    score=text_score,
     after=write_predictions,
     head="ForSequenceClassification",
 )

@@ -2,7 +2,7 @@
 """Trainer for texts: batches of similar lengths that a resumed run and every process repeat, and predictions in a file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class TextTrainer(ScriptTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         # What one step of all processes takes together is alike, so that none waits for another's long texts.
         together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        sampler = LengthGroups(together, list(map(len, train_dataset["input_ids"])), seed)
+        sampler = LengthGroups(together, list(map(len, cast(Dataset, train_dataset)["input_ids"])), seed)
         self.remove_callback(EpochSetter)
         self.add_callback(EpochSetter(sampler))
         return sampler
@@ -81,20 +81,21 @@ class TextTrainer(ScriptTrainer):
         Write the label of every text of the `predict_dataset` to `predict_results.txt` in `output_dir`, a line with index and
         label for each in the order of the data, and the metrics, if there are labels, to `predict_results.json`.
         """
-        output = self.predict(self.predict_dataset, metric_key_prefix="predict")
-        self.log_metrics("predict", output.metrics)
-        self.save_metrics("predict", output.metrics)
+        output = self.predict(cast(Any, self.predict_dataset), metric_key_prefix="predict")
+        metrics = output.metrics or {}
+        self.log_metrics("predict", metrics)
+        self.save_metrics("predict", metrics)
         logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
         lines = ["index\tprediction"]
         for index, row in enumerate(decide(logits, self.labels.problem_type)):
             if self.labels.problem_type == REGRESSION:
                 prediction = f"{row.item():.6g}"
             elif self.labels.problem_type == MULTI_LABEL:
-                prediction = [self.labels.names[position] for position in np.flatnonzero(row)]
+                prediction = str([self.labels.names[position] for position in np.flatnonzero(row)])
             else:
                 prediction = self.labels.names[row]
             lines.append(f"{index}\t{prediction}")
         if self.is_world_process_zero():
             text = "\n".join(lines) + "\n"
-            path = Path(self.args.output_dir) / "predict_results.txt"
+            path = Path(str(self.args.output_dir)) / "predict_results.txt"
             write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))

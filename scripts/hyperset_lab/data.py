@@ -1,0 +1,91 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""Where the data of a task come from, as its flags say, and how many of them are read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datasets import Dataset
+
+
+@dataclass
+class DataArguments:
+    """A data set, or files of one's own. A subclass names the flags of its files and its own data set, if it has one."""
+
+    SOURCES: ClassVar[dict[str, str]] = {}  # the flag that names the files of each split
+    OWN: ClassVar[str | None] = None  # a `--dataset_name` that is not looked for elsewhere
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "A data set of the Hub, or a local one. Empty for none, where a recipe has one."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
+    train_val_split: float = field(
+        default=0.15, metadata={"help": "Share of the training data to evaluate on where there is no such split."}
+    )
+    hold_out_validation: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate on `train_val_split` of the training data, which are not trained on then, even where there is "
+            "a split to evaluate on: to choose hyperparameters without a look at it. `--seed` draws them."
+        },
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on so many of the samples."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on so many of the samples."})
+
+    def __post_init__(self):
+        flags = [f"`--{flag}`" for flag in self.SOURCES.values()]
+        if (self.dataset_name is None) == (not self.sources):
+            raise ValueError(
+                f"Pass either `--dataset_name`, or one or more of {', '.join(flags)}, got {self.dataset_name!r} and "
+                f"{self.sources}."
+            )
+        if self.dataset_config_name is not None and self.dataset_name in (None, self.OWN):
+            raise ValueError(
+                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"{self.dataset_name!r}."
+            )
+        if self.hold_out_validation and self.dataset_name is None and "train" not in self.sources:
+            raise ValueError(f"`--hold_out_validation` needs data to train on: pass {flags[0]}.")
+        if not 0.0 < self.train_val_split < 1.0:
+            raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
+        self.check_positive("max_train_samples", "max_eval_samples")
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The files or folders that are given, by split."""
+        given = {split: getattr(self, flag) for split, flag in self.SOURCES.items()}
+        return {split: path for split, path in given.items() if path}
+
+    def check_positive(self, *flags: str) -> None:
+        """
+        Raises:
+            `ValueError`: one of the `flags` is given and below 1.
+        """
+        for flag in flags:
+            limit = getattr(self, flag)
+            if limit is not None and limit < 1:
+                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
+
+    def check_sources(self, kind: str, is_one: Any = Path.is_file) -> None:
+        """
+        Raises:
+            `ValueError`: what is given is not of that `kind`, as `is_one(path)` says.
+        """
+        for split, path in self.sources.items():
+            if not is_one(Path(path)):
+                raise ValueError(f"`--{self.SOURCES[split]}` must be {kind}, got {path!r}.")
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """The most samples of each split."""
+        return {"train": self.max_train_samples, "eval": self.max_eval_samples}
+
+
+def limited(splits: dict[str, Dataset], arguments: DataArguments, seed: int) -> dict[str, Dataset]:
+    """As many samples of each split as are asked for, in an order that `seed` draws: files often come class by class."""
+    cut = dict(splits)
+    for name, limit in arguments.limits.items():
+        if name in cut and limit is not None:
+            cut[name] = cut[name].shuffle(seed=seed).select(range(min(limit, len(cut[name]))))
+    return cut
