@@ -32,6 +32,7 @@ from transformers import TrainingArguments, ViTImageProcessorPil
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = {"hidden_size": 24, "num_attention_heads": 3, "num_iterations": 2, "image_size": 8, "patch_size": 4}
+SMALL_TEXT = {"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2}
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +300,25 @@ def test_sudoku_and_several_layers(main, figures, tmp_path):
     assert curves(figures["energies"])["token_accuracy"] == analysis.mean("token_accuracy").tolist()
     depths = json.loads((tmp_path / "out" / "depth.json").read_text())["model"]
     assert depths["num_iterations"] == [1, 2, 3, 4] and len(depths["token_accuracy"]) == 4
+
+
+def test_a_token_classifier_that_is_no_solver_is_refused(main, tmp_path):
+    """It has nine labels as well. `--task` says what cannot be told, and only of a head that fits."""
+    config = HyperSETConfig(vocab_size=50, num_labels=9, max_position_embeddings=100, **SMALL_TEXT)
+    HyperSETForTokenClassification(config).save_pretrained(tmp_path / "tags")
+    flags = ["--model_name_or_path", str(tmp_path / "tags"), "--dataset_name", "generated", "--use_cpu"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--max_eval_samples", "2", "--min_givens", "75"]
+    flags += ["--max_givens", "78", "--cache_dir", str(tmp_path / "c")]
+    with pytest.raises(ValueError, match=r"does not say that it is one of sudoku\. Pass `--task sudoku` if it is"):
+        main(flags)
+    with pytest.raises(
+        ValueError, match=r"`--task` must be sudoku for a HyperSETForTokenClassification, got 'images'"
+    ):
+        main([*flags, "--task", "images"])
+    with pytest.raises(ValueError, match=r"`--task` must be one of images, .*, got 'chess'"):
+        main([*flags, "--task", "chess"])
+    assert not (tmp_path / "out").exists()
+    assert main([*flags, "--task", "sudoku"]).num_samples == 2
 
 
 def test_text(main, figures, tmp_path):

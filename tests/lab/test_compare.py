@@ -340,6 +340,57 @@ def test_time_alone_is_measured_again(copied, finished, modules, trained):
         modules["compare"].main([recipe, "--time_only"])
 
 
+# Base recipes of the other tasks, tiny, and by which measure their models are compared.
+SUDOKU = {
+    "config_name": "sudoku", "dataset_name": "generated", "min_givens": 75, "max_givens": 78,
+    "config_overrides": {"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2},
+}  # fmt: skip
+PIXELS = {
+    "config_name": "imagenet-small", "dataset_name": "digits",
+    "config_overrides": TINY | {"hidden_size": 16},
+}  # fmt: skip
+TEXTS = {
+    "config_name": "yelp-small", "train_file": "train.csv", "validation_file": "test.csv", "train_tokenizer": 261,
+    "config_overrides": {"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "base", "score"),
+    [
+        ("sudoku", SUDOKU, "board_accuracy"),
+        ("masked_images", PIXELS, "loss"),
+        ("text", TEXTS, "accuracy"),
+        ("text", TEXTS | {"do_regression": True}, "mse"),
+    ],
+    ids=["sudoku", "masked_images", "text", "numbers"],
+)
+def test_models_of_any_task_are_compared(modules, tmp_path, monkeypatch, task, base, score):
+    """Held-out data choose the rate, of the measure that the task names; the lower error is the better one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "test"):
+        rows = "".join(f"{'good' if row % 2 else 'bad'} {name} {row},{row % 2}\n" for row in range(40))
+        Path(f"{name}.csv").write_text(f"text,label\n{rows}")
+    shared = {"max_train_samples": 40, "max_eval_samples": 12, "max_steps": 2, "use_cpu": True, "cache_dir": "cache"}
+    Path("base.yaml").write_text(yaml.safe_dump(base | shared | {"per_device_train_batch_size": 8}))
+    recipe = RECIPE | {"task": task, "output_dir": "out", "seeds": [0], "selection_seeds": [0, 1]}
+    recipe["models"] = {"Ours": {}, "T": {"layer_type": "transformer"}}
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    result = modules["compare"].main(["recipe.yaml"])
+    better = min if score in ("loss", "mse") else max
+    for row in result["models"].values():
+        reached = {rate: found["mean"] for rate, found in row[f"validation_{score}"].items()}
+        assert reached[f"{row['learning_rate']:g}"] == better(reached.values()) and row[score]["mean"] is not None
+    text = Path("out/comparison.md").read_text()
+    assert (f"{score.replace('_', ' ')}, %" in text) == ("accuracy" in score)
+    base = dict(base)
+    del base["dataset_name" if "dataset_name" in base else "validation_file"]  # nothing is left to evaluate on
+    base |= {"train_file": "train.csv"} if task == "text" else {}
+    Path("base.yaml").write_text(yaml.safe_dump(base | shared))
+    with pytest.raises(ValueError, match=r"'Ours' cannot be trained: .*(`--dataset_name`|`--hold_out_validation`)"):
+        modules["compare"].main(["recipe.yaml", "--output_dir", "other"])
+
+
 def models(**own) -> dict:
     return {"models": RECIPE["models"] | {"bad": own}}
 
