@@ -189,7 +189,7 @@ def test_a_drawing_is_recognised(browser, digit_page):
     assert wait_for(browser, ".big").text == str(shares.argmax()) == "0"
     assert f"{shares.max():.0%} sure" in text_of_view(browser, "sure after")
     assert wait_for(browser, ".seen img")
-    assert len(browser.find_elements(By.CSS_SELECTOR, '[data-chart="probability"] polyline')) == 10
+    assert len(browser.find_elements(By.CSS_SELECTOR, '[data-chart="probability"] [id^="curve"]')) == 10
 
     wipe(browser)
 

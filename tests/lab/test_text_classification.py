@@ -428,7 +428,7 @@ def test_held_out_texts_are_no_training_texts(scripts, per_class, classes, share
     )
     arguments = data.TextDataArguments(dataset_name="x", train_val_split=share)
     encoded, _ = scripts["hyperset_lab.text.labels"].encode_labels({"train": split}, arguments)
-    parts = data.hold_out(encoded, arguments, seed=0, do_eval=True)
+    parts = data.hold_out_texts(encoded, arguments, seed=0, do_eval=True)
     assert sorted(map(int, [*parts["train"]["text"], *parts["eval"]["text"]])) == list(range(count))
     assert len(parts["eval"]) == pytest.approx(count * share, abs=1)
 

@@ -1,25 +1,27 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What the demonstration draws, as HTML and SVG: an answer, a board, and the curves over the iterations."""
+"""What the demonstration draws, as HTML and SVG: an answer, a board, and curves over the iterations."""
 
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
 from hyperset_lab.demo.descent import Descent
 
 
-# Okabe and Ito's colours, apart for the colour-blind too, for the labels that stand out, and lighter ones on a dark page, which
-# `style.css` sets; the others are grey.
-COLOURS = tuple(
-    f"var(--series-{index}, {colour})" for index, colour in enumerate(("#0072B2", "#D55E00", "#009E73", "#CC79A7"))
-)
-GREY = "#9aa7b2"
-WIDTH, HEIGHT = 640, 200
-LEFT, RIGHT, TOP, BOTTOM = 56, 64, 38, 34
+# Okabe and Ito's colours, apart for the colour-blind too, for the labels that stand out; `style.css` sets lighter ones on a
+# dark page. The others are grey, and words and frame have the colour of the page's text.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+GREY, INK = "#9aa7b2", "#010203"
+ON_PAGE = {INK: "currentColor"} | {colour: f"var(--series-{index}, {colour})" for index, colour in enumerate(SERIES)}
 
 
 def data_url(image: Image.Image) -> str:
@@ -29,75 +31,54 @@ def data_url(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers within [low, high], about `count` of them."""
-    span = max(high - low, 1e-9)
-    step = 10 ** np.floor(np.log10(span / count))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= count)
-    return [float(value) for value in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
+def frame(title: str, descent: Descent, iteration: int) -> tuple[Figure, Axes]:
+    """An empty chart over the iterations, with the trained depth and the iteration that is shown."""
+    figure = Figure(figsize=(6.4, 2.1))
+    axes = figure.add_axes((0.09, 0.2, 0.79, 0.58))  # matplotlib's own layouts take as long as the rest
+    axes.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK, pad=14)
+    axes.set_xlabel("iteration", fontsize=8, color=INK)
+    axes.tick_params(labelsize=8, colors=INK, length=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="y", color=INK, alpha=0.12)
+    axes.axvline(descent.trained, color=INK, alpha=0.6, linestyle="--", linewidth=1)
+    words = f"trained depth {descent.trained}"
+    axes.text(descent.trained, 1.01, words, transform=axes.get_xaxis_transform(), fontsize=7, ha="center", color=INK)
+    axes.axvline(iteration, color=INK, alpha=0.1, linewidth=5)
+    return figure, axes
 
 
-class Axes:
-    """The frame of a chart over the iterations 1 … `depth`, with values from `low` to `high`."""
+def add_curve(axes: Axes, values: np.ndarray, colour: str, iteration: int, name: str = "") -> None:
+    """A curve; one with a `name` stands out, and has a point at the iteration that is shown."""
+    steps, gid = np.arange(1, len(values) + 1), f"curve-{len(axes.lines)}"
+    axes.plot(steps, values, color=colour, linewidth=1.8 if name else 0.7, gid=gid)
+    if name:
+        axes.plot(iteration, values[iteration - 1], "o", color=colour, markersize=5)
 
-    def __init__(self, title: str, depth: int, low: float, high: float):
-        self.depth, self.low, self.high = depth, low, high
-        self.parts = [f'<text x="{LEFT}" y="15" font-size="13" font-weight="600" fill="currentColor">{title}</text>']
 
-    def x(self, iteration: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (iteration - 1) / max(self.depth - 1, 1)
+def name_curves(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Write `(value, name, colour)` beside the ends of curves, those that end close together one above the other."""
+    low, high = axes.get_ylim()
+    lowest = -np.inf
+    for value, name, colour in sorted(ends):
+        lowest = max(value, lowest + 0.13 * (high - low))
+        place = {"xy": (1.01, lowest), "xycoords": ("axes fraction", "data")}
+        axes.annotate(name, **place, color=colour, fontsize=8, va="center", annotation_clip=False)
 
-    def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.low) / max(self.high - self.low, 1e-9)
 
-    def text(self, x: float, y: float, words: str, colour: str = "currentColor", **attributes) -> None:
-        attributes = {"font-size": 11, **{name.replace("_", "-"): value for name, value in attributes.items()}}
-        given = " ".join(f'{name}="{value}"' for name, value in attributes.items())
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" {given}>{html.escape(words)}</text>')
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, **attributes) -> None:
-        attributes = {
-            "stroke": "currentColor",
-            **{name.replace("_", "-"): value for name, value in attributes.items()},
-        }
-        given = " ".join(f'{name}="{value}"' for name, value in attributes.items())
-        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {given}/>')
-
-    def frame(self, trained: int, iteration: int, label: str = "{:g}") -> None:
-        """Grid, numbers, the trained depth and the iteration that is shown."""
-        for value in ticks(self.low, self.high):
-            self.line(LEFT, self.y(value), WIDTH - RIGHT, self.y(value), stroke_opacity=0.12)
-            self.text(LEFT - 8, self.y(value) + 4, label.format(value), text_anchor="end", fill_opacity=0.7)
-        for value in sorted({1, *(int(tick) for tick in ticks(1, self.depth, 8) if tick >= 1)}):
-            self.text(self.x(value), HEIGHT - BOTTOM + 15, str(value), text_anchor="middle", fill_opacity=0.7)
-        self.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "iteration", text_anchor="middle", fill_opacity=0.7)
-        x = self.x(trained)
-        self.line(x, TOP - 4, x, HEIGHT - BOTTOM, stroke_dasharray="4 3", stroke_opacity=0.6)
-        self.text(
-            x,
-            TOP - 8,
-            f"trained depth {trained}",
-            fill_opacity=0.75,
-            text_anchor="middle" if x > LEFT + 45 else "start",
-        )
-        x = self.x(iteration)
-        self.line(x, TOP - 4, x, HEIGHT - BOTTOM, stroke_width=6, stroke_opacity=0.1)
-
-    def curve(self, values: Sequence[float], colour: str, iteration: int, width: float = 2.0) -> None:
-        """A curve and the point on it at the iteration that is shown."""
-        points = " ".join(f"{self.x(index):.1f},{self.y(value):.1f}" for index, value in enumerate(values, start=1))
-        self.parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>'
-        )
-        if width > 1:
-            x, y = self.x(iteration), self.y(values[iteration - 1])
-            self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
-
-    def svg(self, name: str) -> str:
-        return (
-            f'<svg class="chart" data-chart="{name}" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" '
-            f'xmlns="http://www.w3.org/2000/svg">{"".join(self.parts)}</svg>'
-        )
+def to_svg(figure: Figure, name: str) -> str:
+    """A chart as SVG whose words are text and whose colours are the page's."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "path.simplify": False}):
+        about = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
+    svg = buffer.getvalue()
+    svg = re.sub(
+        r'<svg .*?(viewBox="[^"]*")[^>]*>', rf'<svg class="chart" data-chart="{name}" role="img" \1>', svg, flags=re.S
+    )
+    for colour, own in ON_PAGE.items():
+        svg = svg.replace(colour, own)
+    return svg[svg.index("<svg") :].replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
 
 
 def energy_chart(descent: Descent, iteration: int) -> str:
@@ -105,12 +86,10 @@ def energy_chart(descent: Descent, iteration: int) -> str:
     energy = descent.total_energy
     if energy is None:
         return '<p class="empty">This layer is derived from no energy: there is none to draw.</p>'
-    margin = 0.08 * max(float(np.ptp(energy)), 1e-6)
-    axes = Axes("Energy of the tokens", descent.depth, float(energy.min()) - margin, float(energy.max()) + margin)
-    axes.frame(descent.trained, iteration)
-    axes.curve(energy.tolist(), COLOURS[0], iteration)
-    axes.text(WIDTH - RIGHT + 8, axes.y(energy[-1]) + 4, f"{energy[-1]:.0f}", COLOURS[0])
-    return axes.svg("energy")
+    figure, axes = frame("Energy of the tokens", descent, iteration)
+    add_curve(axes, energy, SERIES[0], iteration, "energy")
+    name_curves(axes, [(float(energy[-1]), f"{energy[-1]:.0f}", SERIES[0])])
+    return to_svg(figure, "energy")
 
 
 def energy_words(descent: Descent, iteration: int) -> str:
@@ -127,20 +106,18 @@ def energy_words(descent: Descent, iteration: int) -> str:
 def share_chart(descent: Descent, iteration: int, labels: Sequence[str]) -> str:
     """The probability of each label over the iterations; those that lead or nearly do are coloured and named."""
     shares = descent.probabilities
-    axes = Axes("Probability of each digit", descent.depth, 0.0, 1.0)
-    axes.frame(descent.trained, iteration, "{:.0%}")
-    named = [label for label in np.argsort(-shares.max(axis=0))[: len(COLOURS)] if shares[:, label].max() > 0.25]
+    figure, axes = frame("Probability of each digit", descent, iteration)
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    named = [label for label in np.argsort(-shares.max(axis=0))[: len(SERIES)] if shares[:, label].max() > 0.25]
     for label in set(range(len(labels))) - set(named):
-        axes.curve(shares[:, label].tolist(), GREY, iteration, width=0.8)
-    taken: list[float] = []
-    for colour, label in zip(COLOURS, named, strict=False):
-        axes.curve(shares[:, label].tolist(), colour, iteration)
-        y = axes.y(shares[-1, label]) + 4
-        while any(abs(y - other) < 11.5 for other in taken):  # names side by side stay readable
-            y -= 12
-        taken.append(y)
-        axes.text(WIDTH - RIGHT + 8, y, f"digit {labels[label]}", colour, font_weight=600)
-    return axes.svg("probability")
+        add_curve(axes, shares[:, label], GREY, iteration)
+    ends = []
+    for colour, label in zip(SERIES, named, strict=False):
+        add_curve(axes, shares[:, label], colour, iteration, labels[label])
+        ends.append((float(shares[-1, label]), f"digit {labels[label]}", colour))
+    name_curves(axes, ends)
+    return to_svg(figure, "probability")
 
 
 def digit_view(descent: Descent | None, iteration: int, labels: Sequence[str], truth: str | None = None) -> str:
