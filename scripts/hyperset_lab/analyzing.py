@@ -63,8 +63,6 @@ class AnalyzeArguments:
     figure_format: str = field(default="png", metadata={"help": "png, pdf or svg."})
 
     def __post_init__(self):
-        if self.task is not None:
-            task_named(self.task)
         if self.depth_multiple is not None and not self.depth_multiple > 0:
             raise ValueError(f"`--depth_multiple` must be positive, got {self.depth_multiple}.")
         if self.figure_format not in ("png", "pdf", "svg"):
@@ -116,6 +114,7 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
             "`modeling_hyperset.analysis.analyze` with batches of yours."
         )
     if name is not None:
+        task_named(name)
         if name not in found:
             raise ValueError(f"`--task` must be {' or '.join(found)} for a {architecture}, got {name!r}.")
         return found[name]

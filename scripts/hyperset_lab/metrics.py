@@ -1,19 +1,14 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-What the scripts measure, as metrics of `evaluate` that need no network: `evaluate.load("accuracy")` fetches a program from the
-Hub, these are classes of this file. scikit-learn and scipy compute them.
-"""
+"""What the scripts measure, by scikit-learn and scipy, or by a metric of `evaluate` that a flag names."""
 
 import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 import torch
-from datasets import Features, Value
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
@@ -22,111 +17,68 @@ from transformers import EvalPrediction
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 Scores = dict[str, float]
+# Predictions and references, one for each sample → scores.
+Measure = Callable[[np.ndarray, np.ndarray], Scores]
 
 
-class ScriptMetric(evaluate.Metric):
-    """
-    A metric of this file. `config_name` is `None` for one class per sample, or `"multilabel"` for a row of 0 and 1 per sample,
-    as in evaluate's own metrics. What is added to it stays in memory.
-    """
-
-    description: str
-    dtype = "int32"
-
-    def __init__(self, config_name: str | None = None):
-        super().__init__(config_name=config_name, keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        value = Value(self.dtype)
-        if self.config_name == "multilabel":
-            value = datasets.Sequence(value)
-        return evaluate.MetricInfo(
-            description=self.description,
-            citation="",
-            inputs_description="`predictions` and `references`: one for each sample.",
-            features=Features({"predictions": value, "references": value}),
-        )
+def f1_score(predictions: np.ndarray, references: np.ndarray, average: str) -> float:
+    """The harmonic mean of precision and recall; 0 for a class that is neither predicted nor there."""
+    if references.ndim == 2 and references.shape[1] == 1:  # to scikit-learn that is two classes, not one label
+        average = "binary"
+    return float(sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0))
 
 
-class Accuracy(ScriptMetric):
-    """`accuracy`: share of samples whose class, or whose whole row of labels, is right."""
-
-    description = "Share of samples that are right; of several labels, all must be."
-
-    def _compute(self, predictions, references) -> Scores:
-        return {"accuracy": float(sklearn_metrics.accuracy_score(references, predictions))}
+def class_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
+    """Of classes: `accuracy`, and `f1_macro`, the mean of F1 over the classes that occur."""
+    accuracy = float(sklearn_metrics.accuracy_score(references, predictions))
+    return {"accuracy": accuracy, "f1_macro": f1_score(predictions, references, "macro")}
 
 
-class F1(ScriptMetric):
-    """
-    `f1_macro`: the mean over the classes that occur of the harmonic mean of precision and recall. With `"multilabel"` also
-    `f1`, which counts all decisions alike (micro), as transformers' scripts report it.
-    """
-
-    description = "Harmonic mean of precision and recall, over classes and (multi-label) over all decisions."
-
-    def _compute(self, predictions, references) -> Scores:
-        several = self.config_name == "multilabel"
-        single_column = several and np.shape(references)[1] == 1  # to scikit-learn that is two classes, not one label
-
-        def f1(average):
-            average = "binary" if single_column else average
-            return float(sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0))
-
-        return ({"f1": f1("micro")} if several else {}) | {"f1_macro": f1("macro")}
+def label_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
+    """Of rows of 0 and 1: `accuracy` of whole rows, `f1` of all decisions alike (micro), and `f1_macro`."""
+    return {"f1": f1_score(predictions, references, "micro")} | class_scores(predictions, references)
 
 
-class MeanSquaredError(ScriptMetric):
-    """`mse`: mean of the squared difference, in squared units of the label."""
-
-    description = "Mean squared error."
-    dtype = "float32"
-
-    def _compute(self, predictions, references) -> Scores:
-        return {"mse": float(sklearn_metrics.mean_squared_error(references, predictions))}
+def number_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
+    """Of numbers: `mse`, and of one per sample also the [`correlations`]."""
+    return {"mse": float(sklearn_metrics.mean_squared_error(references, predictions))}
 
 
-class Correlation(ScriptMetric):
+def correlations(predictions: np.ndarray, references: np.ndarray) -> Scores:
     """
     `pearsonr` and `spearmanr`, in [−1, 1]; NaN where predictions or references are all alike, or are fewer than two, because
     then there is no correlation.
     """
-
-    description = "Pearson's correlation, and Spearman's, which is that of the ranks."
-    dtype = "float32"
-
-    def _compute(self, predictions, references) -> Scores:
-        if len(predictions) < 2 or min(np.ptp(predictions), np.ptp(references)) == 0:
-            return {"pearsonr": math.nan, "spearmanr": math.nan}
-        return {
-            "pearsonr": float(stats.pearsonr(predictions, references)[0]),
-            "spearmanr": float(stats.spearmanr(predictions, references)[0]),
-        }
+    if len(predictions) < 2 or min(np.ptp(predictions), np.ptp(references)) == 0:
+        return {"pearsonr": math.nan, "spearmanr": math.nan}
+    return {
+        "pearsonr": float(stats.pearsonr(predictions, references)[0]),
+        "spearmanr": float(stats.spearmanr(predictions, references)[0]),
+    }
 
 
-def load_metrics(problem_type: str = SINGLE_LABEL, metric_name: str | None = None) -> list[evaluate.EvaluationModule]:
+def named_measure(metric_name: str, problem_type: str, num_labels: int) -> Measure:
     """
-    The metrics of a kind of problem, or the one that `metric_name` names: a metric of the Hub, or a folder or file with its
-    program, as `evaluate.load` takes it.
+    The metric that `--metric_name` names: one of the Hub, or a folder or file with its program, as `evaluate.load` takes it. Of
+    several values it also gives the mean as `combined_score`, as transformers' scripts do.
 
     Raises:
-        `ValueError`: a kind of problem that does not exist, or a metric that cannot be loaded.
+        `ValueError`: it cannot be loaded.
     """
     config_name = "multilabel" if problem_type == MULTI_LABEL else None
-    if metric_name is not None:
-        try:
-            return [evaluate.load(metric_name, config_name=config_name, keep_in_memory=True)]
-        except (OSError, ImportError) as error:
-            raise ValueError(
-                f"`--metric_name` must be a metric of the Hub, or a folder or file with one, got {metric_name!r}: {error}"
-            ) from error
-    if problem_type == REGRESSION:
-        return [MeanSquaredError(), Correlation()]
-    if problem_type not in (SINGLE_LABEL, MULTI_LABEL):
+    try:
+        module = evaluate.load(metric_name, config_name=config_name, keep_in_memory=True)
+    except (OSError, ImportError) as error:
         raise ValueError(
-            f"`problem_type` must be one of {SINGLE_LABEL!r}, {MULTI_LABEL!r} and {REGRESSION!r}, got {problem_type!r}."
-        )
-    return [Accuracy(config_name), F1(config_name)]
+            f"`--metric_name` must be a metric of the Hub, or a folder or file with one, got {metric_name!r}: {error}"
+        ) from error
+    options = metric_options(module, problem_type, num_labels)
+
+    def measure(predictions: np.ndarray, references: np.ndarray) -> Scores:
+        scores = module.compute(predictions=predictions, references=references, **options)
+        return scores | ({"combined_score": float(np.mean(list(scores.values())))} if len(scores) > 1 else {})
+
+    return measure
 
 
 def make_compute_metrics(
@@ -138,38 +90,38 @@ def make_compute_metrics(
     `--batch_eval_metrics`, where Trainer hands over one batch at a time.
 
     Returns:
-        A function whose result holds, by kind of problem: `accuracy` and `f1_macro`; `accuracy` (of whole rows), `f1` (micro)
-        and `f1_macro`; `mse`, `pearsonr` and `spearmanr` (of a single number). With `metric_name`, what that metric gives, and
-        the `combined_score` of several values, as transformers' scripts have it.
+        A function that gives the scores of [`class_scores`], [`label_scores`], or [`number_scores`] and [`correlations`]; with
+        `metric_name`, what [`named_measure`] gives.
 
     Raises:
-        `ValueError`: a metric that cannot be loaded, or that does not work for this kind of problem. It is tried on made-up
-            predictions, so that it does not fail after an epoch.
+        `ValueError`: a kind of problem that does not exist, or a metric that cannot be loaded or does not work for this kind of
+            problem. It is tried on made-up predictions, so that it does not fail after an epoch.
     """
-    modules = load_metrics(problem_type, metric_name)
-    if problem_type == REGRESSION and num_labels > 1 and metric_name is None:
-        modules = [module for module in modules if not isinstance(module, Correlation)]
-    options = [metric_options(module, problem_type, num_labels) for module in modules]
+    measures: dict[str, Measure] = {SINGLE_LABEL: class_scores, MULTI_LABEL: label_scores, REGRESSION: number_scores}
+    if problem_type not in measures:
+        raise ValueError(f"`problem_type` must be one of {', '.join(map(repr, measures))}, got {problem_type!r}.")
+    measure = measures[problem_type]
+    if metric_name is not None:
+        measure = named_measure(metric_name, problem_type, num_labels)
+    elif problem_type == REGRESSION and num_labels == 1:
+        measure = lambda *both: number_scores(*both) | correlations(*both)  # noqa: E731
+    batches: list[tuple[np.ndarray, np.ndarray]] = []
 
     def compute_metrics(prediction: EvalPrediction, compute_result: bool = True) -> Scores:
-        logits = prediction.predictions
-        logits = to_array(logits[0] if isinstance(logits, tuple | list) else logits)
+        given: Any = prediction.predictions
         labels: Any = prediction.label_ids
+        logits = to_array(given[0] if isinstance(given, tuple | list) else given)
         predictions, references = decide(logits, problem_type), to_array(labels)
         if problem_type == REGRESSION:
             predictions, references = predictions.reshape(-1), references.reshape(-1)
         else:
             references = references.astype(np.int64)
-        for module in modules:
-            module.add_batch(predictions=predictions, references=references)
+        batches.append((predictions, references))
         if not compute_result:
             return {}
-        scores: Scores = {}
-        for module, given in zip(modules, options, strict=True):
-            scores |= module.compute(**given)
-        if metric_name is not None and len(scores) > 1:
-            scores["combined_score"] = float(np.mean(list(scores.values())))
-        return scores
+        predictions, references = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        batches.clear()
+        return measure(predictions, references)
 
     if metric_name is not None:
         try:
@@ -195,7 +147,7 @@ def decide(logits: np.ndarray, problem_type: str) -> np.ndarray:
 
 def metric_options(module: evaluate.EvaluationModule, problem_type: str, num_labels: int) -> dict[str, str]:
     """Metrics that average over classes (F1, precision, recall) must be told how once there are more than two."""
-    if isinstance(module, ScriptMetric) or "average" not in inspect.signature(module._compute).parameters:
+    if "average" not in inspect.signature(module._compute).parameters:
         return {}
     if problem_type == MULTI_LABEL:
         return {"average": "micro"}

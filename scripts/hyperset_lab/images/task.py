@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score
 from transformers.image_utils import PILImageResampling
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -58,7 +59,7 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
 
 def accuracy(prediction) -> dict[str, float]:
     """Share of samples whose largest logit is that of their label."""
-    return {"accuracy": float(np.mean(np.argmax(prediction.predictions, axis=-1) == prediction.label_ids))}
+    return {"accuracy": float(accuracy_score(prediction.label_ids, np.argmax(prediction.predictions, axis=-1)))}
 
 
 def build_trainer(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 import torch
+from sklearn.metrics import accuracy_score
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
@@ -65,7 +65,7 @@ def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
 def code_accuracy(prediction) -> dict[str, float]:
     """Share of the masked codes that are predicted right, all at once."""
     masked = prediction.label_ids != -100
-    return {"code_accuracy": float(np.mean(prediction.predictions[masked] == prediction.label_ids[masked]))}
+    return {"code_accuracy": float(accuracy_score(prediction.label_ids[masked], prediction.predictions[masked]))}
 
 
 @dataclass
