@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from hyperset_lab.demo.descent import Descent
@@ -38,7 +38,7 @@ def frame(title: str, descent: Descent, iteration: int) -> tuple[Figure, Axes]:
     axes.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK, pad=14)
     axes.set_xlabel("iteration", fontsize=8, color=INK)
     axes.tick_params(labelsize=8, colors=INK, length=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[:].set_visible(False)
     axes.grid(axis="y", color=INK, alpha=0.12)
     axes.axvline(descent.trained, color=INK, alpha=0.6, linestyle="--", linewidth=1)
@@ -62,8 +62,8 @@ def name_curves(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     lowest = -np.inf
     for value, name, colour in sorted(ends):
         lowest = max(value, lowest + 0.13 * (high - low))
-        place = {"xy": (1.01, lowest), "xycoords": ("axes fraction", "data")}
-        axes.annotate(name, **place, color=colour, fontsize=8, va="center", annotation_clip=False)
+        at = ("axes fraction", "data")
+        axes.annotate(name, (1.01, lowest), xycoords=at, color=colour, fontsize=8, va="center", annotation_clip=False)
 
 
 def to_svg(figure: Figure, name: str) -> str:
