@@ -5,9 +5,9 @@ Random views of training images: crops, flips and AutoAugment of each image, Mix
 Every view is a function of the seed, the epoch and the image's index, and every mix one of the seed and the step. They take
 nothing from the global random numbers, so a resumed run sees what an unbroken one does, with any number of workers.
 
-kornia does AutoAugment. It does not do the rest, because its MixUp draws shares evenly and has no Beta(α, α), because its CutMix
-has them for a whole batch from the global random numbers, and because its crops take nine times as long on one image (7.0 ms
-against 0.8 ms for 500 × 375 pixels to 224 × 224 on one core) and would make kornia a requirement of every recipe that crops.
+kornia does AutoAugment. It does not do the rest: its MixUp draws shares evenly and has no Beta(α, α), its CutMix takes the
+global random numbers, and its crops take nine times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 ×
+224 on one core) and would make every recipe that crops need kornia.
 """
 
 import itertools
