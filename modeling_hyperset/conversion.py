@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from .configuration_hyperset import HyperSETConfig
+from .energies_hyperset import PHI
 from .modeling_hyperset import (
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForTokenClassification,
     HyperSETPreTrainedModel,
 )
-from .phi_hyperset import PHI
 
 
 StateDict = dict[str, torch.Tensor]

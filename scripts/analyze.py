@@ -20,7 +20,6 @@ from types import ModuleType
 from typing import Any
 
 from hyperset_lab.arguments import parse_arguments, read_recipe
-from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
 from modeling_hyperset.analysis import (
     Analysis,
     accuracy_at_depths,
@@ -43,7 +42,7 @@ from modeling_hyperset.analysis.figures import (
 )
 from modeling_hyperset.analysis.geometry import has_subspaces
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.checks_hyperset import check_energy_tolerance
 from modeling_hyperset.files import write_json, write_whole
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
@@ -215,7 +214,7 @@ def main(arguments: list[str] | None = None) -> Analysis:
         if not 1 <= getattr(options, flag) <= most:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
     for tolerance in options.energy_tolerances or ():
-        check_energy_tolerance(tolerance, LAYERS[config.layer_type])
+        check_energy_tolerance(tolerance, config)
     hub_options = others[0].hub_options | {"revision": None}
     configs = [config]
     for checkpoint in options.compare_with or ():

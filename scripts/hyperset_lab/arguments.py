@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.presets import PRESETS
 from transformers import HfArgumentParser
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_hyperset.analysis import analyze
-from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
+from modeling_hyperset.layers_hyperset import LAYERS
 
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "golden"
@@ -43,7 +43,7 @@ def test_number_of_parameters(case):
 @pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_outputs(case, attn_implementation):
     model, inputs, expected, _ = case
-    if attn_implementation not in LAYERS[model.config.layer_type].attn_implementations:
+    if attn_implementation not in LAYERS[model.config.layer_type].attn_implementations(model.config):
         pytest.skip("a baseline has no such implementation")
     model.set_attn_implementation(attn_implementation)
     with torch.no_grad():

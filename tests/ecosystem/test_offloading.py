@@ -25,7 +25,7 @@ def outputs_of(model, case: str) -> list[torch.Tensor]:
     """The main output, and the energies of a layer that has them."""
     torch.manual_seed(1)
     with torch.no_grad():
-        outputs = model(**make_inputs(case), output_energies=model.base_model.layers[0].has_energies)
+        outputs = model(**make_inputs(case), output_energies=model.config.has_energies)
     return [main_output(outputs), *(outputs.energies or ())]
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETModel
-from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from modeling_hyperset.phi_hyperset import PHI
+from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES, PHI
 from support.builders import make_config
 
 

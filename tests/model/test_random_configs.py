@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
-from modeling_hyperset.baselines_hyperset import LAYERS
-from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES
+from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES, PHI
+from modeling_hyperset.layers_hyperset import LAYERS
+from modeling_hyperset.steps_hyperset import UPDATE_RULES
 from support.builders import CASES
 
 
@@ -234,7 +233,7 @@ def test_fields_that_transformers_says_do_not_go_together():
     ("fields", "message"),
     [
         ({"num_iteration": 3}, "`num_iteration`.*do you mean `num_iterations`"),
-        ({"check": 5}, "`check` is no field"),
+        ({"validate": 5}, "`validate` is no field"),
         ({"attribute_map": {"hidden_size": "patch_size"}}, "`attribute_map` is no field"),
         ({"__class__": "x"}, "`__class__` is no field"),
         ({"head_dim": 3}, "`head_dim` is no field"),

@@ -10,17 +10,17 @@ import torch
 from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETForImageClassification, HyperSETForSequenceClassification, HyperSETModel
-from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.energies_hyperset import (
     ATTENTION_ENERGIES,
     FEEDFORWARD_ENERGIES,
+    PHI,
     AttentionEnergy,
     FeedforwardEnergy,
     register_attention_energy,
     register_feedforward_energy,
 )
-from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES, UpdateRule, register_update_rule
+from modeling_hyperset.layers_hyperset import LAYERS
+from modeling_hyperset.steps_hyperset import UPDATE_RULES, UpdateRule, register_update_rule
 from support.builders import make_config, make_inputs, make_model
 from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -92,8 +92,8 @@ def test_attention_implementations_agree(layer_type):
     model, inputs = make_model("images", layer_type=layer_type), make_inputs("images")
     model.set_attn_implementation("eager")
     expected = model(**inputs).last_hidden_state
-    default = "fused" if layer_type == "hyperset" else "sdpa"
-    for name in {"sdpa", default}:
+    default, *others = LAYERS[layer_type].attn_implementations(model.config)
+    for name in {default, *others}:
         model.set_attn_implementation(name)
         torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
     if default != "fused":
@@ -311,7 +311,7 @@ def test_energy_transformer_descends_its_energy(masked):
     mask = torch.arange(7).expand(2, -1) < torch.tensor([[7], [3]]) if masked else None
     hopfield = -0.5 * F.relu(layer.memories(tokens)).square().sum(dim=-1)
     hopfield = hopfield if mask is None else hopfield.masked_fill(~mask, 0.0)
-    energy = layer.attention.energy_value(tokens, mask) + hopfield.sum(dim=-1)
+    energy = layer.attention.value(tokens, mask) + hopfield.sum(dim=-1)
     layer.norm = torch.nn.Identity()
     torch.testing.assert_close(layer.energies(tokens, mask).sum(dim=-1), energy)
     (gradient,) = torch.autograd.grad(energy.sum(), tokens)
@@ -388,7 +388,11 @@ def test_energies_are_in_float32(layer_type, dtype):
 
 @pytest.mark.parametrize(
     ("layer_type", "attn_implementation"),
-    [(name, implementation) for name, layer in LAYERS.items() for implementation in layer.attn_implementations],
+    [
+        (name, implementation)
+        for name, layer in LAYERS.items()
+        for implementation in layer.attn_implementations(make_config())
+    ],
 )
 def test_all_padding_stays_finite_in_half_precision(layer_type, attn_implementation):
     model = make_model("sequence-classification", layer_type=layer_type, pooling="mean").half()

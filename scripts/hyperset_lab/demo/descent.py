@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-from modeling_hyperset.baselines_hyperset import LAYERS
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
@@ -63,7 +62,7 @@ def descend(model: PreTrainedModel, **inputs: torch.Tensor) -> Descent:
     Args:
         inputs: What the model takes, of batch size 1.
     """
-    options = {"output_hidden_states": True, "output_energies": LAYERS[model.config.layer_type].has_energies}
+    options = {"output_hidden_states": True, "output_energies": model.config.has_energies}
     options["energy_tolerance"] = False
     inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
     depths = range(1, deepest(model) + 1)

@@ -10,7 +10,6 @@ import torch
 from hyperset_lab.sudoku.puzzles import Puzzles
 from hyperset_lab.training import ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
-from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel
 
@@ -38,7 +37,7 @@ def trace(model: PreTrainedModel, puzzle: np.ndarray, solution: np.ndarray, max_
     """
     model.eval()
     input_ids = torch.from_numpy(puzzle.astype(np.int64))[None].to(model.device)
-    has_energies = LAYERS[model.config.layer_type].has_energies
+    has_energies = model.config.has_energies
     blank = puzzle == 0
     report = {
         "puzzle": as_text(puzzle),
