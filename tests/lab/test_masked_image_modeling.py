@@ -50,7 +50,7 @@ def run(*flags) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def vq(on_path, tmp_path_factory) -> Path:
+def vq(tmp_path_factory) -> Path:
     """A folder with a tiny VQ model: 16 × 16 pixels, 8 × 8 codes out of 16."""
     folder = tmp_path_factory.mktemp("vq")
     flags = [RECIPES / "vq_digits.yaml", "--vq_config", TINY_VQ, "--output_dir", folder, *FEW]

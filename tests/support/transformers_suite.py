@@ -2,6 +2,7 @@
 """transformers' own tests of models: fetched from its source distribution, and made ready to run on this family."""
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ import modeling_hyperset
 import transformers
 
 
+PACKAGE = "transformers_tests"  # the name that their package has here: `tests` is the name of our own folder
 CACHE = Path(__file__).parents[2] / ".pytest_cache" / "d"
 # What those tests import and the distribution does not hold: empty, so that nothing is tested by it.
 STAND_INS = {
@@ -91,13 +93,16 @@ def load(name: str) -> ModuleType:
     folder = fetch(CACHE)
     if not (folder / "tests" / f"{name}.py").exists():
         raise Unavailable(f"the source distribution of transformers {transformers.__version__} has no {name}.py")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    pytest.register_assert_rewrite(f"tests.{name}")
+    if PACKAGE not in sys.modules:
+        init = folder / "tests" / "__init__.py"
+        spec = importlib.util.spec_from_file_location(PACKAGE, init, submodule_search_locations=[str(init.parent)])
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACKAGE])
+    pytest.register_assert_rewrite(f"{PACKAGE}.{name}")
     try:
-        module = importlib.import_module(f"tests.{name}")
+        module = importlib.import_module(f"{PACKAGE}.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("tests."):
+        if error.name is None or not error.name.startswith(f"{PACKAGE}."):
             raise
         raise Unavailable(
             f"{name}.py imports {error.name}, which the source distribution of transformers {transformers.__version__} lacks"

@@ -15,7 +15,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 import transformers
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification, HyperSETModel
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES
-from support.builders import CASES, HEADS, make_config, make_inputs, make_model
+from support.builders import AUTO_OF_CASE, CASES, HEADS, main_output, make_config, make_inputs, make_model
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -28,26 +28,6 @@ from transformers import (
     TrainingArguments,
     ViTImageProcessorPil,
 )
-
-
-AUTO_OF_CASE = {
-    "images": "AutoModel",
-    "tokens": "AutoModel",
-    "image-classification": "AutoModelForImageClassification",
-    "sequence-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "masked-lm": "AutoModelForMaskedLM",
-    "masked-pixels": "AutoModelForMaskedImageModeling",
-    "masked-codes": "AutoModelForMaskedImageModeling",
-}
-
-
-def main_output(outputs) -> torch.Tensor:
-    """The tensor that a head is for."""
-    for name in ("logits", "reconstruction", "last_hidden_state"):
-        if outputs.get(name) is not None:
-            return outputs[name]
-    raise AssertionError(f"none of the outputs {list(outputs)} is a main one")
 
 
 def fields_of(config) -> dict:
