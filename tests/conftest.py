@@ -15,6 +15,7 @@ from hypothesis import settings
 
 import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
 from support import transformers_suite
+from support.digits import train_digits
 
 
 settings.register_profile("default", deadline=None, derandomize=True, print_blob=True)
@@ -25,6 +26,13 @@ settings.load_profile("default")
 def seed():
     """The random numbers of a test do not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory):
+    """The folder that the README's first command writes. It takes minutes: the tests that ask for it are slow ones."""
+    shared = tmp_path_factory.getbasetemp()
+    return train_digits(shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared)
 
 
 def pytest_configure(config):
