@@ -2,6 +2,7 @@
 """Set up every test alike: no network, no GPU unless a test asks for one, the same random numbers every time."""
 
 import os
+import random
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,6 +10,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for each core
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -22,10 +24,24 @@ settings.register_profile("default", deadline=None, derandomize=True, print_blob
 settings.load_profile("default")
 
 
+def seed_everything() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """The random numbers of a test do not depend on the tests before it."""
-    torch.manual_seed(0)
+    seed_everything()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """Neither do those of what several tests share."""
+    if fixturedef.scope != "function":
+        seed_everything()
+    return (yield)
 
 
 @pytest.fixture(scope="session")

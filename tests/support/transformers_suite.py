@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 
 import modeling_hyperset
 import transformers
@@ -47,10 +48,16 @@ def fetch(cache: Path) -> Path:
     """
     version = transformers.__version__
     folder = cache / f"transformers-{version}"
-    if folder.exists():
-        return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as name:
+    with FileLock(cache / f"{folder.name}.lock"):  # of several workers, one downloads
+        if not folder.exists():
+            download(version, folder)
+    return folder
+
+
+def download(version: str, folder: Path) -> None:
+    """Make `folder` of the source distribution that pip downloads; it is there whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         aside = Path(name)
         command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
         command += ["--retries", "1", "--timeout", "20", "--no-binary", "transformers", "--dest", name]
@@ -75,12 +82,7 @@ def fetch(cache: Path) -> Path:
             whole = aside / "whole" / path
             whole.parent.mkdir(parents=True, exist_ok=True)
             whole.write_text(text)
-        try:
-            (aside / "whole").rename(folder)
-        except OSError:  # another process was first
-            if not folder.exists():
-                raise
-    return folder
+        (aside / "whole").rename(folder)
 
 
 def load(name: str) -> ModuleType:
