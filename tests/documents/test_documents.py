@@ -38,7 +38,7 @@ def test_a_page_runs_from_top_to_bottom(scripts, page, tmp_path, monkeypatch):
 
 def test_a_page_that_is_wrong_does_not_pass(scripts, tmp_path, monkeypatch, capfd):
     """Each of these mistakes stops the reader: a test of pages that cannot fail would be worth nothing."""
-    monkeypatch.setattr("documents.ROOT", tmp_path)
+    monkeypatch.setattr("support.documents.ROOT", tmp_path)
     for name in ("scripts", "tests", "modeling_hyperset", "constraints.txt", "constraints-oldest.txt", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     script = ".venv/bin/python scripts/run_image_classification.py"

@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-from test_transformers import AUTO_OF_CASE, main_output
 
 import transformers
 from accelerate import (
@@ -13,7 +12,7 @@ from accelerate import (
     init_empty_weights,
     load_checkpoint_and_dispatch,
 )
-from support.builders import CASES, make_inputs, make_model
+from support.builders import AUTO_OF_CASE, CASES, main_output, make_inputs, make_model
 
 
 VARIANTS = [("images", {"layer_type": name}) for name in ("transformer", "crate", "crate_t", "energy_transformer")]

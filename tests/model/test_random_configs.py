@@ -188,10 +188,10 @@ def test_refused_or_trained(example):
 
 
 @pytest.mark.slow
-def test_thousands_are_refused_or_trained(capsys):
+def test_many_are_refused_or_trained(capsys):
     counts = Counter()
 
-    @settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
     @given(cases())
     def run(example):
         counts[examine(*example)] += 1
@@ -199,7 +199,7 @@ def test_thousands_are_refused_or_trained(capsys):
     run()
     with capsys.disabled():
         print(f"\nOf {counts.total()} configs {counts['refused']} were refused and {counts['trained']} trained.")
-    assert counts["trained"] > 300 and counts["refused"] > 300
+    assert counts["trained"] > 75 and counts["refused"] > 75
 
 
 @pytest.mark.parametrize("name", [*TAME, *IMAGES, *TOKENS, *INHERITED])
