@@ -18,7 +18,7 @@ from torchao.quantization import (
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from modeling_hyperset import HyperSETForImageClassification
-from modeling_hyperset.layers_hyperset import HyperSETProjection
+from modeling_hyperset.projection_hyperset import HyperSETProjection
 from support.builders import HEADS, make_inputs, make_model
 from transformers import AutoModelForImageClassification, TorchAoConfig
 
