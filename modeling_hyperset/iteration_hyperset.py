@@ -50,18 +50,37 @@ class AdaptiveDepth:
         self.before: torch.Tensor | None = None  # their energies, one iteration ago
         self.stopped: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def falling(self, energies: torch.Tensor) -> torch.Tensor | None:
-        """Of the samples that still iterate, those whose energy falls, as booleans; `None` where all go on."""
-        before, self.before = self.before, energies
-        falls = None if before is None else is_falling(before, energies, self.tolerance)
-        return None if falls is None or falls.all() else falls
-
-    def stop(self, which: torch.Tensor, tokens: torch.Tensor, iteration: int) -> None:
-        """Samples stop whose `tokens` these are, and of which iteration."""
-        samples = self.samples[which]
+    def going(
+        self,
+        layer: IteratedLayer,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None,
+        iteration: int,
+        is_last: bool,
+        select: Callable[[torch.Tensor | None], RowSelection] | None,
+    ) -> torch.Tensor | None:
+        """
+        Which samples go on after an iteration, as booleans, or `None` where all do. The others stop. Their tokens are kept, or
+        some of them, which `select` chooses by a mask. After the last iteration all stop, and their tokens are chosen already.
+        """
+        if is_last:
+            going = torch.zeros_like(self.samples, dtype=torch.bool)
+        else:
+            before = self.before
+            with torch.no_grad():
+                self.before = layer.energies(hidden_states, mask)
+            if before is None:
+                return None
+            going = is_falling(before, self.before, self.tolerance)
+            if going.all():
+                return None
+            self.before = self.before[going]
+        samples, tokens = self.samples[~going], hidden_states[~going]
+        if select is not None and not is_last:
+            tokens = select(None if mask is None else mask[~going])(tokens)
         self.stopped.append((samples, tokens, torch.full_like(samples, iteration)))
-        self.samples = self.samples[~which]
-        self.before = None if self.before is None else self.before[~which]
+        self.samples = self.samples[going]
+        return going
 
     def results(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens of all samples in their order, and how many iterations each took."""
@@ -137,21 +156,13 @@ def iterate(
             )
             if depth is None:
                 continue
-            if is_last:
-                depth.stop(torch.ones_like(depth.samples, dtype=torch.bool), hidden_states, iteration)
-                break
-            with torch.no_grad():
-                falls = depth.falling(layer.energies(hidden_states, mask))
-            if falls is None:
+            going = depth.going(layer, hidden_states, mask, iteration, is_last, select)
+            if going is None:
                 continue
-            stopped = hidden_states[~falls]
-            if select is not None:
-                stopped = select(None if mask is None else mask[~falls])(stopped)
-            depth.stop(~falls, stopped, iteration)
+            hidden_states, start, *state = (part[going] for part in (hidden_states, start, *state))
+            mask = None if mask is None else mask[going]
             if not len(depth.samples):
                 break
-            hidden_states, start, *state = (part[falls] for part in (hidden_states, start, *state))
-            mask = None if mask is None else mask[falls]
         if depth is not None:
             hidden_states, iterations = depth.results()
             used = iterations if used is None else used + iterations
