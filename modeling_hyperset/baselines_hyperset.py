@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .configuration_hyperset import HyperSETConfig
 
 
-def make_norm(config: "HyperSETConfig") -> nn.Module:
-    """The norm that `norm_type` names, over the width of the tokens."""
-    if config.norm_type == "layernorm":
+def make_norm(config: "HyperSETConfig", norm_type: str | None = None) -> nn.Module:
+    """The norm that `norm_type`, or else the config's, names, over the width of the tokens."""
+    if (norm_type or config.norm_type) == "layernorm":
         return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
     return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -133,9 +133,9 @@ class TransformerLayer(BaselineLayer):
 
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = SoftmaxAttention(config, shared_qkv=self.shared_qkv)
-        self.mlp_norm = make_norm(config)
+        self.mlp_norm = make_norm(config, config.sublayer_norm_type)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)  # type: ignore[arg-type]
 
@@ -162,9 +162,9 @@ class CRATELayer(BaselineLayer):
 
     def __init__(self, config: "HyperSETConfig"):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = self.attention_class(config)
-        self.coding_norm = make_norm(config)
+        self.coding_norm = make_norm(config, config.sublayer_norm_type)
         self.dictionary = HyperSETProjection(config.hidden_size, config.hidden_size)
 
     def move(self, hidden_states, attention_mask, output_attentions):

@@ -62,6 +62,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         norm_type (`str`, defaults to `"layernorm"`):
             Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
             `"rmsnorm"`.
+        sublayer_norm_type (`str`, *optional*):
+            Norm before the sublayers of the Transformers and of CRATE, where it differs from `norm_type`.
         prune_last_iteration (`bool`, defaults to `True`):
             Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
             The logits and gradients are the same. Whatever returns more of that iteration (hidden states, attentions,
@@ -89,6 +91,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         attention_phi (`str`, defaults to `"sigmoid"`):
             Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
             `"elu_plus_one"`.
+        attention_beta (`float`, *optional*):
+            Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`):
             The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or one of your own that is registered.
         feedforward_phi (`str`, defaults to `"sigmoid"`):
@@ -182,6 +186,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     # What comes out
     pooling: str = "cls"
     norm_type: str = "layernorm"
+    sublayer_norm_type: str | None = None
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
@@ -197,6 +202,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     intermediate_size: int | None = None
     attention_energy: str = "bi_softmax"
     attention_phi: str = "sigmoid"
+    attention_beta: float | int | None = None
     feedforward_energy: str = "relu"
     feedforward_phi: str = "sigmoid"
     hidden_act: str = "gelu"
@@ -359,12 +365,15 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         self._check_option("position_embedding_type", ("sinusoidal", "sinusoidal_2d", "learned"))
         self._check_option("pooling", ("cls", "mean"))
         self._check_option("norm_type", ("layernorm", "rmsnorm"))
+        self._check_option("sublayer_norm_type", (None, "layernorm", "rmsnorm"))
         self._check_option("attention_energy", ATTENTION_ENERGIES)
         self._check_option("feedforward_energy", FEEDFORWARD_ENERGIES)
         self._check_option("attention_phi", PHI)
         self._check_option("feedforward_phi", PHI)
         self._check_option("hidden_act", ("relu", "gelu"))
         self._check_option("lora_init", ("normal", "zeros"))
+        if self.attention_beta is not None and not 0 < self.attention_beta <= LARGEST_STEP:
+            raise ValueError(f"`attention_beta` must lie in (0, {LARGEST_STEP:g}], got {self.attention_beta}.")
         if self.lora_alpha is not None and not 0 < self.lora_alpha <= LARGEST_STEP:
             raise ValueError(f"`lora_alpha` must lie in (0, {LARGEST_STEP:g}], got {self.lora_alpha}.")
         if not 0 <= self.lora_rank <= LARGEST_SIZE or (self.lora_rank and self.layer_type != "hyperset"):

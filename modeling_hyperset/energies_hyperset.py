@@ -26,11 +26,12 @@ class AttentionEnergy:
 
     Args:
         config ([`HyperSETConfig`]): The model's configuration.
-        beta (`float`, *optional*): Inverse temperature β; 1/√p if not given (Eq. 7).
+        beta (`float`, *optional*): Inverse temperature β; the config's, or 1/√p, if not given (Eq. 7).
     """
 
     def __init__(self, config: "HyperSETConfig", beta: float | None = None):
         self.config = config
+        beta = config.attention_beta if beta is None else beta
         self.beta = config.head_dim**-0.5 if beta is None else beta
 
     def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
