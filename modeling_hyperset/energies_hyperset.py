@@ -126,8 +126,11 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
     def layer_direction(self, tokens, gains, mask=None, output_weights=False, rows=None):
         # S depends on the product of two gains, and y is linear in the third: queries alone are scaled, keys and values are the
         # tokens themselves.
-        if type(self).direction is not BiSoftmaxAttentionEnergy.direction:
-            return super().layer_direction(tokens, gains, mask, output_weights, rows)  # a direction of somebody's own
+        plain = (
+            self.config._attn_implementation == "eager"
+        )  # the reference scales all three, and rounds as the paper's program
+        if plain or type(self).direction is not BiSoftmaxAttentionEnergy.direction:  # a direction of somebody's own
+            return super().layer_direction(tokens, gains, mask, output_weights, rows)
         query_gain, key_gain, value_gain = gains
         if self.config._attn_implementation == "fused" and can_fuse(tokens) and not output_weights:
             return bi_softmax_fused(tokens, self.beta * query_gain * key_gain, mask, rows) * -value_gain, None

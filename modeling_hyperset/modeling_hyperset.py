@@ -44,6 +44,7 @@ from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
 from .layers_hyperset import HyperSETProjection, IteratedAttention, IteratedLayer
 from .lora_hyperset import HyperSETDepthwiseLoRA
 from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear, given_step_sizes
+from .update_rules_hyperset import UPDATE_RULES
 
 
 # The outputs of transformers, each with the energies and the depth.
@@ -183,6 +184,9 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         name = requested_attention or layer_class.attn_implementations[0]
         if requested_attention is None and self.config.output_attentions:
             name = "eager"  # the only one that has weights to return
+        rule = UPDATE_RULES.get(self.config.update_rule)
+        if requested_attention is None and layer_class.has_step_sizes and rule and rule.divides_by_root:
+            name = "eager"  # the plainest arithmetic, because these rules turn rounding into moves
         if name not in layer_class.attn_implementations:
             raise ValueError(
                 f'Specified `attn_implementation="{name}"` is not supported for layer_type={self.config.layer_type!r}: it must '
