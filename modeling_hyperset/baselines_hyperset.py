@@ -123,9 +123,9 @@ class TransformerLayer(BaselineLayer):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = SoftmaxAttention(config, shared_qkv=self.shared_qkv)
-        self.mlp_norm = make_norm(config)
+        self.mlp_norm = make_norm(config, config.sublayer_norm_type)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)  # type: ignore[arg-type]
 
@@ -154,9 +154,9 @@ class CRATELayer(BaselineLayer):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = self.attention_class(config)
-        self.coding_norm = make_norm(config)
+        self.coding_norm = make_norm(config, config.sublayer_norm_type)
         self.dictionary = HyperSETProjection(config.hidden_size, config.hidden_size)
 
     def move(self, hidden_states, attention_mask, output_attentions):

@@ -116,6 +116,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         norm_type (`str`, defaults to `"layernorm"`):
             Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
             `"rmsnorm"`.
+        sublayer_norm_type (`str`, *optional*):
+            Norm before the sublayers of the Transformers and of CRATE, where it differs from `norm_type`.
         prune_last_iteration (`bool`, defaults to `True`):
             Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
             The logits and gradients are the same. Whatever returns more of that iteration (hidden states, attentions,
@@ -143,6 +145,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         attention_phi (`str`, defaults to `"sigmoid"`):
             Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
             `"elu_plus_one"`.
+        attention_beta (`float`, *optional*):
+            Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`):
             The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or one of your own that is registered.
         feedforward_phi (`str`, defaults to `"sigmoid"`):
@@ -236,6 +240,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     # What comes out
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
+    sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
@@ -251,6 +256,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     intermediate_size: int | None = count(None)
     attention_energy: str = "bi_softmax"
     attention_phi: PhiName = "sigmoid"
+    attention_beta: float | int | None = within(0, LARGEST_STEP, None, "(]")
     feedforward_energy: str = "relu"
     feedforward_phi: PhiName = "sigmoid"
     hidden_act: Literal["relu", "gelu"] = "gelu"

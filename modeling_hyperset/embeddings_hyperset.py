@@ -22,11 +22,17 @@ def sinusoidal_positions_2d(rows: int, columns: int, width: int) -> torch.Tensor
     column index, half for the row index, each half [sin, cos] of pos · 10000^(−i/(width/4)).
     """
     quarter = width // 4
-    frequencies = torch.exp(torch.arange(quarter) * (-math.log(10000.0) / quarter))
+
+    # In float64, because an update rule that divides by a root turns the rounding of a token into a move.
+    def count(length):
+        return torch.arange(length, dtype=torch.float64, device="cpu")
+
+    frequencies = torch.exp(count(quarter) * (-math.log(10000.0) / quarter))
 
     def encode(length):
-        angles = torch.arange(length)[:, None] * frequencies
-        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+        angles = count(length)[:, None] * frequencies
+        # `torch.empty(0)` has the dtype and the device that a new tensor gets.
+        return torch.cat((angles.sin(), angles.cos()), dim=-1).to(torch.empty(0))
 
     column = encode(columns)[None, :, :].expand(rows, columns, -1)
     row = encode(rows)[:, None, :].expand(rows, columns, -1)

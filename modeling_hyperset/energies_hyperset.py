@@ -66,7 +66,7 @@ class AttentionEnergy:
 
     Args:
         config ([`HyperSETConfig`]): The model's configuration.
-        beta (`float`, *optional*): Inverse temperature β; 1/√p if not given (Eq. 7).
+        beta (`float`, *optional*): Inverse temperature β; the config's, or 1/√p, if not given (Eq. 7).
     """
 
     attn_implementations: tuple[str, ...] = ("eager",)  # what `attn_implementation` may name, the default first
@@ -80,6 +80,7 @@ class AttentionEnergy:
 
     def __init__(self, config: HyperSETConfig, beta: float | None = None):
         self.config = config
+        beta = config.attention_beta if beta is None else beta
         self.beta = config.head_dim**-0.5 if beta is None else beta
 
     def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -176,14 +177,16 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
         return -output, weights if output_weights else None
 
     def direction_with_gains(self, tokens, gains, mask=None, output_weights=False, rows=None):
+        name = implementation_of(self.config, tokens, output_weights)
+        if name == "eager":
+            return super().direction_with_gains(tokens, gains, mask, output_weights, rows)
         # S depends on the product of two gains, and y is linear in the third: queries alone are scaled, keys and values are the
         # tokens themselves.
         query_gain, key_gain, value_gain = gains
-        name = implementation_of(self.config, tokens, output_weights)
         if name == "fused":
             return bi_softmax_fused(tokens, self.beta * query_gain * key_gain, mask, rows) * -value_gain, None
-        output, weights = BI_SOFTMAX[name](tokens * (query_gain * key_gain), tokens, tokens, self.beta, mask)
-        return (output if rows is None else rows(output)) * -value_gain, weights if output_weights else None
+        output, _ = BI_SOFTMAX[name](tokens * (query_gain * key_gain), tokens, tokens, self.beta, mask)
+        return (output if rows is None else rows(output)) * -value_gain, None
 
 
 @ATTENTION_ENERGIES.register("sigmoid")

@@ -16,9 +16,9 @@ from .registry_hyperset import Registry
 from .steps_hyperset import UPDATE_RULES, UpdateState
 
 
-def make_norm(config: HyperSETConfig) -> nn.Module:
-    """The norm that `norm_type` names, over the width of the tokens."""
-    if config.norm_type == "layernorm":
+def make_norm(config: HyperSETConfig, norm_type: str | None = None) -> nn.Module:
+    """The norm that `norm_type` names, or else the config's, over the width of the tokens."""
+    if (norm_type or config.norm_type) == "layernorm":
         return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
     return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -174,7 +174,11 @@ class HyperSETLayer(IteratedLayer):
 
     @classmethod
     def attn_implementations(cls, config):
-        return ATTENTION_ENERGIES[config.attention_energy].attn_implementations
+        names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
+        if UPDATE_RULES[config.update_rule].divides_by_root:
+            # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.
+            names = ("eager", *(name for name in names if name != "eager"))
+        return names
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()

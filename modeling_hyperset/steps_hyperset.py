@@ -24,6 +24,8 @@ UpdateState = Sequence[torch.Tensor]
 class UpdateRule:
     """A rule without memory of its own: what it must remember goes in and out of each call."""
 
+    divides_by_root = False  # whether a direction near zero, and its rounding, may become a move of any size
+
     def move(self, direction: torch.Tensor, state: UpdateState, iteration: int) -> tuple[torch.Tensor, UpdateState]:
         """
         Args:
@@ -83,6 +85,8 @@ class Nesterov(StatefulRule):
 class RMSProp(StatefulRule):
     """v ← 0.8 v + 0.2 g²; the move is g / (√v + 1e-6)."""
 
+    divides_by_root = True
+
     def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
         return over_root(direction, second), (second,)
@@ -91,6 +95,8 @@ class RMSProp(StatefulRule):
 @UPDATE_RULES.register("rmsprop_momentum")
 class RMSPropMomentum(StatefulRule):
     """v as in RMSProp; b ← 0.9 b + g / (√v + 1e-6); the move is b."""
+
+    divides_by_root = True
 
     def step(self, direction, state, iteration):
         second = decayed(state, 0, 0.8) + 0.2 * direction.square()
@@ -101,6 +107,8 @@ class RMSPropMomentum(StatefulRule):
 @UPDATE_RULES.register("adam")
 class Adam(StatefulRule):
     """Adam with β = (0.9, 0.96), bias-corrected by the iteration, and 1e-6 beside the root."""
+
+    divides_by_root = True
 
     def step(self, direction, state, iteration):
         first = decayed(state, 0, 0.9) + 0.1 * direction

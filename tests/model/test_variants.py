@@ -320,9 +320,9 @@ def test_energy_transformer_descends_its_energy(masked):
     torch.testing.assert_close(direction * keep, -gradient * keep)
 
 
-def one_step(layer_type: str, norm_type: str = "layernorm"):
+def one_step(layer_type: str, **fields):
     """The tokens before and after one iteration of a baseline, and its layer."""
-    model = make_model("images", layer_type=layer_type, norm_type=norm_type, num_iterations=1)
+    model = make_model("images", layer_type=layer_type, num_iterations=1, **fields)
     with torch.no_grad():
         before, after = model(**make_inputs("images"), output_hidden_states=True).hidden_states
     return before, after, model.layers[0]
@@ -340,13 +340,19 @@ def softmax_attention(query, key, value):
 @pytest.mark.parametrize("layer_type", ["transformer", "shared_qkv_transformer"])
 @pytest.mark.parametrize("norm_type", ["layernorm", "rmsnorm"])
 def test_transformer_by_hand(layer_type, norm_type):
-    x, after, layer = one_step(layer_type, norm_type)
+    x, after, layer = one_step(layer_type, norm_type=norm_type)
     weights = [projection.weight for projection in layer.attention.qkv_projs]
     wq, wk, wv = weights if len(weights) == 3 else weights * 3
     y = layer.attention_norm(x)
     x = x + softmax_attention(y @ wq.T, y @ wk.T, y @ wv.T) @ layer.attention.output_proj.weight.T
     x = x + F.relu(layer.mlp_norm(x) @ layer.up_proj.weight.T) @ layer.down_proj.weight.T
     torch.testing.assert_close(after, x)
+
+
+@pytest.mark.parametrize("layer_type", ["transformer", "crate"])
+def test_the_norm_of_the_sublayers_may_differ_from_the_last(layer_type):
+    model = make_model("images", layer_type=layer_type, norm_type="rmsnorm", sublayer_norm_type="layernorm")
+    assert isinstance(model.norm, torch.nn.RMSNorm) and isinstance(model.layers[0].attention_norm, torch.nn.LayerNorm)
 
 
 @pytest.mark.parametrize("layer_type", ["crate", "crate_t"])
