@@ -155,7 +155,7 @@ def batch():
 
 def test_smoothing_is_that_of_cross_entropy(augmentation, batch, tmp_path):
     """Trainer's `label_smoothing_factor` with our outputs, which hold energies too."""
-    training = importlib.import_module("hyperset_lab.training")
+    training = importlib.import_module("hyperset_lab.trainer")
     model = tiny_model()
     model.config.output_energies = True
     arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to="none")

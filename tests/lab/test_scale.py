@@ -250,7 +250,7 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(main, monkeypatch,
     ],
 )
 def test_what_shards_cannot_do_is_refused_before_training(main, monkeypatch, tmp_path, flags, message):
-    trainer_class = importlib.import_module("hyperset_lab.training").ScriptTrainer
+    trainer_class = importlib.import_module("hyperset_lab.trainer").ScriptTrainer
     build = trainer_class.__init__
 
     def build_sharded(self, *args, **kwargs):
