@@ -63,7 +63,7 @@ def name_target(target: str | os.PathLike, error: BaseException) -> None:
 
 def flush(folder: str | os.PathLike) -> None:
     """Bring the files in `folder`, at any depth, and their names to the disk."""
-    for directory, _, names in os.walk(folder):
+    for directory, _, names in os.walk(os.fspath(folder)):
         for path in (*(os.path.join(directory, name) for name in names), directory):
             sync(path)
 

@@ -18,13 +18,13 @@ from hyperset_lab.checkpoints import STATE, all_checkpoints, defects, is_leftove
 from hyperset_lab.hub import pushing
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments, StepRecord
 from modeling_hyperset.analysis.callback import EnergyCallback
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel
 
 
 logger = logging.getLogger(__name__)
 
 
-def check_splits(arguments: TrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
+def check_splits(arguments: ScriptTrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
     """
     Raises:
         `ValueError`: neither training nor evaluation is asked for, the data lack the split (`train`, `eval`) for it, or
@@ -50,16 +50,17 @@ def depth(model: PreTrainedModel, num_iterations: int):
         model.config.num_iterations = trained
 
 
-def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
+def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
     """
     Train (or resume) and evaluate as the trainer's arguments say; save the model, its processor and the metrics in
-    `output_dir` with a model card that says `card` (the keywords of [`model_card.write_card`]), and push them if asked to.
+    `output_dir` with a model card that says `card` (the keywords of [`card.write_card`]), and push them if asked to.
 
     Returns:
         The metrics of the evaluation: at the trained number of iterations by the names Trainer gives them, such as
         `eval_accuracy`, at any other with its number, such as `eval_16_iterations_accuracy`.
     """
-    arguments, model = trainer.args, trainer.model
+    arguments = trainer.args
+    model: Any = trainer.model
     check_flags(arguments)
     check_depths(arguments, model)
     if trainer.is_fsdp_enabled and not arguments.do_train:
@@ -90,9 +91,9 @@ def run(trainer: Trainer, card: dict[str, Any]) -> dict[str, float]:
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
     # Whatever pushes writes this card, instead of Trainer's own.
-    trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)
+    trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)  # type: ignore[method-assign]
     if arguments.push_to_hub:
-        with pushing(arguments.output_dir, trainer.hub_model_id):
+        with pushing(arguments.output_dir, str(trainer.hub_model_id)):
             trainer.push_to_hub()
     elif arguments.do_train or not os.path.exists(os.path.join(arguments.output_dir, SAFE_WEIGHTS_NAME)):
         trainer.create_model_card()  # an evaluation beside a model leaves the card that says how it was trained
@@ -116,7 +117,7 @@ def check_flags(arguments: ScriptTrainingArguments) -> None:
         raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it alone.")
 
 
-def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
+def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
     """
     The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
 
@@ -126,9 +127,9 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
     """
     checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
     if checkpoint in NOT_RESUMED:
-        if found := [path for path in all_checkpoints(folder) if not is_leftover(path)]:
+        if earlier := [path for path in all_checkpoints(folder) if not is_leftover(path)]:
             raise ValueError(
-                f"`--output_dir` {folder!r} holds {found[-1].name} of an earlier run. Continue that run with "
+                f"`--output_dir` {folder!r} holds {earlier[-1].name} of an earlier run. Continue that run with "
                 "`--resume_from_checkpoint true`, or give this one another folder."
             )
         return None
@@ -192,9 +193,10 @@ def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> 
         )
 
 
-def evaluate_depths(trainer: Trainer) -> dict[str, float]:
+def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
     """Evaluate at the trained number of iterations and at all that `--eval_num_iterations` asks for."""
-    model, metrics = trainer.model, {}
+    model: Any = trainer.model
+    metrics: dict[str, float] = {}
     trained = getattr(model.config, "num_iterations", None)
     if trained is None:
         return trainer.evaluate()

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -46,6 +46,9 @@ NOT_DECAYED = (nn.LayerNorm, nn.RMSNorm, EnergyLayerNorm, HyperSETEmbeddings)
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
     """`TrainingArguments`, the depths to evaluate at, and Adam, whose weight decay is part of the gradient."""
+
+    if TYPE_CHECKING:
+        output_dir: str = ""  # `TrainingArguments` sets it where it is not given
 
     optim: str = field(
         default=TrainingArguments.optim,
@@ -143,6 +146,7 @@ class ScriptTrainer(Trainer):
     weights are changed. Trainer by itself logs the mean of the steps before in the place of such a loss, and goes on.
     """
 
+    args: ScriptTrainingArguments
     unfinished: str | None = None  # the checkpoint that is being written
     written: str | None = None  # the last one that is whole
     weights_name = SAFE_WEIGHTS_NAME
@@ -283,7 +287,7 @@ class ScriptTrainer(Trainer):
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
         if not self.is_world_process_zero():
             return
-        names = {f"{split}_results.json": {}}
+        names: dict[str, dict[str, float]] = {f"{split}_results.json": {}}
         if combined:
             path = os.path.join(self.args.output_dir, "all_results.json")
             names["all_results.json"] = {}
