@@ -19,7 +19,7 @@ import modeling_hyperset
 import transformers
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.images.task import ARGUMENTS, build_trainer
-from hyperset_lab.training import run as train_and_evaluate
+from hyperset_lab.run import run as train_and_evaluate
 from modeling_hyperset.files import write_json, write_whole
 from transformers import Trainer
 

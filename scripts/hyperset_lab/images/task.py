@@ -22,7 +22,8 @@ from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, Random
 from hyperset_lab.images.data import ImageDataArguments, load_images
 from hyperset_lab.images.report import write_report
 from hyperset_lab.models import check_class_count, load_config, load_model
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from hyperset_lab.run import check_splits, run
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
 from transformers import (
     AutoModelForImageClassification,
@@ -144,7 +145,7 @@ def build_trainer(
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    """Train and evaluate as the flags say, and return the metrics of [`run.run`]."""
     model_arguments, data_arguments, training_arguments = parse_arguments(
         ARGUMENTS, arguments, "scripts/run_image_classification.py"
     )

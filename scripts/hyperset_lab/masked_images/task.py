@@ -39,7 +39,8 @@ from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_ima
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report
 from hyperset_lab.models import load_config, load_model
-from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from hyperset_lab.run import check_splits, run
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
 
 
@@ -249,7 +250,7 @@ def build_trainer(
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`] and [`ReconstructionTrainer`]."""
+    """Train and evaluate as the flags say, and return the metrics of [`run.run`] and [`ReconstructionTrainer`]."""
     trainer, card = build_trainer(*parse_arguments(ARGUMENTS, arguments, "scripts/run_masked_image_modeling.py"))
     metrics = run(trainer, card)
     if trainer.args.do_eval:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hyperset_lab.masked_images.metrics import FeatureDistance, ReconstructionMetrics
-from hyperset_lab.training import ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset.files import write_whole
 from transformers import default_data_collator
 
@@ -59,13 +59,13 @@ class ReconstructionTrainer(ScriptTrainer):
         metrics = super().evaluate(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         if self.is_in_train:
             return metrics
-        model, measured = self._wrap_model(self.model, training=False), {}
+        measured = {}
         iterations = getattr(self.model.config, "num_iterations", None)
         for index, (ratio, data) in enumerate(self.reconstruction_data.items()):
             prefix = f"{metric_key_prefix}_mask_{ratio:g}" if index else metric_key_prefix
             with_ceiling = index == 0 and metric_key_prefix == "eval"
             name = "reconstructed" if iterations is None else f"{iterations} iterations"
-            measured |= self.measure(model, data, prefix, with_ceiling, None if index else name)
+            measured |= self.measure(self.model, data, prefix, with_ceiling, None if index else name)
         self.log(measured)
         return metrics | measured
 

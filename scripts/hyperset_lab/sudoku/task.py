@@ -16,10 +16,11 @@ import torch
 
 from hyperset_lab.arguments import ModelArguments, parse_arguments
 from hyperset_lab.models import load_config, load_model
+from hyperset_lab.run import check_splits, run
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import SudokuDataset
 from hyperset_lab.sudoku.report import write_report
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits, run
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from transformers import AutoModelForTokenClassification, set_seed
 
 
@@ -92,7 +93,7 @@ def build_trainer(
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train and evaluate as the flags say, and return the metrics of [`training.run`]."""
+    """Train and evaluate as the flags say, and return the metrics of [`run.run`]."""
     model_arguments, data_arguments, training_arguments = parse_arguments(
         ARGUMENTS, arguments, "scripts/run_sudoku.py"
     )

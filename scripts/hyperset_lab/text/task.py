@@ -17,11 +17,12 @@ from datasets import Dataset
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.metrics import SINGLE_LABEL, make_compute_metrics
 from hyperset_lab.models import load_config, load_model
+from hyperset_lab.run import check_splits, run
 from hyperset_lab.text.data import TextDataArguments, hold_out, load_texts, tokenize
 from hyperset_lab.text.labels import LabelSpace, encode_labels
 from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from hyperset_lab.text.trainer import TextTrainer
-from hyperset_lab.training import ScriptTrainingArguments, check_splits, run
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
 
 
@@ -109,7 +110,7 @@ def build_trainer(
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Train, evaluate and predict as the flags say, and return the metrics of [`training.run`]."""
+    """Train, evaluate and predict as the flags say, and return the metrics of [`run.run`]."""
     model_arguments, data_arguments, training_arguments = parse_arguments(
         ARGUMENTS, arguments, "scripts/run_text_classification.py"
     )
