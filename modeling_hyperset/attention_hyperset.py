@@ -16,7 +16,8 @@ import torch
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from .fused_attention_hyperset import bi_softmax, normaliser, runs_on
+from .attention_op_hyperset import bi_softmax, normaliser, runs_on
+from .configuration_hyperset import HyperSETConfig
 
 
 # Takes (…, seq_len, width) to the rows that are wanted.
@@ -96,7 +97,7 @@ def bi_softmax_sdpa(
 
     def with_slot(tensor, channel):
         """Append the slot's row: 1 at `channel`, else 0."""
-        slot = F.one_hot(torch.tensor(channel, device=tensor.device), width).to(tensor.dtype)
+        slot = (torch.arange(width, device=tensor.device) == channel).to(tensor.dtype)
         return torch.cat((tensor, slot.expand(*tensor.shape[:-2], 1, width)), dim=-2)
 
     # Everything about scores is kept divided by `scaling`. The slot's score is rounded once, so that the one SDPA sees is the
@@ -148,10 +149,10 @@ def bi_softmax_fused(
     if rows is None:
         return bi_softmax(tokens, gain, mask)[0]
     with torch.autocast(device, enabled=False) if castable else contextlib.nullcontext():
-        return read_out(rows, tokens, gain, mask, normaliser(tokens, gain, mask))
+        return bi_softmax_rows(rows, tokens, gain, mask, normaliser(tokens, gain, mask))
 
 
-def read_out(
+def bi_softmax_rows(
     rows: RowSelection, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, normaliser: torch.Tensor
 ) -> torch.Tensor:
     """
@@ -190,5 +191,14 @@ def can_fuse(tokens: torch.Tensor) -> bool:
     return runs_on(tokens) and not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise)
 
 
-# What `attn_implementation` names beside `fused`, which takes other arguments.
-BI_SOFTMAX_FUNCTIONS: dict[str, Callable] = {"eager": bi_softmax_eager, "sdpa": bi_softmax_sdpa}
+# What `attn_implementation` may name beside `fused`, which takes other arguments.
+BI_SOFTMAX: dict[str, Callable] = {"eager": bi_softmax_eager, "sdpa": bi_softmax_sdpa}
+
+
+def implementation_of(config: HyperSETConfig, tokens: torch.Tensor, output_weights: bool) -> str:
+    """
+    The attention implementation of one call: what the config names, or `eager` where weights are wanted, which no other forms,
+    and where our kernels do not run.
+    """
+    name = config._attn_implementation or "eager"
+    return "eager" if output_weights or (name == "fused" and not can_fuse(tokens)) else name

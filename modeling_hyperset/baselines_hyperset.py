@@ -4,25 +4,15 @@ The paper's baselines as iterated layers: Transformer, Transformer with one matr
 and Energy Transformer. They differ from Hyper-SET by their layer alone (`layer_type`).
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .layers_hyperset import HyperSETLayer, HyperSETProjection, IteratedAttention, IteratedLayer, symmetric
-
-
-if TYPE_CHECKING:
-    from .configuration_hyperset import HyperSETConfig
-
-
-def make_norm(config: "HyperSETConfig") -> nn.Module:
-    """The norm that `norm_type` names, over the width of the tokens."""
-    if config.norm_type == "layernorm":
-        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+from .attention_hyperset import implementation_of
+from .configuration_hyperset import HyperSETConfig
+from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
+from .projection_hyperset import HyperSETProjection, symmetric
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -52,7 +42,7 @@ class SoftmaxAttention(IteratedAttention):
         shared_qkv (`bool`): One matrix for queries, keys and values in place of three.
     """
 
-    def __init__(self, config: "HyperSETConfig", shared_qkv: bool):
+    def __init__(self, config: HyperSETConfig, shared_qkv: bool):
         super().__init__()
         self.config = config
         self.is_causal = False
@@ -74,7 +64,7 @@ class SoftmaxAttention(IteratedAttention):
             for projection in self.qkv_projs
         ]
         query, key, value = roles if len(roles) == 3 else roles * 3
-        name = "eager" if output_attentions else self.config._attn_implementation or "eager"
+        name = implementation_of(self.config, query, output_attentions)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         output, weights = attention(self, query, key, value, keys_to_see(attention_mask), scaling=self.scaling)
         return self.project_output(output.flatten(2)), weights
@@ -83,7 +73,7 @@ class SoftmaxAttention(IteratedAttention):
 class CRATEAttention(SoftmaxAttention):
     """Multi-head subspace self-attention: one projection U, and an output matrix of its own, with a bias."""
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__(config, shared_qkv=True)
 
     def make_output_proj(self, d):
@@ -101,11 +91,11 @@ class CRATETAttention(CRATEAttention):
 
 
 class BaselineLayer(IteratedLayer):
-    """A layer without step sizes, and without an energy unless a subclass has one."""
+    """A layer without step sizes."""
 
-    has_energies = False
-    has_step_sizes = False
-    attn_implementations = ("sdpa", "eager")
+    @classmethod
+    def attn_implementations(cls, config):
+        return ("sdpa", "eager")
 
     def move(self, hidden_states, attention_mask, output_attentions) -> torch.Tensor:
         """X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`."""
@@ -125,17 +115,17 @@ class BaselineLayer(IteratedLayer):
         return hidden_states, energies
 
 
+@LAYERS.register("transformer")
 class TransformerLayer(BaselineLayer):
     """Pre-norm Transformer: separate Q, K, V and O, a ReLU MLP, no biases."""
 
-    default_expansion = 4
     shared_qkv = False
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = SoftmaxAttention(config, shared_qkv=self.shared_qkv)
-        self.mlp_norm = make_norm(config)
+        self.mlp_norm = make_norm(config, config.sublayer_norm_type)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)  # type: ignore[arg-type]
 
@@ -145,12 +135,14 @@ class TransformerLayer(BaselineLayer):
         return hidden_states + self.down_proj(F.relu(self.up_proj(self.mlp_norm(hidden_states))))
 
 
+@LAYERS.register("shared_qkv_transformer")
 class SharedQKVTransformerLayer(TransformerLayer):
     """The Transformer with one matrix for queries, keys and values (Appendix F.3)."""
 
     shared_qkv = True
 
 
+@LAYERS.register("crate")
 class CRATELayer(BaselineLayer):
     """
     CRATE (Yu et al., 2023): u = attention(norm(x)) + x, then with y = norm(u) one step of sparse coding in the dictionary C,
@@ -160,11 +152,11 @@ class CRATELayer(BaselineLayer):
     attention_class = CRATEAttention
     step, sparsity = 0.1, 0.1
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.sublayer_norm_type)
         self.attention = self.attention_class(config)
-        self.coding_norm = make_norm(config)
+        self.coding_norm = make_norm(config, config.sublayer_norm_type)
         self.dictionary = HyperSETProjection(config.hidden_size, config.hidden_size)
 
     def move(self, hidden_states, attention_mask, output_attentions):
@@ -175,6 +167,7 @@ class CRATELayer(BaselineLayer):
         return F.relu(tokens + self.step * gradient - self.step * self.sparsity)
 
 
+@LAYERS.register("crate_t")
 class CRATETLayer(CRATELayer):
     """CRATE-T (Hu et al., 2024): CRATE whose attention has no output matrix of its own."""
 
@@ -184,7 +177,7 @@ class CRATETLayer(CRATELayer):
 class EnergyLayerNorm(nn.Module):
     """LayerNorm with one gain for all channels and a bias for each."""
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.eps = config.layer_norm_eps
         self.weight = nn.Parameter(torch.ones(1))
@@ -200,7 +193,7 @@ class EnergyAttention(IteratedAttention):
     gradient with respect to g, P K W_q + Pᵀ Q W_k with P the softmax of A/√p over keys.
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.head_dim, self.scaling = config.head_dim, config.head_dim**-0.5
         self.q_proj = HyperSETProjection(config.hidden_size, config.hidden_size)
@@ -222,7 +215,7 @@ class EnergyAttention(IteratedAttention):
         to_keys = k_proj.back((weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
         return to_queries + to_keys, weights if output_attentions else None
 
-    def energy_value(self, tokens, attention_mask=None):
+    def value(self, tokens, attention_mask=None):
         """The energy of each sample, of shape `(batch_size,)`."""
         query, key = (self.heads(symmetric(projection)(tokens)) for projection in (self.q_proj, self.k_proj))
         per_token = masked_scores(query, key, keys_to_see(attention_mask), self.scaling).logsumexp(dim=-1)
@@ -231,13 +224,15 @@ class EnergyAttention(IteratedAttention):
         return -per_token.sum(dim=(1, 2)) / self.scaling
 
 
+@LAYERS.register("energy_transformer")
 class EnergyTransformerLayer(BaselineLayer):
     """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x), both energies in parallel, step one."""
 
-    has_energies = True
-    default_expansion = 4
+    @classmethod
+    def attn_implementations(cls, config):
+        return ("eager",)
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.norm = EnergyLayerNorm(config)
         self.attention = EnergyAttention(config)
@@ -249,20 +244,10 @@ class EnergyTransformerLayer(BaselineLayer):
         memories = symmetric(self.memories)
         return hidden_states + direction + memories.back(F.relu(memories(tokens)))
 
-    def energy_values(self, hidden_states, attention_mask):
+    def values(self, hidden_states, attention_mask):
         """The attention energy and −½ Σ ReLU(Ξ g)²."""
         tokens = self.norm(hidden_states)
         per_token = -0.5 * F.relu(symmetric(self.memories)(tokens)).square().sum(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask, 0.0)
-        return [self.attention.energy_value(tokens, attention_mask), per_token.sum(dim=-1)]
-
-
-LAYERS: dict[str, type[IteratedLayer]] = {
-    "hyperset": HyperSETLayer,
-    "transformer": TransformerLayer,
-    "shared_qkv_transformer": SharedQKVTransformerLayer,
-    "crate": CRATELayer,
-    "crate_t": CRATETLayer,
-    "energy_transformer": EnergyTransformerLayer,
-}
+        return self.attention.value(tokens, attention_mask), per_token.sum(dim=-1)

@@ -1,15 +1,17 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Checks of what a caller passes. Each raises a `ValueError` that names the argument, what came and what was expected.
 
-Checks that read a tensor's values (pixels, embeddings, ids, labels) wait for the device, so they are made once, before any work
-is done; they are left out of graphs that torch.compile and torch.export trace, and of the transforms of `torch.func`, where a
-value cannot be read.
+Shapes and dtypes are checked everywhere. Values (of pixels, embeddings, ids, labels) are read on the CPU alone: to read them on
+an accelerator is to wait for it. There, torch's own kernels stop at ids and labels out of range, and a mask is checked without
+a wait. Nothing is read in graphs that torch.compile and torch.export trace, nor in the transforms of `torch.func`.
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import is_tracing
@@ -21,11 +23,14 @@ from .configuration_hyperset import HyperSETConfig
 INTEGER_DTYPES = (torch.int64, torch.int32)
 
 
+def is_traced(tensor: torch.Tensor) -> bool:
+    """Whether `tensor` stands for values that are not there: while tracing or transforming, or on the meta device."""
+    return torch.compiler.is_compiling() or is_tracing(tensor) or in_transform() or tensor.is_meta
+
+
 def can_read_values(tensor: torch.Tensor) -> bool:
-    """Whether `tensor` has values to read: not while tracing, transforming or capturing a CUDA graph, not if fake or meta."""
-    if torch.compiler.is_compiling() or is_tracing(tensor) or in_transform():
-        return False
-    return not tensor.is_meta and tensor.numel() > 0
+    """Whether the values of `tensor` can be read without waiting for a device."""
+    return tensor.device.type == "cpu" and not is_traced(tensor) and tensor.numel() > 0
 
 
 def check_tensors(**arguments: torch.Tensor | None) -> None:
@@ -44,6 +49,68 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
             f"`num_iterations` must not exceed the {most} iterations that have depth-wise LoRA adapters, got "
             f"{num_iterations}."
         )
+
+
+def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
+    """`tolerance` is a finite number of at least 0, and the layer has an energy."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise ValueError(f"`energy_tolerance` must be a finite number of at least 0, or None, got {tolerance!r}.")
+    if not config.has_energies:
+        raise ValueError(
+            f"`energy_tolerance` must be None for layer_type={config.layer_type!r}, which has no energy, got {tolerance}."
+        )
+
+
+def check_can_stop(hidden_states: torch.Tensor, **asked_for: bool) -> None:
+    """
+    Raises:
+        `ValueError`: one of the outputs `asked_for` holds every sample after every iteration, where some of them have stopped;
+            or the iterations are traced, where the energies have no values to decide by.
+    """
+    if names := [name for name, wanted in asked_for.items() if wanted]:
+        raise ValueError(
+            f"`energy_tolerance` does not go with {' and '.join(f'`{name}`' for name in names)}: samples stop at different "
+            "iterations. Up to there they are those of a call with `energy_tolerance=False`."
+        )
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or hidden_states.is_meta:
+        raise ValueError(
+            "`energy_tolerance` cannot be used in an exported or traced model, nor on the meta device: pass "
+            "`energy_tolerance=False`."
+        )
+
+
+def check_inputs(
+    config: HyperSETConfig,
+    num_embeddings: int | None,
+    input_ids: torch.Tensor | None,
+    pixel_values: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,
+    bool_masked_pos: torch.Tensor | None,
+    interpolate_pos_encoding: bool,
+) -> torch.Tensor | None:
+    """What a model is called with fits its config in kind, shape and values. Returns the mask as booleans."""
+    check_tensors(input_ids=input_ids, pixel_values=pixel_values, inputs_embeds=inputs_embeds)
+    check_tensors(attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
+    check_one_input(config, input_ids, pixel_values, inputs_embeds)
+    if pixel_values is not None:
+        check_pixel_values(pixel_values, config, any_size=interpolate_pos_encoding)
+        batch_size, _, height, width = pixel_values.shape
+        num_patches = (height // config.patch_size) * (width // config.patch_size)
+        if bool_masked_pos is not None:
+            check_masked_positions(bool_masked_pos, (batch_size, num_patches))
+        return check_mask(attention_mask, (batch_size, num_patches + int(config.has_cls_token)))
+    for name, given in (("bool_masked_pos", bool_masked_pos), ("interpolate_pos_encoding", interpolate_pos_encoding)):
+        if given is not None and given is not False:
+            raise ValueError(f"`{name}` is for images; this model takes token ids.")
+    if input_ids is not None:
+        check_ids(input_ids, num_embeddings)  # type: ignore[arg-type]
+        check_length("input_ids", input_ids.shape[1], config)
+        return check_mask(attention_mask, input_ids.shape)
+    assert inputs_embeds is not None
+    check_embeds(inputs_embeds, config.hidden_size)
+    check_length("inputs_embeds", inputs_embeds.shape[1], config)
+    return check_mask(attention_mask, inputs_embeds.shape[:2])
 
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:
@@ -82,6 +149,18 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
             "`interpolate_pos_encoding=True` for another size."
         )
     check_finite("pixel_values", pixel_values)
+
+
+def check_length(name: str, length: int, config: HyperSETConfig) -> None:
+    """There are positions for so many tokens; in a grid, a token for each of them."""
+    longest = config.max_position_embeddings
+    if config.position_embedding_type == "sinusoidal_2d" and length != longest:
+        raise ValueError(
+            f"`{name}` must hold the whole grid of max_position_embeddings={longest} tokens for "
+            f"position_embedding_type='sinusoidal_2d', got a sequence of {length}."
+        )
+    if length > longest:
+        raise ValueError(f"`{name}` has a sequence of {length} tokens, longer than max_position_embeddings={longest}.")
 
 
 def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
@@ -134,9 +213,13 @@ def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> tor
             f"{tuple(attention_mask.shape)}."
         )
     # An additive mask, where 0 means the opposite, must not pass for one of ones and zeros.
-    if attention_mask.dtype != torch.bool and can_read_values(attention_mask):
-        if not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
-            raise ValueError("`attention_mask` must hold 1 for tokens and 0 for padding, got other values.")
+    if attention_mask.dtype != torch.bool and not is_traced(attention_mask) and attention_mask.numel():
+        message = "`attention_mask` must hold 1 for tokens and 0 for padding, got other values."
+        valid = ((attention_mask == 0) | (attention_mask == 1)).all()
+        if not can_read_values(attention_mask):
+            torch._assert_async(valid, message)  # which stops the device later, without a wait
+        elif not valid:
+            raise ValueError(message)
     return attention_mask.bool()
 
 

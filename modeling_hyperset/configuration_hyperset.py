@@ -1,30 +1,84 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Hyper-SET configuration."""
+"""Hyper-SET configuration: facts, and what goes together. It needs nothing of the model."""
 
-from typing import Literal
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal
 
 import torch
-from huggingface_hub.dataclasses import strict
+from huggingface_hub.dataclasses import strict, validated_field
+from huggingface_hub.errors import StrictDataclassError
 from transformers.backbone_utils import BackboneConfigMixin
 
 from transformers import PreTrainedConfig
 
-from .adaptive_depth_hyperset import check_energy_tolerance
-from .baselines_hyperset import LAYERS
-from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .phi_hyperset import PHI
-from .update_rules_hyperset import UPDATE_RULES
-from .validation_hyperset import (
-    EPS_RANGE,
-    LARGEST_SIZE,
-    LARGEST_STEP,
-    check_count,
-    check_dtype,
-    check_extras,
-    check_label_names,
-    check_number,
-    raises_value_errors,
-)
+
+# Larger sizes are mistakes: a square of weights this wide would take 10¹⁵ bytes.
+LARGEST_SIZE = 2**24
+# float16 holds no more.
+LARGEST_STEP = 65504.0
+
+LayerType = Literal["hyperset", "transformer", "shared_qkv_transformer", "crate", "crate_t", "energy_transformer"]
+# `intermediate_size` over `hidden_size` where the config does not say, 1 for the others.
+EXPANSION = {"transformer": 4, "shared_qkv_transformer": 4, "energy_transformer": 4}
+HAVE_ENERGIES = ("hyperset", "energy_transformer")
+
+PhiName = Literal["sigmoid", "relu", "tanh", "softplus", "silu", "gelu", "elu", "elu_plus_one"]
+
+
+def within(low: float, high: float, default: Any, ends: str = "[]") -> Any:
+    """A field whose value lies between two numbers, or is `None` if its type allows it. `ends` says which of the two may be."""
+
+    def check(value: float | None) -> None:
+        if value is None:
+            return
+        above = low <= value if ends[0] == "[" else low < value
+        below = value <= high if ends[1] == "]" else value < high
+        if not (above and below):
+            raise ValueError(f"must lie in {ends[0]}{low}, {high}{ends[1]}, got {value}.")
+
+    return validated_field(check, default=default)
+
+
+def count(default: int | None) -> Any:
+    """A field that holds a number of things, at least one."""
+    return within(1, LARGEST_SIZE, default)
+
+
+def epsilon(default: float | None) -> Any:
+    """A field of a norm's epsilon, at least about that of float64. A norm without one is NaN where a token is zero."""
+    return within(1e-16, 1.0, default)
+
+
+class HyperSETConfigError(StrictDataclassError, ValueError):
+    """A field of the wrong type or range, or fields that do not go together. transformers' own error is no `ValueError`."""
+
+
+def raises_value_errors(config_class: type) -> type:
+    """Decorator of a strict dataclass: what it refuses, when it is made, set or checked again, is a `ValueError`."""
+
+    def converted(method):
+        @functools.wraps(method)
+        def wrapper(self, *args, **kwargs):
+            try:
+                return method(self, *args, **kwargs)
+            except StrictDataclassError as error:
+                if isinstance(error, ValueError):
+                    raise
+                cause = str(error.__cause__ or error)
+                if method.__name__.endswith("setattr__"):  # of one field, which a check of several names itself
+                    cause = f"`{args[0]}`{': ' if cause.startswith('Field') else ' '}{cause}"
+                raise HyperSETConfigError(cause) from error
+
+        return wrapper
+
+    for name in ("__init__", "__setattr__", "validate"):
+        setattr(config_class, name, converted(getattr(config_class, name)))
+    return config_class
 
 
 @raises_value_errors
@@ -62,6 +116,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         norm_type (`str`, defaults to `"layernorm"`):
             Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
             `"rmsnorm"`.
+        sublayer_norm_type (`str`, *optional*):
+            Norm before the sublayers of the Transformers and of CRATE, where it differs from `norm_type`.
         prune_last_iteration (`bool`, defaults to `True`):
             Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
             The logits and gradients are the same. Whatever returns more of that iteration (hidden states, attentions,
@@ -89,6 +145,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         attention_phi (`str`, defaults to `"sigmoid"`):
             Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
             `"elu_plus_one"`.
+        attention_beta (`float`, *optional*):
+            Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`):
             The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or one of your own that is registered.
         feedforward_phi (`str`, defaults to `"sigmoid"`):
@@ -145,7 +203,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             Whether the decoder of [`HyperSETForMaskedLM`] shares the token embedding's weight.
         energy_tolerance (`float`, *optional*):
             Adaptive depth: each sample is iterated until its energy falls by no more than this share of itself, at least twice
-            and at most `num_iterations` times; see `adaptive_depth_hyperset.py`. `None`: always `num_iterations` times.
+            and at most `num_iterations` times; see `iteration_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`):
             Whether every forward pass returns the energies after every iteration.
         out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*):
@@ -170,57 +228,59 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
 
     # What goes in
-    vocab_size: int | None = None
+    vocab_size: int | None = count(None)
     image_size: int | list[int] | tuple[int, int] = 224
-    patch_size: int = 14
-    num_channels: int = 3
+    patch_size: int = count(14)
+    num_channels: int = count(3)
     patch_embedding_norm: bool | None = None
-    max_position_embeddings: int = 512
-    position_embedding_type: str = "sinusoidal"
-    embedding_dropout: float | int = 0.0
+    max_position_embeddings: int = count(512)
+    position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned"] = "sinusoidal"
+    embedding_dropout: float | int = within(0, 1, 0.0, "[)")
 
     # What comes out
-    pooling: str = "cls"
-    norm_type: str = "layernorm"
+    pooling: Literal["cls", "mean"] = "cls"
+    norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
+    sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
     output_energies: bool = False
 
     # The layer and its iteration
-    layer_type: str = "hyperset"
-    hidden_size: int = 768
-    num_hidden_layers: int = 1
-    num_iterations: int = 12
-    energy_tolerance: float | int | None = None
-    num_attention_heads: int = 12
-    intermediate_size: int | None = None
+    layer_type: LayerType = "hyperset"
+    hidden_size: int = count(768)
+    num_hidden_layers: int = count(1)
+    num_iterations: int = count(12)
+    energy_tolerance: float | int | None = within(0, math.inf, None, "[)")
+    num_attention_heads: int = count(12)
+    intermediate_size: int | None = count(None)
     attention_energy: str = "bi_softmax"
-    attention_phi: str = "sigmoid"
+    attention_phi: PhiName = "sigmoid"
+    attention_beta: float | int | None = within(0, LARGEST_STEP, None, "(]")
     feedforward_energy: str = "relu"
-    feedforward_phi: str = "sigmoid"
-    hidden_act: str = "gelu"
+    feedforward_phi: PhiName = "sigmoid"
+    hidden_act: Literal["relu", "gelu"] = "gelu"
     shared_qkv_norm: bool = False
     update_rule: str = "gradient_descent"
-    lora_rank: int = 0
-    lora_alpha: float | int | None = None
-    lora_init: str = "normal"
+    lora_rank: int = within(0, LARGEST_SIZE, 0)
+    lora_alpha: float | int | None = within(0, LARGEST_STEP, None, "(]")
+    lora_init: Literal["normal", "zeros"] = "normal"
 
     # Step sizes
-    step_size_type: str = "learned"
-    step_size_attention: float | int = 0.1
-    step_size_feedforward: float | int = 0.1
-    step_size_condition: str = "current"
-    step_size_time_dim: int = 512
-    step_size_time_network: str = "normed_mlp"
-    step_size_time_init: str = "normal"
+    step_size_type: Literal["learned", "fixed"] = "learned"
+    step_size_attention: float | int = within(-LARGEST_STEP, LARGEST_STEP, 0.1)
+    step_size_feedforward: float | int = within(-LARGEST_STEP, LARGEST_STEP, 0.1)
+    step_size_condition: Literal["current", "initial"] = "current"
+    step_size_time_dim: int = count(512)
+    step_size_time_network: Literal["normed_mlp", "mlp", "none"] = "normed_mlp"
+    step_size_time_init: Literal["normal", "zeros"] = "normal"
     step_size_token_norm: bool = True
     step_size_sum_norm: bool = False
     step_size_per_layer: bool = False
 
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-5
-    rms_norm_eps: float | None = None
+    initializer_range: float = within(0, 1, 0.02)
+    layer_norm_eps: float = epsilon(1e-5)
+    rms_norm_eps: float | None = epsilon(None)
 
     # transformers' own, whose types it writes as text, which its check of types passes over
     transformers_version: str | None = None
@@ -238,19 +298,131 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     _out_indices: list[int] | None = None
 
     def __post_init__(self, **kwargs):
-        check_extras(type(self), kwargs)
-        check_dtype(self.dtype)
-        check_dtype(kwargs.get("torch_dtype"))
-        check_label_names(self.id2label)
-        self._check_option("layer_type", LAYERS)
+        self.check_extras(kwargs)
+        for dtype in (self.dtype, kwargs.get("torch_dtype")):
+            given = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+            if dtype is not None and not (isinstance(given, torch.dtype) and given.is_floating_point):
+                raise ValueError(f"`dtype` must be a floating dtype of torch or the name of one, got {dtype!r}.")
+        self.validate_label_names()  # before transformers reads them
         if self.intermediate_size is None:
-            self.intermediate_size = self.hidden_size * LAYERS[self.layer_type].default_expansion
+            self.intermediate_size = self.hidden_size * EXPANSION.get(self.layer_type, 1)
         if self.patch_embedding_norm is None:
             self.patch_embedding_norm = self.layer_type == "hyperset"
         features = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
         super().__post_init__(**kwargs)
-        self.check()
+        self.validate_image()  # which the names of stages need not, but their errors had better come first
         self.set_output_features_output_indices(**features)
+
+    def check_extras(self, extras: Mapping[str, Any]) -> None:
+        """
+        Look through what a config is given beside its fields. transformers keeps it as attributes, so that a config of a newer
+        version can be read. What would change the class's own attributes, and a field misspelt, is refused.
+
+        Raises:
+            `ValueError`: naming it.
+        """
+        names = {field.name for field in fields(self)}
+        for name in extras:
+            own = inspect.getattr_static(type(self), name, None)
+            settable = isinstance(own, property) and own.fset is not None
+            if own is not None and not settable and name != "model_type":
+                raise ValueError(f"`{name}` is no field of {type(self).__name__} and cannot be set.")
+            # Not so far off as `layer_norm_epsilon`, which others call what is `layer_norm_eps` here, and transformers' tests
+            # set.
+            if own is None and (close := difflib.get_close_matches(name, names, n=1, cutoff=0.9)):
+                raise ValueError(f"`{name}` is no field of {type(self).__name__}; do you mean `{close[0]}`?")
+        if extras.get("per_layer_config") is not None:
+            raise ValueError("`per_layer_config` must be None: the layers of a Hyper-SET share one config.")
+        if "num_labels" in extras:
+            self.check_num_labels(extras["num_labels"])
+        for name in ("attn_implementation", "_attn_implementation"):
+            if not isinstance(extras.get(name), str | dict | None):
+                raise ValueError(f"`{name}` must be a string, got {extras[name]!r}.")
+        # What transformers reads of any config without a check of its type.
+        for name in ("quantization_config", "rope_parameters", "rope_scaling", "base_model_tp_plan"):
+            if not isinstance(extras.get(name), Mapping | None) and not hasattr(extras[name], "to_dict"):
+                raise ValueError(f"`{name}` must be a dictionary, got {extras[name]!r}.")
+
+    @staticmethod
+    def check_num_labels(num_labels: Any) -> None:
+        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= LARGEST_SIZE:
+            raise ValueError(f"`num_labels` must be an integer from 1 to {LARGEST_SIZE}, got {num_labels!r}.")
+
+    # transformers calls the `validate_…` when a config is made and when it is saved. Models call them once more when they are
+    # built, because a config may be changed after it was made.
+
+    def validate_label_names(self) -> None:
+        """`id2label` names each class, numbered from 0 without gaps, as JSON holds them (strings) or as Python does."""
+        names = self.id2label
+        if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
+            raise ValueError(
+                f"`id2label` must name the classes 0, 1, 2, … without gaps, got the keys {list(names)[:8]}."
+            )
+
+    def validate_outputs(self) -> None:
+        self.check_num_labels(self.num_labels)
+        if self.output_attentions not in (None, False, True):
+            raise ValueError(f"`output_attentions` must be a bool, got {self.output_attentions!r}.")
+        for name in ("output_energies", "energy_tolerance"):
+            if getattr(self, name) not in (None, False) and not self.has_energies:
+                unset = {"output_energies": False, "energy_tolerance": None}[name]
+                raise ValueError(f"`{name}` must be {unset} for layer_type={self.layer_type!r}, which has no energy.")
+
+    def validate_layer(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
+                f"and hidden_size={self.hidden_size}."
+            )
+        if self.intermediate_size is None:
+            raise ValueError("`intermediate_size` must be an integer, got None.")
+        if self.lora_rank and not self.has_step_sizes:
+            raise ValueError(f"`lora_rank` must be 0 for layer_type={self.layer_type!r}, got {self.lora_rank}.")
+
+    def validate_image(self) -> None:
+        if self.takes_token_ids:
+            return
+        size = self.image_size
+        if not isinstance(size, int) and len(size) != 2:
+            raise ValueError(f"`image_size` must be an integer or (height, width), got {size}.")
+        if any(side < 1 or side % self.patch_size for side in self.image_height_width):
+            raise ValueError(
+                f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
+                f"patch_size={self.patch_size}."
+            )
+        if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
+            raise ValueError(
+                f"`image_size`, `patch_size` and `num_channels` must not make more than {LARGEST_SIZE} patches, nor values of "
+                f"a patch, got {size}, {self.patch_size} and {self.num_channels}."
+            )
+
+    def validate_positions(self) -> None:
+        kind = self.position_embedding_type
+        divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
+        if self.hidden_size % divisor:
+            raise ValueError(
+                f"`hidden_size` must be a multiple of {divisor} for position_embedding_type={kind!r}, got "
+                f"{self.hidden_size}."
+            )
+        rows, columns = self.grid_size
+        if kind == "sinusoidal_2d" and self.takes_token_ids and rows * columns != self.max_position_embeddings:
+            raise ValueError(
+                "`max_position_embeddings` must be a square number for position_embedding_type='sinusoidal_2d', got "
+                f"{self.max_position_embeddings}."
+            )
+
+    def validate_time_code(self) -> None:
+        if self.step_size_type == "fixed" or not self.has_step_sizes:
+            return
+        if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
+            raise ValueError(
+                f"`step_size_time_dim` must be an even number of at least 4, got {self.step_size_time_dim}."
+            )
+        if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
+            raise ValueError(
+                "`step_size_time_dim` must equal `hidden_size` when step_size_time_network='none', got "
+                f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
+            )
 
     @property
     def stage_names(self) -> list[str]:
@@ -302,6 +474,16 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         self.set_output_features_output_indices(None, out_indices)  # type: ignore[arg-type]
 
     @property
+    def has_energies(self) -> bool:
+        """Whether the layer is derived from energies, which can be returned and stopped by."""
+        return self.layer_type in HAVE_ENERGIES
+
+    @property
+    def has_step_sizes(self) -> bool:
+        """Whether the layer takes step sizes, and with them an update rule and depth-wise LoRA."""
+        return self.layer_type == "hyperset"
+
+    @property
     def head_dim(self) -> int:
         """Width p of each subspace."""
         return self.hidden_size // self.num_attention_heads
@@ -343,123 +525,6 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             return self.max_position_embeddings
         rows, columns = self.grid_size
         return rows * columns + int(self.has_cls_token)
-
-    def check(self) -> None:
-        """Check ranges, options and how the fields fit together. Models call it once more when they are built, because
-        a config may be changed after it was made.
-
-        Raises:
-            `ValueError`: naming the field, what it holds and what is expected.
-        """
-        for name in ("hidden_size", "num_hidden_layers", "num_iterations", "num_attention_heads", "intermediate_size"):
-            self._check_positive(name)
-        for name in ("patch_size", "num_channels", "max_position_embeddings", "step_size_time_dim"):
-            self._check_positive(name)
-        self._check_option("layer_type", LAYERS)
-        self._check_option("position_embedding_type", ("sinusoidal", "sinusoidal_2d", "learned"))
-        self._check_option("pooling", ("cls", "mean"))
-        self._check_option("norm_type", ("layernorm", "rmsnorm"))
-        self._check_option("attention_energy", ATTENTION_ENERGIES)
-        self._check_option("feedforward_energy", FEEDFORWARD_ENERGIES)
-        self._check_option("attention_phi", PHI)
-        self._check_option("feedforward_phi", PHI)
-        self._check_option("hidden_act", ("relu", "gelu"))
-        self._check_option("lora_init", ("normal", "zeros"))
-        if self.lora_alpha is not None and not 0 < self.lora_alpha <= LARGEST_STEP:
-            raise ValueError(f"`lora_alpha` must lie in (0, {LARGEST_STEP:g}], got {self.lora_alpha}.")
-        if not 0 <= self.lora_rank <= LARGEST_SIZE or (self.lora_rank and self.layer_type != "hyperset"):
-            raise ValueError(
-                f"`lora_rank` must lie in [0, {LARGEST_SIZE}], and be 0 for a baseline, got lora_rank="
-                f"{self.lora_rank} and layer_type={self.layer_type!r}."
-            )
-        if self.energy_tolerance is not None:
-            check_energy_tolerance(self.energy_tolerance, LAYERS[self.layer_type])
-        self._check_option("update_rule", UPDATE_RULES)
-        self._check_option("step_size_type", ("learned", "fixed"))
-        self._check_option("step_size_condition", ("current", "initial"))
-        self._check_option("step_size_time_network", ("normed_mlp", "mlp", "none"))
-        self._check_option("step_size_time_init", ("normal", "zeros"))
-        self._check_option(
-            "problem_type",
-            (None, "regression", "single_label_classification", "multi_label_classification"),
-        )
-        self._check_positive("num_labels")
-        for name in ("output_attentions", "output_energies"):
-            self._check_option(name, (None, False, True))
-        if self.output_energies and not LAYERS[self.layer_type].has_energies:
-            raise ValueError(
-                f"`output_energies` must be False for layer_type={self.layer_type!r}, which has no energy."
-            )
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
-                f"and hidden_size={self.hidden_size}."
-            )
-        if not 0.0 <= self.embedding_dropout < 1.0:
-            raise ValueError(f"`embedding_dropout` must lie in [0, 1), got {self.embedding_dropout}.")
-        check_number("initializer_range", self.initializer_range, 0.0, 1.0)
-        check_number("layer_norm_eps", self.layer_norm_eps, *EPS_RANGE)
-        if self.rms_norm_eps is not None:
-            check_number("rms_norm_eps", self.rms_norm_eps, *EPS_RANGE)
-        for name in ("step_size_attention", "step_size_feedforward"):
-            check_number(name, getattr(self, name), -LARGEST_STEP, LARGEST_STEP)
-        self._check_input()
-        self._check_positions()
-        self._check_time_code()
-
-    def _check_positive(self, name: str) -> None:
-        check_count(name, getattr(self, name))
-
-    def _check_option(self, name: str, options) -> None:
-        value = getattr(self, name)
-        if value not in options:
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}.")
-
-    def _check_input(self) -> None:
-        if self.takes_token_ids:
-            self._check_positive("vocab_size")
-            return
-        size = self.image_size
-        if not isinstance(size, int) and len(size) != 2:
-            raise ValueError(f"`image_size` must be an integer or (height, width), got {size}.")
-        if any(side < 1 or side % self.patch_size for side in self.image_height_width):
-            raise ValueError(
-                f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
-                f"patch_size={self.patch_size}."
-            )
-        if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
-            raise ValueError(
-                f"`image_size`, `patch_size` and `num_channels` must not make more than {LARGEST_SIZE} patches, nor values of "
-                f"a patch, got {size}, {self.patch_size} and {self.num_channels}."
-            )
-
-    def _check_positions(self) -> None:
-        kind = self.position_embedding_type
-        divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
-        if self.hidden_size % divisor:
-            raise ValueError(
-                f"`hidden_size` must be a multiple of {divisor} for position_embedding_type={kind!r}, got "
-                f"{self.hidden_size}."
-            )
-        rows, columns = self.grid_size
-        if kind == "sinusoidal_2d" and self.takes_token_ids and rows * columns != self.max_position_embeddings:
-            raise ValueError(
-                "`max_position_embeddings` must be a square number for position_embedding_type='sinusoidal_2d', got "
-                f"{self.max_position_embeddings}."
-            )
-
-    def _check_time_code(self) -> None:
-        if self.step_size_type == "fixed" or not LAYERS[self.layer_type].has_step_sizes:
-            return
-        if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
-            raise ValueError(
-                f"`step_size_time_dim` must be an even number of at least 4, got {self.step_size_time_dim}."
-            )
-        if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
-            raise ValueError(
-                "`step_size_time_dim` must equal `hidden_size` when step_size_time_network='none', got "
-                f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
-            )
 
 
 # `save_pretrained` writes the code of a config that is registered so.

@@ -6,7 +6,6 @@ import math
 import torch
 from torch import nn
 
-from .checks_hyperset import check_embeds, check_ids, check_masked_positions, check_pixel_values
 from .configuration_hyperset import HyperSETConfig
 
 
@@ -23,11 +22,17 @@ def sinusoidal_positions_2d(rows: int, columns: int, width: int) -> torch.Tensor
     column index, half for the row index, each half [sin, cos] of pos · 10000^(−i/(width/4)).
     """
     quarter = width // 4
-    frequencies = torch.exp(torch.arange(quarter) * (-math.log(10000.0) / quarter))
+
+    # In float64, because an update rule that divides by a root turns the rounding of a token into a move.
+    def count(length):
+        return torch.arange(length, dtype=torch.float64, device="cpu")
+
+    frequencies = torch.exp(count(quarter) * (-math.log(10000.0) / quarter))
 
     def encode(length):
-        angles = torch.arange(length)[:, None] * frequencies
-        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+        angles = count(length)[:, None] * frequencies
+        # `torch.empty(0)` has the dtype and the device that a new tensor gets.
+        return torch.cat((angles.sin(), angles.cos()), dim=-1).to(torch.empty(0))
 
     column = encode(columns)[None, :, :].expand(rows, columns, -1)
     row = encode(rows)[:, None, :].expand(rows, columns, -1)
@@ -89,6 +94,13 @@ class HyperSETEmbeddings(nn.Module):
             self.register_buffer("position_embeddings", self.fixed_positions(), persistent=False)
         self.dropout = nn.Dropout(config.embedding_dropout)
 
+    @property
+    def num_embeddings(self) -> int | None:
+        """How many token ids there are. An adapter of PEFT in the place of their embedding knows no number."""
+        if not self.config.takes_token_ids:
+            return None
+        return getattr(self.token_embeddings, "num_embeddings", self.config.vocab_size)
+
     def fixed_positions(self) -> torch.Tensor:
         """The table of fixed positions, of shape `(1, num_positions, hidden_size)`; [CLS] has zeros in a 2-D one."""
         config = self.config
@@ -115,10 +127,8 @@ class HyperSETEmbeddings(nn.Module):
         interpolate_pos_encoding: bool,
     ) -> torch.Tensor:
         """Embedded patches, the masked ones replaced, after [CLS], plus positions."""
-        check_pixel_values(pixel_values, self.config, any_size=interpolate_pos_encoding)
         embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
         if bool_masked_pos is not None:
-            check_masked_positions(bool_masked_pos, embeddings.shape[:2])
             if self.mask_token is None:
                 raise ValueError(
                     "`bool_masked_pos` needs a model with a mask token: `HyperSETForMaskedImageModeling`."
@@ -140,26 +150,11 @@ class HyperSETEmbeddings(nn.Module):
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
         """Embedded token ids, or embeddings given in their place, plus positions. `mask` is boolean."""
-        name = "input_ids" if input_ids is not None else "inputs_embeds"
         if input_ids is not None:
-            # An adapter of PEFT in its place knows no number.
-            check_ids(input_ids, getattr(self.token_embeddings, "num_embeddings", self.config.vocab_size))  # type: ignore[arg-type]
             inputs_embeds = self.token_embeddings(input_ids)
-        else:
-            check_embeds(inputs_embeds, self.config.hidden_size)  # type: ignore[arg-type]
         assert inputs_embeds is not None
-        length, longest = inputs_embeds.shape[1], self.config.max_position_embeddings
+        positions = self.position_embeddings[:, : inputs_embeds.shape[1]]
         is_grid = self.config.position_embedding_type == "sinusoidal_2d"
-        if is_grid and length != longest:
-            raise ValueError(
-                f"`{name}` must hold the whole grid of max_position_embeddings={longest} tokens for "
-                f"position_embedding_type='sinusoidal_2d', got a sequence of {length}."
-            )
-        if length > longest:
-            raise ValueError(
-                f"`{name}` has a sequence of {length} tokens, longer than max_position_embeddings={longest}."
-            )
-        positions = self.position_embeddings[:, :length]
         if mask is not None and not is_grid:
             # Padding counts for no position, on whichever side it is.
             positions = positions[0][(mask.long().cumsum(dim=-1) - 1).clamp(min=0)]
@@ -174,9 +169,7 @@ class HyperSETEmbeddings(nn.Module):
         bool_masked_pos: torch.BoolTensor | None = None,
         interpolate_pos_encoding: bool = False,
     ) -> torch.Tensor:
-        """Exactly one input → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
-        if self.config.takes_token_ids:
-            embeddings = self.embed_tokens(input_ids, inputs_embeds, mask)
-        else:
-            embeddings = self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding)  # type: ignore[arg-type]
-        return self.dropout(embeddings)
+        """Exactly one input, checked → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
+        if pixel_values is not None:
+            return self.dropout(self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding))
+        return self.dropout(self.embed_tokens(input_ids, inputs_embeds, mask))

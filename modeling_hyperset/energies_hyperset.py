@@ -5,19 +5,59 @@ A new energy is one subclass of [`AttentionEnergy`] or [`FeedforwardEnergy`] wit
 that `HyperSETConfig.attention_energy` or `.feedforward_energy` then accepts.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection, bi_softmax_eager, bi_softmax_fused, can_fuse
-from .phi_hyperset import PHI
-from .registry_hyperset import registrar
+from .attention_hyperset import BI_SOFTMAX, RowSelection, bi_softmax_eager, bi_softmax_fused, implementation_of
+from .configuration_hyperset import HyperSETConfig
+from .registry_hyperset import Registry
 
 
-if TYPE_CHECKING:
-    from .configuration_hyperset import HyperSETConfig
+# Elementwise functions Φ of the linear attention and gated feedforward energies (Tables 19 and 20).
+
+Elementwise = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Phi(NamedTuple):
+    """Φ and Φ′, each from a tensor to one of the same shape."""
+
+    function: Elementwise
+    derivative: Elementwise
+
+
+def sigmoid_derivative(x: torch.Tensor) -> torch.Tensor:
+    sigmoid = x.sigmoid()
+    return sigmoid * (1 - sigmoid)
+
+
+def silu_derivative(x: torch.Tensor) -> torch.Tensor:
+    sigmoid = x.sigmoid()
+    return sigmoid * (1 + x * (1 - sigmoid))
+
+
+def gelu_derivative(x: torch.Tensor) -> torch.Tensor:
+    density = torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)
+    return 0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * density
+
+
+def elu_derivative(x: torch.Tensor) -> torch.Tensor:
+    return x.clamp(max=0).exp()
+
+
+PHI: dict[str, Phi] = {
+    "sigmoid": Phi(torch.sigmoid, sigmoid_derivative),
+    "relu": Phi(F.relu, lambda x: (x > 0).to(x.dtype)),
+    "tanh": Phi(torch.tanh, lambda x: 1 - x.tanh().square()),
+    "softplus": Phi(F.softplus, torch.sigmoid),
+    "silu": Phi(F.silu, silu_derivative),
+    "gelu": Phi(F.gelu, gelu_derivative),
+    "elu": Phi(F.elu, elu_derivative),
+    "elu_plus_one": Phi(lambda x: F.elu(x) + 1, elu_derivative),
+}
 
 
 class AttentionEnergy:
@@ -26,11 +66,21 @@ class AttentionEnergy:
 
     Args:
         config ([`HyperSETConfig`]): The model's configuration.
-        beta (`float`, *optional*): Inverse temperature β; 1/√p if not given (Eq. 7).
+        beta (`float`, *optional*): Inverse temperature β; the config's, or 1/√p, if not given (Eq. 7).
     """
 
-    def __init__(self, config: "HyperSETConfig", beta: float | None = None):
+    attn_implementations: tuple[str, ...] = ("eager",)  # what `attn_implementation` may name, the default first
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "direction" in vars(cls):  # what is fast for the direction of a parent says nothing about this one
+            for name in ("attn_implementations", "direction_with_gains"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(AttentionEnergy)[name])
+
+    def __init__(self, config: HyperSETConfig, beta: float | None = None):
         self.config = config
+        beta = config.attention_beta if beta is None else beta
         self.beta = config.head_dim**-0.5 if beta is None else beta
 
     def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -74,7 +124,7 @@ class AttentionEnergy:
         """
         raise NotImplementedError
 
-    def layer_direction(
+    def direction_with_gains(
         self,
         tokens: torch.Tensor,
         gains: Sequence[torch.Tensor],
@@ -99,12 +149,19 @@ class AttentionEnergy:
         return direction if rows is None else rows(direction), weights
 
 
+ATTENTION_ENERGIES: Registry[AttentionEnergy] = Registry("attention_energy", AttentionEnergy)
+register_attention_energy = ATTENTION_ENERGIES.register
+
+
+@ATTENTION_ENERGIES.register("bi_softmax")
 class BiSoftmaxAttentionEnergy(AttentionEnergy):
     """
     The paper's repulsive energy (Eq. 3) and its doubly symmetric attention (Eq. 7):
 
         E = β⁻¹ Σ_h Σ_i log Σ_j exp(β z_i·z_j),    −∇E = −(softmax over keys + softmax over queries)(β Z Zᵀ) Z
     """
+
+    attn_implementations = ("fused", *BI_SOFTMAX)
 
     def value(self, tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         scores = self.beta * (tokens @ tokens.transpose(-1, -2))
@@ -116,24 +173,23 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
         return per_token.sum(dim=(1, 2)) / self.beta
 
     def direction(self, query, key, value, mask=None, output_weights=False):
-        # Only the plain reference forms the weights.
-        name = "eager" if output_weights else self.config._attn_implementation or "eager"
-        attention = BI_SOFTMAX_FUNCTIONS.get(name, bi_softmax_eager)
-        output, weights = attention(query, key, value, scaling=self.beta, mask=mask)
+        output, weights = bi_softmax_eager(query, key, value, scaling=self.beta, mask=mask)
         return -output, weights if output_weights else None
 
-    def layer_direction(self, tokens, gains, mask=None, output_weights=False, rows=None):
+    def direction_with_gains(self, tokens, gains, mask=None, output_weights=False, rows=None):
+        name = implementation_of(self.config, tokens, output_weights)
+        if name == "eager":
+            return super().direction_with_gains(tokens, gains, mask, output_weights, rows)
         # S depends on the product of two gains, and y is linear in the third: queries alone are scaled, keys and values are the
         # tokens themselves.
-        if type(self).direction is not BiSoftmaxAttentionEnergy.direction:
-            return super().layer_direction(tokens, gains, mask, output_weights, rows)  # a direction of somebody's own
         query_gain, key_gain, value_gain = gains
-        if self.config._attn_implementation == "fused" and can_fuse(tokens) and not output_weights:
+        if name == "fused":
             return bi_softmax_fused(tokens, self.beta * query_gain * key_gain, mask, rows) * -value_gain, None
-        direction, weights = self.direction(tokens * (query_gain * key_gain), tokens, tokens, mask, output_weights)
-        return (direction if rows is None else rows(direction)) * value_gain, weights
+        output, _ = BI_SOFTMAX[name](tokens * (query_gain * key_gain), tokens, tokens, self.beta, mask)
+        return (output if rows is None else rows(output)) * -value_gain, None
 
 
+@ATTENTION_ENERGIES.register("sigmoid")
 class SigmoidAttentionEnergy(AttentionEnergy):
     """
     Sigmoid attention (Table 19):
@@ -155,6 +211,7 @@ class SigmoidAttentionEnergy(AttentionEnergy):
         return -(weights @ value), weights if output_weights else None
 
 
+@ATTENTION_ENERGIES.register("linear")
 class LinearAttentionEnergy(AttentionEnergy):
     """
     Linear attention (Table 19) with the elementwise Φ that `attention_phi` names:
@@ -166,7 +223,7 @@ class LinearAttentionEnergy(AttentionEnergy):
     thousands of tokens.
     """
 
-    def __init__(self, config: "HyperSETConfig", beta: float | None = None):
+    def __init__(self, config: HyperSETConfig, beta: float | None = None):
         super().__init__(config, beta)
         self.phi = PHI[config.attention_phi]
 
@@ -197,7 +254,7 @@ class FeedforwardEnergy:
         config ([`HyperSETConfig`]): The model's configuration.
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         self.config = config
 
     def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -229,6 +286,11 @@ class FeedforwardEnergy:
         raise NotImplementedError
 
 
+FEEDFORWARD_ENERGIES: Registry[FeedforwardEnergy] = Registry("feedforward_energy", FeedforwardEnergy)
+register_feedforward_energy = FEEDFORWARD_ENERGIES.register
+
+
+@FEEDFORWARD_ENERGIES.register("relu")
 class ReLUFeedforwardEnergy(FeedforwardEnergy):
     """
     The paper's attractive energy (Eq. 5) and its feedforward (Eq. 10):
@@ -239,7 +301,7 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
     stays the ReLU one: the direction is then close to, but not, the gradient of the reported energy.
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__(config)
         activations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "gelu": F.gelu}
         self.activation = activations[config.hidden_act]
@@ -251,6 +313,7 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
         return self.activation(projections)
 
 
+@FEEDFORWARD_ENERGIES.register("softmax")
 class SoftmaxFeedforwardEnergy(FeedforwardEnergy):
     """
     Softmax feedforward (Table 20):
@@ -265,6 +328,7 @@ class SoftmaxFeedforwardEnergy(FeedforwardEnergy):
         return projections.softmax(dim=-1)
 
 
+@FEEDFORWARD_ENERGIES.register("gated")
 class GatedFeedforwardEnergy(FeedforwardEnergy):
     """
     Gated feedforward (Table 20) with the elementwise Φ that `feedforward_phi` names:
@@ -272,7 +336,7 @@ class GatedFeedforwardEnergy(FeedforwardEnergy):
         E = −½ Σ_i (Σ_m Φ(h_im))²,    −∇E = (Σ_m Φ(h_im)) Φ′(h)
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__(config)
         self.phi = PHI[config.feedforward_phi]
 
@@ -286,33 +350,3 @@ class GatedFeedforwardEnergy(FeedforwardEnergy):
 def sum_over_tokens(per_token: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """`(batch_size, seq_len)` → `(batch_size,)`, without padding."""
     return (per_token if mask is None else per_token.masked_fill(~mask, 0.0)).sum(dim=-1)
-
-
-ATTENTION_ENERGIES: dict[str, type[AttentionEnergy]] = {
-    "bi_softmax": BiSoftmaxAttentionEnergy,
-    "sigmoid": SigmoidAttentionEnergy,
-    "linear": LinearAttentionEnergy,
-}
-FEEDFORWARD_ENERGIES: dict[str, type[FeedforwardEnergy]] = {
-    "relu": ReLUFeedforwardEnergy,
-    "softmax": SoftmaxFeedforwardEnergy,
-    "gated": GatedFeedforwardEnergy,
-}
-
-
-def register_attention_energy(name: str):
-    """Decorator: make `attention_energy=name` stand for an [`AttentionEnergy`] of yours.
-
-    Raises:
-        `ValueError`: the name is taken by another class, or the class is no `AttentionEnergy`.
-    """
-    return registrar(ATTENTION_ENERGIES, AttentionEnergy, name)
-
-
-def register_feedforward_energy(name: str):
-    """Decorator: make `feedforward_energy=name` stand for a [`FeedforwardEnergy`] of yours.
-
-    Raises:
-        `ValueError`: the name is taken by another class, or the class is no `FeedforwardEnergy`.
-    """
-    return registrar(FEEDFORWARD_ENERGIES, FeedforwardEnergy, name)

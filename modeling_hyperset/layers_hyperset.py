@@ -1,69 +1,26 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""The Hyper-SET layer: one alternating step of descent on the attention and the feedforward energy."""
+"""What is iterated: the interface of a layer, and Hyper-SET's, one step of descent on each of its two energies."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_hyperset import BI_SOFTMAX_FUNCTIONS, RowSelection
+from .attention_hyperset import RowSelection
+from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .update_rules_hyperset import UPDATE_RULES, UpdateState
+from .projection_hyperset import BothDirections, HyperSETProjection, symmetric
+from .registry_hyperset import Registry
+from .steps_hyperset import UPDATE_RULES, UpdateState
 
 
-if TYPE_CHECKING:
-    from .configuration_hyperset import HyperSETConfig
-
-
-# The weights of torchao that stand for a float weight of their shape.
-WEIGHT_ONLY = {"Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"}
-
-
-def dequantized(weight: torch.Tensor) -> torch.Tensor:
-    """
-    `weight`, or the numbers that torchao keeps in its place: its quantised weights know one direction only.
-
-    Raises:
-        `TypeError`: a quantisation that rounds what the weight is multiplied with too, or one that is not known.
-    """
-    if type(weight) in (torch.Tensor, nn.Parameter):  # first of all, and in words that torch.compile understands
-        return weight
-    if not type(weight).__module__.startswith("torchao."):
-        return weight
-    rounds_inputs = any(
-        getattr(weight, name, None) is not None for name in ("act_quant_kwargs", "activation_quantization")
-    )
-    if type(weight).__name__ not in WEIGHT_ONLY or rounds_inputs:
-        raise TypeError(
-            "A Hyper-SET projection uses one weight in both directions; torchao can quantise the weight alone, as "
-            f"`Int8WeightOnlyConfig` does, got a {type(weight).__name__}{' that quantises inputs' if rounds_inputs else ''}."
-        )
-    return weight.dequantize()
-
-
-class BothDirections:
-    """One `weight` W of shape `(out_features, in_features)`, used in both directions: x ↦ x Wᵀ, and back y ↦ y W."""
-
-    weight: torch.Tensor
-    __call__: Callable[..., torch.Tensor]  # its `forward`
-
-    def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
-        """The weight of both directions, W + ΔW, in the dtype of `tensor`."""
-        weight = dequantized(self.weight)
-        weight = weight if delta is None else weight + delta
-        return weight.to(tensor.dtype)
-
-    def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None, back: bool = False) -> torch.Tensor:
-        """`(…, in_features)` → `(…, out_features)`, or the other way with `back`."""
-        weight = self.effective_weight(tensor, delta)
-        return tensor @ weight if back else F.linear(tensor, weight)
-
-    def back(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-        """`(…, out_features)` → `(…, in_features)`. A call of the module, for its hooks, which may fetch the weight."""
-        return self(tensor, delta, back=True)
+def make_norm(config: HyperSETConfig, norm_type: str | None = None) -> nn.Module:
+    """The norm that `norm_type` names, or else the config's, over the width of the tokens."""
+    if (norm_type or config.norm_type) == "layernorm":
+        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
 class HyperSETRMSNormGain(nn.RMSNorm):
@@ -72,78 +29,6 @@ class HyperSETRMSNormGain(nn.RMSNorm):
     def forward(self, dtype: torch.dtype) -> torch.Tensor:  # type: ignore[override]
         """The gain, of shape `normalized_shape`, in `dtype`."""
         return self.weight.to(dtype)
-
-
-class HyperSETProjection(BothDirections, nn.Linear):
-    """W or D, or a baseline's weight that works in both directions."""
-
-    def __init__(self, in_features: int, out_features: int):
-        super().__init__(in_features, out_features, bias=False)
-
-
-class AdaptedProjection(BothDirections):
-    """
-    What an adapter of PEFT makes of a projection: the weight of its forward direction, for both.
-
-    The images of the unit vectors are the columns of that weight, whatever the adapter computes it from, merged, disabled or
-    several at once, and gradients reach the adapter through them. Dropout of an adapter's input takes one mask for all tokens
-    and both directions: it drops columns of the change of the weight.
-    """
-
-    def __init__(self, adapter: nn.Module):
-        self.adapter = adapter
-        self.is_known = False
-
-    def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
-        if not self.is_known:  # by the first direction, for both
-            self.weight, self.is_known = self.images_of_units(tensor.device), True
-        return super().effective_weight(tensor, delta)
-
-    def images_of_units(self, device: torch.device) -> torch.Tensor:
-        """The weight, computed on `device`: that of the adapter itself says nothing while accelerate keeps the weights away."""
-        base: Any = self.adapter.weight  # PEFT's adapters show the weight of what they wrap
-        # A batch of one, so that a call that mixes adapters in a larger batch (`adapter_names`) is an error of PEFT.
-        units = torch.eye(base.shape[1], dtype=base.dtype, device=device)[None]
-        with torch.autocast(device.type, enabled=False):
-            return self.adapter(units)[0].t()
-
-    __call__ = BothDirections.forward
-
-
-# The packages of `peft.tuners` whose layers of a Linear are linear: each is tried in `tests/ecosystem/test_peft.py`.
-LINEAR_TUNERS = {"adalora", "boft", "hra", "ia3", "loha", "lokr", "lora", "oft", "vera"}
-
-
-def is_linear_adapter(module: nn.Module) -> bool:
-    """Whether `module` is PEFT's, around a projection, and gives a weight times its input, nothing else."""
-    names = [*type(module).__module__.split("."), "", ""]
-    if names[:3] == ["peft", "utils", "other"] and type(module).__name__ == "ModulesToSaveWrapper":
-        return isinstance(module.original_module, HyperSETProjection)  # trained in place of the original
-    if names[:2] != ["peft", "tuners"] or names[2] not in LINEAR_TUNERS:
-        return False
-    biases, variants = getattr(module, "lora_bias", {}), getattr(module, "lora_variant", {})
-    if any(biases.values()) or any(type(variant).__name__ != "DoraLinearVariant" for variant in variants.values()):
-        return False
-    return isinstance(module.base_layer, HyperSETProjection) or is_linear_adapter(module.base_layer)  # type: ignore[arg-type]
-
-
-def symmetric(projection: nn.Module) -> BothDirections:
-    """
-    `projection` with the same weight in both directions, also with an adapter of PEFT in its place.
-
-    Raises:
-        `TypeError`: something else stands there, which would change one direction alone, or is no weight at all.
-    """
-    if isinstance(projection, HyperSETProjection):
-        return projection
-    if is_linear_adapter(projection):
-        return AdaptedProjection(projection)
-    raise TypeError(
-        "A Hyper-SET projection uses one weight in both directions and cannot be replaced by "
-        f"{type(projection).__module__}.{type(projection).__qualname__}, which would change one of them alone or is no "
-        f"weight. PEFT adapters can be: {', '.join(sorted(LINEAR_TUNERS))}, without `lora_bias` and, of LoRA's variants, with "
-        "DoRA alone."
-    )
 
 
 def gain(norm: nn.Module, dtype: torch.dtype) -> torch.Tensor:
@@ -168,11 +53,12 @@ class IteratedLayer(GradientCheckpointingLayer):
     that its update rule carries to the next iteration, for one move and then for the other.
     """
 
-    has_energies = True  # whether it is derived from an energy, which `output_energies` returns
-    has_step_sizes = True  # whether it takes step sizes, and with them an update rule and depth-wise LoRA
-    default_expansion = 1  # `intermediate_size` over `hidden_size` where the config does not say
-    attn_implementations = ("fused", *BI_SOFTMAX_FUNCTIONS)  # what `attn_implementation` may name, the default first
     takes_rows = False  # whether it can compute some of the tokens alone
+
+    @classmethod
+    def attn_implementations(cls, config: HyperSETConfig) -> tuple[str, ...]:
+        """What `attn_implementation` may name, the default first."""
+        raise NotImplementedError
 
     def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
@@ -185,11 +71,16 @@ class IteratedLayer(GradientCheckpointingLayer):
         """
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         with torch.autocast(hidden_states.device.type, enabled=False):
-            return torch.stack(self.energy_values(hidden_states, attention_mask), dim=-1)
+            return torch.stack(self.values(hidden_states, attention_mask), dim=-1)
 
-    def energy_values(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """The two energies, of shape `(batch_size,)` each."""
+    def values(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The values of the two energies, of shape `(batch_size,)` each."""
         raise ValueError(f"`output_energies`: {type(self).__name__} is not derived from an energy.")
+
+
+LAYERS: Registry[IteratedLayer] = Registry("layer_type", IteratedLayer)
 
 
 class HyperSETAttention(IteratedAttention):
@@ -199,7 +90,7 @@ class HyperSETAttention(IteratedAttention):
     `bases.weight` is Wᵀ = [W_1, …, W_H]ᵀ, of shape `(num_heads · head_dim, hidden_size)`.
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
@@ -233,10 +124,10 @@ class HyperSETAttention(IteratedAttention):
         tokens = F.rms_norm(tokens, (self.head_dim,), eps=self.eps)
         gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms]
         gains = gains if len(gains) == 3 else gains * 3
-        direction, weights = self.energy.layer_direction(tokens, gains, attention_mask, output_attentions, rows)
+        direction, weights = self.energy.direction_with_gains(tokens, gains, attention_mask, output_attentions, rows)
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
-    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
         tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
         return self.energy.value(tokens, attention_mask)
@@ -249,7 +140,7 @@ class HyperSETFeedforward(nn.Module):
     `directions.weight` is Dᵀ = [d_1, …, d_M]ᵀ, of shape `(intermediate_size, hidden_size)`.
     """
 
-    def __init__(self, config: "HyperSETConfig"):
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.eps = config.rms_norm_eps
         self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
@@ -262,7 +153,7 @@ class HyperSETFeedforward(nn.Module):
         projections = self.norm(directions(hidden_states, delta))
         return directions.back(self.energy.direction(projections), delta)
 
-    def energy_value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
         projections = symmetric(self.directions)(hidden_states)
         return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
@@ -275,12 +166,21 @@ def moved(hidden_states: torch.Tensor, step_size: torch.Tensor | float, move: to
     return torch.add(hidden_states, move, alpha=step_size)
 
 
+@LAYERS.register("hyperset")
 class HyperSETLayer(IteratedLayer):
     """One alternating step on E = E_ATTN + E_FF (Eq. 6): attention (Eq. 9), then feedforward (Eq. 11)."""
 
     takes_rows = True
 
-    def __init__(self, config: "HyperSETConfig"):
+    @classmethod
+    def attn_implementations(cls, config):
+        names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
+        if UPDATE_RULES[config.update_rule].divides_by_root:
+            # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.
+            names = ("eager", *(name for name in names if name != "eager"))
+        return names
+
+    def __init__(self, config: HyperSETConfig):
         super().__init__()
         self.attention = HyperSETAttention(config)
         self.feedforward = HyperSETFeedforward(config)
@@ -325,5 +225,7 @@ class HyperSETLayer(IteratedLayer):
         energies = self.energies(hidden_states, attention_mask) if output_energies else None
         return hidden_states, energies, *attention_state, *feedforward_state
 
-    def energy_values(self, hidden_states, attention_mask):
-        return [side.energy_value(hidden_states, attention_mask) for side in (self.attention, self.feedforward)]
+    def values(self, hidden_states, attention_mask):
+        return self.attention.value(hidden_states, attention_mask), self.feedforward.value(
+            hidden_states, attention_mask
+        )

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -23,11 +23,12 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .adaptive_depth_hyperset import check_can_stop, check_energy_tolerance, descend
-from .baselines_hyperset import LAYERS, EnergyLayerNorm, make_norm
+from .baselines_hyperset import EnergyLayerNorm
 from .checks_hyperset import (
+    check_can_stop,
+    check_energy_tolerance,
     check_ids,
-    check_mask,
+    check_inputs,
     check_masked_positions,
     check_num_iterations,
     check_one_input,
@@ -41,9 +42,10 @@ from .checks_hyperset import (
 )
 from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
-from .layers_hyperset import HyperSETProjection, IteratedAttention, IteratedLayer
-from .lora_hyperset import HyperSETDepthwiseLoRA
-from .step_sizes_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear, given_step_sizes
+from .iteration_hyperset import iterate
+from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
+from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection
+from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
 
 # The outputs of transformers, each with the energies and the depth.
@@ -149,7 +151,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     }
 
     def __init__(self, config: HyperSETConfig, *args, **kwargs):
-        config.check()
+        config.validate()
         super().__init__(config, *args, **kwargs)
         self.main_input_name = "input_ids" if config.takes_token_ids else "pixel_values"
 
@@ -179,14 +181,15 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        layer_class = LAYERS[self.config.layer_type]
-        name = requested_attention or layer_class.attn_implementations[0]
-        if requested_attention is None and self.config.output_attentions:
+        config = self.config
+        known = LAYERS[config.layer_type].attn_implementations(config)
+        name = requested_attention or known[0]
+        if requested_attention is None and config.output_attentions:
             name = "eager"  # the only one that has weights to return
-        if name not in layer_class.attn_implementations:
+        if name not in known:
             raise ValueError(
-                f'Specified `attn_implementation="{name}"` is not supported for layer_type={self.config.layer_type!r}: it must '
-                f"be one of {', '.join(layer_class.attn_implementations)}."
+                f'Specified `attn_implementation="{name}"` is not supported for layer_type={config.layer_type!r} and '
+                f"attention_energy={config.attention_energy!r}: it must be one of {', '.join(known)}."
             )
         return name
 
@@ -290,7 +293,7 @@ FORWARD_KWARGS = {
     "output_attentions",
     "output_energies",
     "num_items_in_batch",
-    "read_out_only",  # of a head that reads one token: the last iteration computes no other
+    "pooled_token_only",  # of a head that reads one token: the last iteration computes no other
     "token_type_ids",  # BERT's tokenizers return them; this family has no segment embedding
 }
 
@@ -334,11 +337,6 @@ def select_hidden_states(forward):
     return wrapper
 
 
-def as_function(module: nn.Module | None):
-    """A module as an argument of another: accelerate moves what has a `to` to the device of the other, weights and all."""
-    return None if module is None else partial(module)
-
-
 class HyperSETModel(HyperSETPreTrainedModel):
     """
     The tokens after `num_iterations` iterations of each layer.
@@ -367,11 +365,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__(config)
         self.embeddings = HyperSETEmbeddings(config, use_mask_token=use_mask_token)
-        layer_class = LAYERS[config.layer_type]
-        self.layers = nn.ModuleList(layer_class(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(LAYERS[config.layer_type](config) for _ in range(config.num_hidden_layers))
         self.time_embedding = self.lora = None
         num_step_sizes = 0
-        if layer_class.has_step_sizes:
+        if config.has_step_sizes:
             # One for all layers, or one each; e_t and the adapters always serve all.
             num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
             if config.step_size_type == "learned":
@@ -398,137 +395,97 @@ class HyperSETModel(HyperSETPreTrainedModel):
     ) -> HyperSETModelOutput:
         r"""
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, seq_len)`):
-                Token ids of a model with a `vocab_size`.
-            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-                Images of a model without.
-            attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*):
-                1 for tokens, 0 for padding, on either side. Padding takes no part as a key nor as a query of the softmax
-                over queries and counts for no position (but in a grid, `position_embedding_type="sinusoidal_2d"`), so that
-                each row gives what it gives alone. `seq_len` counts [CLS].
-            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
-                Embeddings in place of `input_ids`; positions are added to them.
-            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*):
-                Patches to replace by the mask token.
-            interpolate_pos_encoding (`bool`, defaults to `False`):
-                Whether to resize the positions to images of another size than the config's.
-            num_iterations (`int`, *optional*):
-                Iterations of each layer in this call; `config.num_iterations` if not given.
-            energy_tolerance (`float` or `False`, *optional*):
-                Adaptive depth in this call: a sample's iteration stops when its energy falls by no more than this, and
-                `num_iterations` is the most it takes; see `adaptive_depth_hyperset.py`. `config.energy_tolerance` if not given,
-                `False` for none.
-            output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*):
-                What to return, see [`HyperSETModelOutput`]. Indices in the place of `output_hidden_states` select iterations; 0
-                is X_0.
+            input_ids (`torch.LongTensor` of shape `(batch_size, seq_len)`): Token ids of a model with a `vocab_size`.
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): Images of a model without.
+            attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*): 1 for tokens, 0 for padding, on either
+                side. Padding takes no part and counts for no position (but in a grid, `"sinusoidal_2d"`), so that each row
+                gives what it gives alone. `seq_len` counts [CLS].
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): In place of `input_ids`; positions are
+                added to them.
+            bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*): Patches to mask.
+            interpolate_pos_encoding (`bool`): Whether to resize the positions to images of another size than the config's.
+            num_iterations (`int`, *optional*): Iterations of each layer in this call; the config's if not given.
+            energy_tolerance (`float` or `False`, *optional*): Adaptive depth, see `iteration_hyperset.py`: a sample stops when
+                its energy falls by no more than this, after `num_iterations` at the latest. The config's if not given.
+            output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*): What to return, see
+                [`HyperSETModelOutput`]. Indices as `output_hidden_states` select iterations; 0 is X_0.
 
         Raises:
             `ValueError`: none or more than one input, or one that does not fit the config; the message names it.
             `TypeError`: an argument that does not exist.
         """
-        if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
-            raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
+        num_iterations, tolerance = self.depth_of_call(num_iterations, energy_tolerance)
+        outputs = self.outputs_of_call(kwargs)
+        inputs = (input_ids, pixel_values, inputs_embeds)
+        images_only = (bool_masked_pos, interpolate_pos_encoding)
+        mask = check_inputs(self.config, self.embeddings.num_embeddings, *inputs, attention_mask, *images_only)
+        hidden_states = self.embeddings(*inputs, mask, *images_only)
+        is_pruned = kwargs.get("pooled_token_only", False) and self.reads_one_token and not any(outputs.values())
+        hidden_states, num_iterations_used = self.descend(
+            hidden_states, mask, num_iterations, tolerance, self.first_token if is_pruned else None, outputs
+        )
+        last_hidden_state = self.norm(hidden_states)
+        pooled = last_hidden_state[:, 0] if is_pruned else self.norm(self.pool(hidden_states, mask))
+        return HyperSETModelOutput(last_hidden_state, pooled, num_iterations_used=num_iterations_used)  # type: ignore[arg-type]
+
+    def descend(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        num_iterations: int,
+        energy_tolerance: float | None,
+        rows_of: Callable | None,
+        outputs: dict[str, bool],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """X_0 → the tokens after the last iteration of the last layer, see [`iterate`]."""
+        run = iterate
+        if energy_tolerance is not None:
+            check_can_stop(hidden_states, **outputs)
+            run = torch.compiler.disable(iterate)  # every size that the batch shrinks to would be compiled anew
+        time_embeddings: Any = [None] * num_iterations
+        if self.time_embedding is not None:
+            first: Any = self.step_sizes[0]
+            dtype = first.projection.weight.dtype
+            time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
+        # One for each layer, also where they share one or have none.
+        step_sizes: list[nn.Module | None] = list(self.step_sizes) or [None]
+        step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
+        return run(
+            list(self.layers),  # type: ignore[arg-type]
+            step_sizes,
+            hidden_states,
+            attention_mask,
+            time_embeddings,
+            energy_tolerance,
+            rows_of,
+            self.lora,
+            output_attentions=outputs["output_attentions"],
+            output_energies=outputs["output_energies"],
+        )
+
+    def depth_of_call(self, num_iterations: int | None, energy_tolerance: float | None) -> tuple[int, float | None]:
+        """The iterations of each layer, and the tolerance of adaptive depth or `None`, of a call that was given these."""
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations, None if self.lora is None else self.lora.num_iterations)
         if energy_tolerance is None:
             energy_tolerance = self.config.energy_tolerance
-        is_adaptive = energy_tolerance is not None and energy_tolerance is not False
-        if is_adaptive:
-            check_energy_tolerance(energy_tolerance, type(self.layers[0]))  # type: ignore[arg-type]
-        check_tensors(input_ids=input_ids, pixel_values=pixel_values, inputs_embeds=inputs_embeds)
-        check_tensors(attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
-        check_one_input(self.config, input_ids, pixel_values, inputs_embeds)
+        if energy_tolerance is None or energy_tolerance is False:
+            return num_iterations, None
+        check_energy_tolerance(energy_tolerance, self.config)
+        return num_iterations, energy_tolerance
 
-        if self.config.takes_token_ids:
-            for name, given in (
-                ("bool_masked_pos", bool_masked_pos is not None),
-                ("interpolate_pos_encoding", interpolate_pos_encoding),
-            ):
-                if given:
-                    raise ValueError(f"`{name}` is for images; this model takes token ids.")
-            tokens = input_ids if input_ids is not None else inputs_embeds
-            attention_mask = check_mask(attention_mask, tokens.shape[:2])  # type: ignore[union-attr]
-            hidden_states = self.embeddings(input_ids, inputs_embeds=inputs_embeds, mask=attention_mask)
-        else:
-            hidden_states = self.embeddings(
-                pixel_values=pixel_values,
-                bool_masked_pos=bool_masked_pos,
-                interpolate_pos_encoding=interpolate_pos_encoding,
-            )
-            attention_mask = check_mask(attention_mask, hidden_states.shape[:2])
-        output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
-        output_energies = kwargs.get("output_energies", self.config.output_energies)
+    def outputs_of_call(self, kwargs: dict) -> dict[str, bool]:
+        """Which outputs a call asks for by its `kwargs`, or the config does; a keyword that does not exist is an error."""
+        if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
+            raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
+        names = ("output_hidden_states", "output_attentions", "output_energies")
+        return {name: kwargs.get(name, getattr(self.config, name)) for name in names}
 
-        read_out = self.first_token if self.reads_one_token(kwargs, output_attentions, output_energies) else None
-        num_iterations_used = None
-        if is_adaptive:
-            returns = {"output_attentions": output_attentions, "output_energies": output_energies}
-            returns["output_hidden_states"] = kwargs.get("output_hidden_states", self.config.output_hidden_states)
-            check_can_stop(hidden_states, **returns)
-            num_iterations_used = torch.zeros(len(hidden_states), dtype=torch.long, device=hidden_states.device)
-        initial_states = hidden_states
-        time_embeddings = [None] * num_iterations
-        if self.time_embedding is not None:
-            dtype = self.step_sizes[0].projection.weight.dtype  # type: ignore[union-attr]
-            time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
-        # One for each layer, also where they share one or have none.
-        step_sizes: list[Any] = list(self.step_sizes) or [None]
-        step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
-        for layer, step_size in zip(self.layers, step_sizes, strict=True):
-            is_last_layer = layer is self.layers[-1]
-            if is_adaptive:
-                # Never compiled: every size that the batch shrinks to would be compiled anew.
-                hidden_states, iterations = torch.compiler.disable(descend)(
-                    layer,
-                    hidden_states,
-                    initial_states,
-                    time_embeddings,
-                    energy_tolerance,
-                    attention_mask,
-                    read_out=read_out if is_last_layer else None,
-                    step_size=as_function(step_size),
-                    lora=as_function(self.lora),
-                )
-                num_iterations_used = num_iterations_used + iterations
-                continue
-            state, ahead = (), None
-            if self.config.step_size_condition == "initial" and self.time_embedding is not None:
-                # A checkpointed layer computes them itself, or they would all be kept.
-                if not (self.training and layer.gradient_checkpointing):
-                    step_size, ahead = given_step_sizes, step_size.ahead(time_embeddings, initial_states)  # type: ignore[attr-defined]
-            for iteration in range(1, num_iterations + 1):
-                is_pruned = read_out is not None and iteration == num_iterations and is_last_layer
-                hidden_states, _, *state = layer(
-                    hidden_states,
-                    initial_states if ahead is None else next(ahead),
-                    time_embeddings[iteration - 1],
-                    *state,
-                    step_size=as_function(step_size),
-                    iteration=iteration,
-                    lora=as_function(self.lora),
-                    attention_mask=attention_mask,
-                    output_attentions=output_attentions,
-                    output_energies=output_energies,
-                    rows=read_out(attention_mask) if is_pruned else None,  # type: ignore[misc]
-                )
-        last_hidden_state = self.norm(hidden_states)
-        if read_out is not None:
-            pooler_output = last_hidden_state[:, 0]
-        else:
-            pooler_output = self.norm(self.pool(hidden_states, attention_mask))
-        return HyperSETModelOutput(
-            last_hidden_state=last_hidden_state,
-            pooler_output=pooler_output,
-            num_iterations_used=num_iterations_used,  # type: ignore[arg-type]
-        )
-
-    def reads_one_token(self, kwargs: dict, output_attentions: bool, output_energies: bool) -> bool:
-        """Whether the last iteration computes the pooled token alone: a head asks for it, and nothing else is returned."""
-        returns_more = kwargs.get("output_hidden_states", self.config.output_hidden_states)
-        returns_more = returns_more or output_attentions or output_energies
-        can: Any = self.config.pooling == "cls" and self.layers[-1].takes_rows
-        return kwargs.get("read_out_only", False) and can and not returns_more
+    @property
+    def reads_one_token(self) -> bool:
+        """Whether the last iteration can compute the token that is pooled alone."""
+        return self.config.pooling == "cls" and self.layers[-1].takes_rows  # type: ignore[return-value]
 
     def first_token(self, attention_mask: torch.Tensor | None) -> FirstToken:
         """What selects the token that `pooling="cls"` reads."""
@@ -636,7 +593,7 @@ class HyperSETForImageClassification(HyperSETHead):
             pixel_values=pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             num_iterations=num_iterations,
-            read_out_only=self.config.prune_last_iteration,
+            pooled_token_only=self.config.prune_last_iteration,
             **kwargs,
         )
         logits = self.classifier(base.pooler_output)
@@ -652,7 +609,7 @@ class HyperSETTextHead(HyperSETHead):
     reads_pooled = False  # whether it reads the pooled token, and no other
     loss: Callable[..., torch.Tensor]  # of logits, labels and the keywords of the call
 
-    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+    def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         """The logits."""
         raise NotImplementedError
 
@@ -692,10 +649,10 @@ class HyperSETTextHead(HyperSETHead):
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             num_iterations=num_iterations,
-            read_out_only=self.reads_pooled and self.config.prune_last_iteration,
+            pooled_token_only=self.reads_pooled and self.config.prune_last_iteration,
             **kwargs,
         )
-        logits = self.read_out(base)
+        logits = self.logits_of(base)
         loss = self.loss(logits, labels, kwargs) if labels is not None else None
         return self.outputs(base, loss=loss, logits=logits)
 
@@ -727,7 +684,7 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
         self.post_init()
 
-    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+    def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.pooler_output)
 
     def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
@@ -759,7 +716,7 @@ class HyperSETForTokenClassification(HyperSETTextHead):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
         self.post_init()
 
-    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+    def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.last_hidden_state)
 
     def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
@@ -798,7 +755,7 @@ class HyperSETForMaskedLM(HyperSETTextHead):
     def set_output_embeddings(self, value: nn.Linear):
         self.decoder = value
 
-    def read_out(self, base: HyperSETModelOutput) -> torch.Tensor:
+    def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.decoder(base.last_hidden_state)
 
     def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
@@ -877,8 +834,8 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         Raises:
             `ValueError`: an argument that does not fit the config or the other arguments; the message names it.
         """
-        if "read_out_only" in kwargs:
-            raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: read_out_only.")
+        if "pooled_token_only" in kwargs:
+            raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: pooled_token_only.")
         check_tensors(input_ids=input_ids, pixel_values=pixel_values, bool_masked_pos=bool_masked_pos, labels=labels)
         check_one_input(self.config, input_ids, pixel_values, None)
         kwargs["num_iterations"] = num_iterations

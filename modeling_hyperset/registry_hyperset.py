@@ -1,17 +1,45 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""How users put classes of their own beside the package's."""
+"""Names in a config, and the classes that they stand for: the package's, and those that users register."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 
-def registrar(registry: dict, base: type, name: str):
-    """A decorator that puts a subclass of `base` into `registry`. Running the same file twice is no mistake."""
+T = TypeVar("T")
 
-    def register(cls):
-        if not (isinstance(cls, type) and issubclass(cls, base)):
-            raise ValueError(f"{cls!r} must be a subclass of {base.__name__} to be registered as {name!r}.")
-        present = registry.get(name, cls)
-        if (present.__module__, present.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(f"{name!r} is {present.__module__}.{present.__qualname__} already; choose another name.")
-        registry[name] = cls
-        return cls
 
-    return register
+class Registry(dict[str, type[T]], Generic[T]):
+    """
+    The classes that a field of the config may name. They are looked up where a model is built.
+
+    Args:
+        field (`str`): The field of [`HyperSETConfig`].
+        base (`type`): What every class must be a subclass of.
+    """
+
+    def __init__(self, field: str, base: type[T]):
+        super().__init__()
+        self.field, self.base = field, base
+
+    def __missing__(self, name: str) -> type[T]:
+        raise ValueError(f"`{self.field}` must be one of {', '.join(map(repr, self))}, got {name!r}.")
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """
+        A decorator that makes `name` stand for a class. Running the same file twice is no mistake.
+
+        Raises:
+            `ValueError`: another class has the name, or the class is no subclass of the base.
+        """
+
+        def decorator(cls: type[T]) -> type[T]:
+            if not (isinstance(cls, type) and issubclass(cls, self.base)):
+                raise ValueError(f"{cls!r} must be a subclass of {self.base.__name__} to be registered as {name!r}.")
+            present = self.get(name, cls)
+            if (present.__module__, present.__qualname__) != (cls.__module__, cls.__qualname__):
+                where = f"{present.__module__}.{present.__qualname__}"
+                raise ValueError(f"{name!r} is {where} already; choose another name.")
+            self[name] = cls
+            return cls
+
+        return decorator

@@ -11,7 +11,7 @@ accuracy and energies are printed and drawn.
 """
 
 from hyperset_lab.images.task import TASK
-from hyperset_lab.training import leave_processes
+from hyperset_lab.run import leave_processes
 
 
 if __name__ == "__main__":

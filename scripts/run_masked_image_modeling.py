@@ -13,7 +13,7 @@ drawn. A config without one makes it masked image modeling of pixels, as in tran
 """
 
 from hyperset_lab.masked_images.task import TASK
-from hyperset_lab.training import leave_processes
+from hyperset_lab.run import leave_processes
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ A recipe (YAML) takes the place of flags, and flags behind it win over it. At th
 puzzle is followed over the iterations and drawn.
 """
 
+from hyperset_lab.run import leave_processes
 from hyperset_lab.sudoku.task import TASK
-from hyperset_lab.training import leave_processes
 
 
 if __name__ == "__main__":

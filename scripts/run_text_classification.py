@@ -9,8 +9,8 @@ Train or fine-tune a text classifier with Trainer: classes, several labels per t
 A recipe (YAML) takes the place of flags, and flags behind it win over it. Files have the columns `text` and `label`.
 """
 
+from hyperset_lab.run import leave_processes
 from hyperset_lab.text.task import TASK
-from hyperset_lab.training import leave_processes
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
 from hyperset_lab.masked_images.vq_training import TASK
-from hyperset_lab.training import leave_processes
+from hyperset_lab.run import leave_processes
 
 
 if __name__ == "__main__":

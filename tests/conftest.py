@@ -2,6 +2,7 @@
 """Set up every test alike: no network, no GPU unless a test asks for one, the same random numbers every time."""
 
 import os
+import random
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,22 +10,45 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for each core
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
 import modeling_hyperset  # noqa: F401 (registers the family with the Auto classes)
 from support import transformers_suite
+from support.digits import train_digits
 
 
 settings.register_profile("default", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("default")
 
 
+def seed_everything() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """The random numbers of a test do not depend on the tests before it."""
-    torch.manual_seed(0)
+    seed_everything()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """Neither do those of what several tests share."""
+    if fixturedef.scope != "function":
+        seed_everything()
+    return (yield)
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory):
+    """The folder that the README's first command writes. It takes minutes: the tests that ask for it are slow ones."""
+    shared = tmp_path_factory.getbasetemp()
+    return train_digits(shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared)
 
 
 def pytest_configure(config):

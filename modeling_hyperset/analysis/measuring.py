@@ -46,11 +46,11 @@ def undefined(model: PreTrainedModel) -> dict[str, str]:
     """Which of the [`QUANTITIES`] do not exist for `model`, whatever its inputs, and why."""
     layer = cast(IteratedLayer, base_of(model).layers[0])
     name, reasons = type(layer).__name__, {}
-    if not layer.has_energies:
+    if not model.config.has_energies:
         reasons["energies"] = f"{name} is not derived from an energy"
     if not has_subspaces(layer):
         reasons["rank"] = reasons["angles"] = f"{name} has a matrix each for queries and keys, so no one subspace"
-    if not layer.has_step_sizes:
+    if not model.config.has_step_sizes:
         reasons["step_sizes"] = f"{name} has no step sizes"
     if not any(hasattr(model, head) for head in ("classifier", "decoder")):
         reasons["accuracy"] = f"{type(model).__name__} has no head"
@@ -274,7 +274,7 @@ def energies(
         return attention, feedforward
     with torch.autocast(hidden_states.device.type, enabled=False):
         wide = hidden_states.to(tokens.dtype)
-        return layer.attention.energy.value(tokens, mask), layer.feedforward.energy_value(wide, mask)
+        return layer.attention.energy.value(tokens, mask), layer.feedforward.value(wide, mask)
 
 
 def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:

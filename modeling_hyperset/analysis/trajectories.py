@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from transformers import PreTrainedModel
 
-from ..layers_hyperset import HyperSETLayer, symmetric
+from ..layers_hyperset import HyperSETLayer
+from ..projection_hyperset import symmetric
 from .geometry import subspace_tokens
 from .measuring import base_of, check_model, watching
 

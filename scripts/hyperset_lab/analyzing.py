@@ -7,7 +7,6 @@ from typing import Any
 
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.adaptive_depth_hyperset import check_energy_tolerance
 from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories
 from modeling_hyperset.analysis.depth import default_multiple
 from modeling_hyperset.analysis.figures import (
@@ -22,7 +21,7 @@ from modeling_hyperset.analysis.figures import (
     draw_trade_off,
 )
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.checks_hyperset import check_energy_tolerance
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 
@@ -137,7 +136,7 @@ def check_options(options: AnalyzeArguments, config: PreTrainedConfig) -> None:
         if not 1 <= getattr(options, flag) <= most:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
     for tolerance in options.energy_tolerances or ():
-        check_energy_tolerance(tolerance, LAYERS[config.layer_type])
+        check_energy_tolerance(tolerance, config)
 
 
 def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hyperset_lab.recipes import behind, is_recipe, read_flags, read_recipe, to_words
-from modeling_hyperset.baselines_hyperset import LAYERS
+from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.presets import PRESETS
 from transformers import HfArgumentParser
 

@@ -1,33 +1,33 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Checkpoints and models on disk, whole or absent: they are written in a folder of their own inside the run's folder, brought to
-the disk, and renamed; what is picked up to resume from is checked first.
+Checkpoints and models on disk, whole or absent. A checkpoint is whole once it has a manifest, which lists its files and is
+written last. A final model is written in a folder of its own inside the run's folder, and its files are renamed into place.
 """
 
 import contextlib
 import json
 import logging
 import os
-import re
 import shutil
-import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from modeling_hyperset.files import write_whole
 
 
 logger = logging.getLogger(__name__)
 
-# Where a run writes what is not finished. `get_last_checkpoint` does not look there, and Trainer's pushes leave it out.
+# In a run's folder: a mark for each checkpoint that is being written or removed, and the model that is being written.
+# `get_last_checkpoint` does not look there, and Trainer's pushes leave it out.
 UNFINISHED = "_unfinished"
-REPLACED = "replaced-"
+MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
 FSDP_WEIGHTS = "pytorch_model_fsdp"  # the start of a file's or a folder's name
-# One file, shards, the adapter of PEFT, or what FSDP and DeepSpeed write.
-WEIGHTS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors|pytorch_model.*|global_step.*")
 
 
 @contextlib.contextmanager
@@ -42,19 +42,28 @@ def writing(target: str | os.PathLike, staged: str | os.PathLike) -> Iterator[No
         yield
     except BaseException as error:
         shutil.rmtree(staged, ignore_errors=True)
-        # safetensors and torch have exceptions of their own for a full disk.
-        torch_writer = isinstance(error, RuntimeError) and "inline_container" in str(error)
-        if not (torch_writer or isinstance(error, OSError | SafetensorError)):
-            raise
-        message = f"Could not write {target}: {error}"
-        if kept := last_whole_checkpoint(Path(target).parent):
-            message += f". {kept} is whole: `--resume_from_checkpoint true` continues from it."
-        raise OSError(message) from error
+        name_target(target, error)
+        raise
+
+
+def name_target(target: str | os.PathLike, error: BaseException) -> None:
+    """
+    Raises:
+        `OSError`: `error` says that the disk takes no more. It names `target` and the checkpoint to continue from.
+    """
+    # safetensors and torch have exceptions of their own for a full disk.
+    torch_writer = isinstance(error, RuntimeError) and "inline_container" in str(error)
+    if not (torch_writer or isinstance(error, OSError | SafetensorError)):
+        return
+    message = f"Could not write {target}: {error}"
+    if kept := last_whole_checkpoint(Path(target).parent):
+        message += f". {kept} is whole: `--resume_from_checkpoint true` continues from it."
+    raise OSError(message) from error
 
 
 def flush(folder: str | os.PathLike) -> None:
     """Bring the files in `folder`, at any depth, and their names to the disk."""
-    for directory, _, names in os.walk(folder):
+    for directory, _, names in os.walk(os.fspath(folder)):
         for path in (*(os.path.join(directory, name) for name in names), directory):
             sync(path)
 
@@ -68,15 +77,70 @@ def sync(path: str | os.PathLike) -> None:
         os.close(handle)
 
 
-def publish(staged: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-    """Make the folder `staged`, written inside an `UNFINISHED` folder, the `checkpoint`; one of that name goes."""
-    staged, checkpoint = Path(staged), Path(checkpoint)
-    flush(staged)
-    if checkpoint.exists():
-        os.replace(checkpoint, staged.parent / f"{REPLACED}{checkpoint.name}")
-    os.replace(staged, checkpoint)
-    shutil.rmtree(staged.parent)
-    sync(checkpoint.parent)
+def mark_of(checkpoint: str | os.PathLike) -> Path:
+    """The file that says that `checkpoint` is being written or removed."""
+    return Path(checkpoint).parent / UNFINISHED / Path(checkpoint).name
+
+
+def begin(checkpoint: str | os.PathLike) -> None:
+    """Remove `checkpoint`, if there is one of that name, and mark it: what a killed run leaves of it is no checkpoint."""
+    mark = mark_of(checkpoint)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def is_leftover(checkpoint: str | os.PathLike) -> bool:
+    """Whether a killed run left `checkpoint` half written or half removed."""
+    return mark_of(checkpoint).is_file() and bool(defects(checkpoint, only_model=True))
+
+
+def unmark(checkpoint: str | os.PathLike) -> None:
+    """Take the mark of `checkpoint` away."""
+    mark = mark_of(checkpoint)
+    mark.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other marks are there, or another process was faster
+        mark.parent.rmdir()
+
+
+def remove(checkpoint: str | os.PathLike) -> None:
+    """Remove `checkpoint`. The next run finishes this if it is killed."""
+    begin(checkpoint)
+    unmark(checkpoint)
+
+
+def finish(checkpoint: str | os.PathLike) -> None:
+    """Make `checkpoint`, which [`begin`] marked and which is written now, whole."""
+    if os.path.isdir(checkpoint) and not os.path.exists(os.path.join(checkpoint, MANIFEST)):
+        seal(checkpoint)
+    unmark(checkpoint)
+
+
+def seal(checkpoint: str | os.PathLike) -> None:
+    """Bring the files of `checkpoint` to the disk, then write the manifest, a list of them with their sizes and checksums."""
+    folder = Path(checkpoint)
+    flush(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "crc32": checksum(path)} for path in paths
+    }
+
+    def write(temporary: str) -> None:
+        Path(temporary).write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
+        sync(temporary)
+
+    write_whole(folder / MANIFEST, write)
+    sync(folder)
+    sync(folder.parent)
+
+
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def publish_model(staged: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -95,70 +159,60 @@ def publish_model(staged: str | os.PathLike, folder: str | os.PathLike) -> None:
 
 
 def clean_up(folder: str | os.PathLike) -> None:
-    """Remove what a killed run left unfinished in `folder`, but for a checkpoint that it was about to replace."""
-    unfinished = Path(folder) / UNFINISHED
-    if unfinished.is_dir():
-        for replaced in unfinished.glob(f"{REPLACED}*"):
-            checkpoint = Path(folder) / replaced.name.removeprefix(REPLACED)
-            if not checkpoint.exists():
-                os.replace(replaced, checkpoint)
-        shutil.rmtree(unfinished)
+    """Remove what a killed run left unfinished in `folder`. A checkpoint without a mark stays, whole or not."""
+    for checkpoint in filter(is_leftover, all_checkpoints(folder)):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    shutil.rmtree(Path(folder) / UNFINISHED, ignore_errors=True)
     for leftover in Path(folder).glob(".unfinished-*"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
 
 
-def defects(checkpoint: str | os.PathLike, only_model: bool = False) -> list[str]:
+def rotate(folder: str | os.PathLike, limit: int | None, kept: set[str | None]) -> None:
+    """Remove the oldest whole checkpoints above `limit`, but those of `kept`. One that is not whole does not count."""
+    if limit is None or limit <= 0:
+        return
+    whole = [path for path in all_checkpoints(folder) if not defects(path, only_model=True)]
+    removable = [path for path in whole if path not in {Path(path) for path in kept if path is not None}]
+    for path in removable[: max(0, len(whole) - max(limit, len(whole) - len(removable)))]:
+        remove(path)
+
+
+def defects(checkpoint: str | os.PathLike, only_model: bool = False, contents: bool = False) -> list[str]:
     """
-    What a checkpoint folder lacks to continue from it: files that are missing, cut off or unreadable. Without `only_model` the
-    optimizer's and the scheduler's state must be there.
+    What a checkpoint folder lacks to continue from it: its manifest, or files of the size that this says (and, with `contents`,
+    of the checksum). Without `only_model` the states of the optimizer and of the random numbers must be there.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
         return ["it is no folder"]
-    names = {path.name for path in folder.iterdir()}
-    found = []
     try:
-        json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found.append(f"{STATE} is missing or unreadable")
-    if not any(WEIGHTS.fullmatch(name) for name in names):
-        found.append("it has no weights")
-    if not only_model:
-        for kind in ("optimizer", "scheduler"):
-            if not any(name.startswith((kind, "global_step")) for name in names):
-                found.append(f"it has no {kind} state")
-        if not any(name.startswith("rng_state") for name in names):
-            found.append("it has no state of the random numbers")
-    for path in sorted((*folder.glob(f"{FSDP_WEIGHTS}_*"), *folder.glob("optimizer_*"))):
-        # torch writes this file after the shards that it describes.
-        if path.is_dir() and not (path / ".metadata").is_file():
-            found.append(f"{path.name} is not complete")
-    if SAFE_WEIGHTS_INDEX_NAME in names:
-        try:
-            index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
-            found += [f"{shard} is missing" for shard in sorted({*index["weight_map"].values()} - names)]
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            found.append(f"{SAFE_WEIGHTS_INDEX_NAME} is unreadable")
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors" and not is_whole_safetensors(path):
-            found.append(f"{path.name} is cut off")
-        if path.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(path):
-            found.append(f"{path.name} is cut off")
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = {name: (entry["bytes"], entry["crc32"]) for name, entry in listed.items()}
+    except FileNotFoundError:
+        command = f"from hyperset_lab.checkpoints import seal; seal({str(folder)!r})"
+        return [
+            f"it has no {MANIFEST}, so it was not finished, or an older version wrote it. If you know that it is whole, run "
+            f'`PYTHONPATH=scripts python -c "{command}"`'
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return [f"{MANIFEST} is unreadable"]
+    found = []
+    for name, (size, crc32) in files.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != size:
+            found.append(f"{name} has {path.stat().st_size} bytes instead of {size}")
+        elif contents and checksum(path) != crc32:
+            found.append(f"{name} is not what was written")
+    if not only_model and not any(name.startswith(("rng_state", "global_step")) for name in files):
+        found.append("it has the model alone (`--save_only_model`), without the state of the optimizer")
     return found
 
 
 def is_sharded(checkpoint: str | os.PathLike) -> bool:
     """Whether FSDP wrote a checkpoint."""
     return any(Path(checkpoint).glob(f"{FSDP_WEIGHTS}*"))
-
-
-def is_whole_safetensors(path: Path) -> bool:
-    """Whether a file has the length that its header says; its tensors are not read."""
-    try:
-        with safe_open(path, framework="pt"):
-            return True
-    except SafetensorError:
-        return False
 
 
 def all_checkpoints(folder: str | os.PathLike) -> list[Path]:
@@ -168,10 +222,10 @@ def all_checkpoints(folder: str | os.PathLike) -> list[Path]:
     return sorted((path for path, step in steps.items() if step.isdecimal()), key=lambda path: int(steps[path]))
 
 
-def last_whole_checkpoint(folder: str | os.PathLike, only_model: bool = False) -> str | None:
+def last_whole_checkpoint(folder: str | os.PathLike, only_model: bool = False, contents: bool = False) -> str | None:
     """The checkpoint of the most steps in `folder` that has no [`defects`]; a warning names those that have."""
     for checkpoint in reversed(all_checkpoints(folder)):
-        if not (found := defects(checkpoint, only_model)):
+        if not (found := defects(checkpoint, only_model, contents)):
             return str(checkpoint)
         logger.warning("Not continuing from %s: %s.", checkpoint, ", ".join(found))
     return None

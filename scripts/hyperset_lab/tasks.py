@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from hyperset_lab.arguments import ModelArguments, parse_arguments
-from hyperset_lab.training import ScriptTrainer, run
+from hyperset_lab.run import run
+from hyperset_lab.trainer import ScriptTrainer
 
 
 # The tasks that commands take by name; the module `task` of each folder has its `TASK`.

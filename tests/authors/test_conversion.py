@@ -2,12 +2,14 @@
 """Reading the authors' checkpoints: wrappings, names, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
+from modeling_hyperset.energies_hyperset import PHI
 
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "golden"
@@ -109,7 +111,10 @@ def test_what_the_weights_say_need_not_be_given_and_is_not_to_be_contradicted(or
     config = convert_original_checkpoint(state_dict, options).config.to_dict()
     fewer = {name: value for name, value in options.items() if name not in MEASURED}
     assert convert_original_checkpoint(state_dict, fewer).config.to_dict() == config
-    for name in set(MEASURED) & options.keys():
+    unread = (
+        {"n_layer"} if options["task"] == "masked-image-modeling" else set()
+    )  # it has one layer, whatever that says
+    for name in set(MEASURED) & options.keys() - unread:
         wrong = "other" if isinstance(options[name], str) else options[name] + 1
         with pytest.raises(ValueError, match=name):
             convert_original_checkpoint(state_dict, options | {name: wrong})
@@ -133,7 +138,8 @@ def test_without_cls_token_the_mean_is_pooled():
 
 def test_options_that_the_model_does_not_have(original):
     state_dict, options = original
-    for name, value in {"phi_func": "sigmoid", "attention": "sigma", "ff": "softmax", "r": 4, "stepsize": 0.1}.items():
+    refused = {} if "codebook_size" in options else {"phi_func": "sigmoid"}
+    for name, value in {**refused, "attention": "sigma", "ff": "softmax", "r": 4, "stepsize": 0.1}.items():
         with pytest.raises(ValueError, match=name):
             convert_original_checkpoint(state_dict, options | {name: value})
 
@@ -201,26 +207,37 @@ def alternative():
     return state_dict | {"enc.0.time_mlp_inner.0.weight": torch.ones(72)}, options
 
 
-def test_names_of_rules_energies_and_phi():
-    from modeling_hyperset import conversion
+RULES = {
+    "gd_with_learnable_step_size": "gradient_descent",
+    "gd_momentum_with_learnable_step_size": "momentum",
+    "rmsprop_with_fix_step_size": "rmsprop",
+    "rmsprop_momentum_with_fix_step_size": "rmsprop_momentum",
+    "adam_with_fix_step_size": "adam",
+}
 
+
+@pytest.mark.parametrize("theirs", RULES)
+def test_names_of_update_rules(theirs):
     state_dict, options = fixture("sudoku_hyperset")
-    for theirs, ours in {
-        "gd_momentum": "momentum",
-        "gd_nesterov": "nesterov",
-        "rmsprop": "rmsprop",
-        "adam": "adam",
-    }.items():
-        converted = convert_original_checkpoint(
-            state_dict, options | {"adaptive_mode": f"{theirs}_with_learnable_step_size"}
-        )
-        assert converted.config.update_rule == ours
+    config = convert_original_checkpoint(state_dict, options | {"adaptive_mode": theirs}).config
+    assert (config.update_rule, config.step_size_type) == (RULES[theirs], "learned")
+    state_dict, options = fixture("mim_hyperset")
+    config = convert_original_checkpoint(state_dict, options | {"adaptive_mode": theirs}).config
+    steps = "learned" if theirs.startswith("gd") else "fixed"
+    assert (config.update_rule, config.step_size_type) == (RULES[theirs], steps)
+    if steps == "fixed":
+        assert (config.step_size_attention, config.step_size_feedforward) == (0.5, 0.1)
+
+
+def test_names_of_energies_and_phi():
+    from modeling_hyperset.conversion.options import PHI_NAMES
+
     state_dict, options = alternative()
     attention = options | {"class": "HyperSETAlternativeAttention"}
     for theirs, ours in {
         "sigma": ("sigmoid", None),
         "sigmoid": ("linear", "sigmoid"),
-        "elu+1": ("linear", "elu_plus_one"),
+        "elup1": ("linear", "elu_plus_one"),
     }.items():
         config = convert_original_checkpoint(state_dict, attention | {"attention": theirs}).config
         assert config.attention_energy == ours[0] and ours[1] in (None, config.attention_phi)
@@ -230,14 +247,57 @@ def test_names_of_rules_energies_and_phi():
         config = convert_original_checkpoint(state_dict, feedforward | {"ff": theirs}).config
         assert (config.feedforward_energy, config.hidden_act) == ours
     assert config.feedforward_phi == "tanh" and config.step_size_per_layer
-    assert set(conversion.PHI_NAMES.values()) == set(conversion.PHI)
+    assert set(PHI_NAMES.values()) == set(PHI)
 
 
-def test_masked_images_with_another_rule_have_fixed_steps():
-    state_dict, options = fixture("mim_hyperset")
-    config = convert_original_checkpoint(state_dict, options | {"adaptive_mode": "gd_momentum"}).config
-    assert (config.update_rule, config.step_size_type) == ("momentum", "fixed")
-    assert (config.step_size_attention, config.step_size_feedforward) == (0.5, 0.1)
+GUESSES = [
+    ("sudoku_hyperset", "adaptive_mode", "gd", "'gd_with_learnable_step_size'"),
+    ("sudoku_hyperset", "adaptive_mode", "gd_nesterov_with_learnable_step_size", "'adam_with_fix_step_size'"),
+    ("mim_hyperset", "adaptive_mode", "adam_with_learnable_step_size", "'adam_with_fix_step_size'"),
+    ("mim_hyperset", "phi_func", "elu+1", "'elup1'"),
+    ("ic_hyperset", "class", "CRATE_T", "'CRATET'"),
+    ("sudoku_hyperset", "model_type", "crate_t", "'transformer_shared'"),
+]
+
+
+@pytest.mark.parametrize(("case", "name", "guess", "known"), GUESSES)
+def test_names_that_no_program_uses(case, name, guess, known):
+    state_dict, options = fixture(case)
+    with pytest.raises(ValueError, match=rf"'{name}' must be one of .*{re.escape(known)}.*got '{re.escape(guess)}'"):
+        convert_original_checkpoint(state_dict, options | {name: guess})
+
+
+def test_misspelt_options(original):
+    state_dict, options = original
+    with pytest.raises(ValueError, match="'n_recurs' is not known; do you mean 'n_recur'"):
+        convert_original_checkpoint(state_dict, options | {"n_recurs": 3})
+
+
+def test_one_error_asks_for_all_that_is_missing(original):
+    state_dict, options = original
+    kind = {"image-classification": "class", "sudoku": "model_type", "masked-image-modeling": "model"}[options["task"]]
+    asked = ["task", kind, "n_recur"]
+    asked += ["img_size"] if kind == "class" else ["adaptive_mode"]
+    with pytest.raises(ValueError) as error:
+        convert_original_checkpoint(state_dict, {})
+    assert all(f"{name!r}: " in str(error.value) for name in asked), error.value
+    assert "look like 'hyper-set'" in str(error.value) or "look like HyperSET" in str(error.value)
+    with pytest.raises(ValueError) as error:
+        convert_original_checkpoint(
+            state_dict, dict.fromkeys(options) | {"task": options["task"], kind: options[kind]}
+        )
+    assert all(f"{name!r}: " in str(error.value) for name in asked[2:]) and "'task'" not in str(error.value)
+    enough = {name: options[name] for name in asked if name in options}
+    convert_original_checkpoint(state_dict, enough)
+
+
+def test_options_of_a_variant_are_asked_for():
+    state_dict, options = alternative()
+    for kind, name in (("HyperSETAlternativeAttention", "attention"), ("HyperSETAlternativeFeedforward", "ff")):
+        with pytest.raises(ValueError, match=rf"'n_recur': .*'{name}': one of .*'elup1'"):
+            convert_original_checkpoint(state_dict, options | {"class": kind, "n_recur": None})
+    with pytest.raises(ValueError, match=r"'class': .*HyperSETAlternativeAttention or HyperSETAlternativeFeedforward"):
+        convert_original_checkpoint(state_dict, options | {"class": None})
 
 
 def test_adapters_are_numbered_without_gaps_and_all_known():

@@ -20,6 +20,8 @@ AUTO_CLASSES = {
     "ic_hyperset": "AutoModelForImageClassification",
     "sudoku_hyperset": "AutoModelForTokenClassification",
     "mim_hyperset": "AutoModelForMaskedImageModeling",
+    "mim_hyperset_momentum": "AutoModelForMaskedImageModeling",
+    "sudoku_crate": "AutoModelForTokenClassification",
 }
 
 

@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-from test_transformers import AUTO_OF_CASE, main_output
 
 import transformers
 from accelerate import (
@@ -13,7 +12,7 @@ from accelerate import (
     init_empty_weights,
     load_checkpoint_and_dispatch,
 )
-from support.builders import CASES, make_inputs, make_model
+from support.builders import AUTO_OF_CASE, CASES, main_output, make_inputs, make_model
 
 
 VARIANTS = [("images", {"layer_type": name}) for name in ("transformer", "crate", "crate_t", "energy_transformer")]
@@ -25,7 +24,7 @@ def outputs_of(model, case: str) -> list[torch.Tensor]:
     """The main output, and the energies of a layer that has them."""
     torch.manual_seed(1)
     with torch.no_grad():
-        outputs = model(**make_inputs(case), output_energies=model.base_model.layers[0].has_energies)
+        outputs = model(**make_inputs(case), output_energies=model.config.has_energies)
     return [main_output(outputs), *(outputs.energies or ())]
 
 

@@ -13,18 +13,12 @@ from support.builders import CASES, make_inputs, make_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
+# Every energy, rule and option that changes the graph, several in one file.
 VARIANTS = {
-    "attention-sigmoid": {"attention_energy": "sigmoid"},
-    "attention-linear": {"attention_energy": "linear"},
-    "feedforward-softmax": {"feedforward_energy": "softmax"},
-    "feedforward-gated": {"feedforward_energy": "gated"},
-    "rule-adam": {"update_rule": "adam"},
-    "rule-nesterov": {"update_rule": "nesterov"},
+    "sigmoid": {"attention_energy": "sigmoid", "feedforward_energy": "softmax", "update_rule": "adam"},
+    "linear": {"attention_energy": "linear", "feedforward_energy": "gated", "update_rule": "nesterov"},
+    "layers": {"num_hidden_layers": 2, "lora_rank": 2, "step_size_condition": "initial", "pooling": "mean"},
     "fixed-steps": {"step_size_type": "fixed"},
-    "initial-steps": {"step_size_condition": "initial"},
-    "lora": {"lora_rank": 2},
-    "two-layers": {"num_hidden_layers": 2},
-    "mean-pooling": {"pooling": "mean"},
     "transformer": {"layer_type": "transformer"},
     "crate": {"layer_type": "crate"},
     "energy_transformer": {"layer_type": "energy_transformer"},

@@ -17,7 +17,7 @@ from transformers.utils import check_peft_version
 
 from accelerate import cpu_offload, disk_offload
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
-from modeling_hyperset.layers_hyperset import LINEAR_TUNERS
+from modeling_hyperset.projection_hyperset import LINEAR_TUNERS
 from support.builders import HEADS, make_inputs, make_model
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 

@@ -3,9 +3,6 @@
 
 import copy
 import importlib
-import subprocess
-import sys
-from pathlib import Path
 
 import peft
 import pytest
@@ -21,12 +18,11 @@ from torchao.quantization import (
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from modeling_hyperset import HyperSETForImageClassification
-from modeling_hyperset.layers_hyperset import HyperSETProjection
+from modeling_hyperset.projection_hyperset import HyperSETProjection
 from support.builders import HEADS, make_inputs, make_model
 from transformers import AutoModelForImageClassification, TorchAoConfig
 
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 
 WEIGHT_ONLY = {"int8": Int8WeightOnlyConfig, "float8": Float8WeightOnlyConfig, "intx": IntxWeightOnlyConfig}
@@ -128,26 +124,17 @@ def test_dynamic_int8_of_torch_leaves_both_directions_as_they_are():
 
 
 @pytest.mark.slow
-def test_accuracy_and_size_of_a_trained_model(tmp_path):
+def test_accuracy_and_size_of_a_trained_model(trained_digits, tmp_path):
     """The README's digits: no way to quantise loses more than two of the 360 held-out ones. Prints the table (`-rP`)."""
-    folder = tmp_path / "digits"
-    command = [
-        sys.executable,
-        "scripts/run_image_classification.py",
-        "scripts/recipes/digits.yaml",
-        "--output_dir",
-        folder,
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     held_out = importlib.import_module("hyperset_lab.images.data").digits()["test"]
-    images = AutoImageProcessor.from_pretrained(folder)(
+    images = AutoImageProcessor.from_pretrained(trained_digits)(
         [image.convert("RGB") for image in held_out["image"]], return_tensors="pt"
     )
     labels = torch.tensor(list(held_out["label"]))
 
     def load(config=None):
         quantization = {"quantization_config": TorchAoConfig(config), "device_map": "cpu"} if config else {}
-        return AutoModelForImageClassification.from_pretrained(folder, **quantization)
+        return AutoModelForImageClassification.from_pretrained(trained_digits, **quantization)
 
     models = {"float32": load(), "quantize_dynamic": quantize_dynamic(load(), {torch.nn.Linear}, dtype=torch.qint8)}
     models |= {name: load(config()) for name, config in WEIGHT_ONLY.items()}

@@ -11,7 +11,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from modeling_hyperset import HyperSETForImageClassification, blocked_attention_hyperset, fused_attention_hyperset
+from modeling_hyperset import HyperSETForImageClassification, attention_cpu_hyperset, attention_op_hyperset
 from modeling_hyperset.attention_hyperset import bi_softmax_eager, bi_softmax_fused
 from support.builders import make_config, make_inputs, make_model
 
@@ -55,7 +55,7 @@ def assert_close(actual, expected, tolerance):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_equals_reference(shape, block, masked, dtype, monkeypatch):
     if block is not None:
-        monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+        monkeypatch.setattr(attention_cpu_hyperset, "SCORES_PER_THREAD", block)
     tokens, gain = operands(shape, dtype)
     mask = some_padding(shape) if masked else None
     cotangent = torch.randn(shape).to(dtype)
@@ -69,7 +69,7 @@ def test_equals_reference(shape, block, masked, dtype, monkeypatch):
 @pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
 def test_equals_reference_at_extreme_gains(scale, block, monkeypatch):
     """Scores of up to thousands, where exp of a score overflows and the two softmaxes need an exponential each."""
-    monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+    monkeypatch.setattr(attention_cpu_hyperset, "SCORES_PER_THREAD", block)
     tokens, gain = operands((2, 2, 90, 16), torch.float64, scale)
     mask, cotangent = some_padding(tokens.shape), torch.randn(tokens.shape, dtype=torch.float64)
     output = bi_softmax_fused(tokens, gain, mask)
@@ -84,7 +84,7 @@ def test_equals_reference_at_extreme_gains(scale, block, monkeypatch):
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
 def test_some_rows_alone(block, masked, scale, monkeypatch):
-    monkeypatch.setattr(blocked_attention_hyperset, "SCORES_PER_THREAD", block)
+    monkeypatch.setattr(attention_cpu_hyperset, "SCORES_PER_THREAD", block)
     tokens, gain = operands((3, 2, 70, 8), torch.float64, scale)
     mask = torch.ones(3, 70, dtype=torch.bool) if masked else None
     if masked:
@@ -102,13 +102,13 @@ def test_operators_are_what_torch_wants(masked):
     """Schema, fake tensors, autograd registration and AOT dispatch of each operator."""
     tokens, gain = operands((2, 2, 9, 8), torch.float32)
     mask = some_padding(tokens.shape) if masked else None
-    normaliser = fused_attention_hyperset.normaliser(tokens, gain, mask).detach()
-    torch.library.opcheck(fused_attention_hyperset.bi_softmax, (tokens, gain, mask))
-    torch.library.opcheck(fused_attention_hyperset.normaliser, (tokens, gain, mask))
+    normaliser = attention_op_hyperset.normaliser(tokens, gain, mask).detach()
+    torch.library.opcheck(attention_op_hyperset.bi_softmax, (tokens, gain, mask))
+    torch.library.opcheck(attention_op_hyperset.normaliser, (tokens, gain, mask))
     tokens, gain = tokens.detach(), gain.detach()
     arguments = (tokens, gain, mask, normaliser)
-    torch.library.opcheck(fused_attention_hyperset.bi_softmax_backward, (torch.randn_like(tokens), *arguments))
-    torch.library.opcheck(fused_attention_hyperset.normaliser_backward, (torch.randn(2, 2, 9), *arguments))
+    torch.library.opcheck(attention_op_hyperset.bi_softmax_backward, (torch.randn_like(tokens), *arguments))
+    torch.library.opcheck(attention_op_hyperset.normaliser_backward, (torch.randn(2, 2, 9), *arguments))
 
 
 def test_what_training_keeps_grows_linearly():
@@ -204,7 +204,7 @@ assert torch.equal(*losses)
 TRITON_CHECK = """
 import json, sys
 import torch
-from modeling_hyperset import blocked_attention_hyperset as blocked, triton_attention_hyperset as triton_kernels
+from modeling_hyperset import attention_cpu_hyperset as blocked, attention_triton_hyperset as triton_kernels
 
 torch.manual_seed(0)
 errors = {}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
-from transformers import TrainingArguments
 
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -155,11 +155,10 @@ def batch():
 
 def test_smoothing_is_that_of_cross_entropy(augmentation, batch, tmp_path):
     """Trainer's `label_smoothing_factor` with our outputs, which hold energies too."""
-    training = importlib.import_module("hyperset_lab.training")
     model = tiny_model()
     model.config.output_energies = True
-    arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to="none")
-    trainer = training.ScriptTrainer(model=model, args=arguments)
+    arguments = ScriptTrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to="none")
+    trainer = ScriptTrainer(model=model, args=arguments)
     loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
     assert outputs.energies is not None
     wanted = F.cross_entropy(model(batch["pixel_values"]).logits, batch["labels"], label_smoothing=0.1)
@@ -169,7 +168,7 @@ def test_smoothing_is_that_of_cross_entropy(augmentation, batch, tmp_path):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_mixed_batches_are_trained_on_with_their_shares(augmentation, batch, tmp_path, smoothing):
     """The gradient of one training step is that of the cross-entropy with the mixed labels, also when it is accumulated."""
-    arguments = TrainingArguments(
+    arguments = ScriptTrainingArguments(
         str(tmp_path), label_smoothing_factor=smoothing, use_cpu=True, report_to="none", seed=3
     )
     mixing = augmentation.AugmentationArguments(mixup_alpha=0.8, cutmix_alpha=1.0)

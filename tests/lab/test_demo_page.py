@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.builders import make_model, threads
+from support.builders import make_model
 from support.sudoku_boards import PUZZLE
 
 
@@ -56,18 +56,10 @@ def script(name: str):
 
 
 @pytest.fixture(scope="module")
-def digit_model(tmp_path_factory) -> str:
-    """What the recipe trains, the same every time."""
-    folder = str(tmp_path_factory.mktemp("digits") / "model")
-    recipe = str(SCRIPTS / "recipes" / "digits.yaml")
-    with threads(1):
-        script("hyperset_lab.images.task").main([recipe, "--output_dir", folder, "--report_to", "none"])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def digit_page(digit_model):
-    return script("hyperset_lab.demo.tabs").Digits(*script("hyperset_lab.demo.descent").load_digit_model(digit_model))
+def digit_page(trained_digits):
+    return script("hyperset_lab.demo.tabs").Digits(
+        *script("hyperset_lab.demo.descent").load_digit_model(str(trained_digits))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -239,11 +231,12 @@ def test_a_sudoku_is_typed_and_solved(browser, sudoku_page):
     assert 66 <= sum(cell.get_attribute("value") != "" for cell in cells) <= 74
 
 
-def test_one_command_serves_it(digit_model, tmp_path):
+def test_one_command_serves_it(trained_digits, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, SCRIPTS / "demo.py", "--model_name_or_path", digit_model, "--server_port", str(port)]
+    command = [sys.executable, SCRIPTS / "demo.py", "--model_name_or_path", str(trained_digits)]
+    command += ["--server_port", str(port)]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -108,7 +108,7 @@ def test_a_folder_takes_the_place_of_a_recipe_s_data_set(script, tmp_path):
 
 def test_adam_s_weight_decay_is_part_of_the_gradient(script, tmp_path):
     """Unlike AdamW's: a weight whose gradient is the opposite of its decay stays where it is."""
-    training = importlib.import_module("hyperset_lab.training")
+    training = importlib.import_module("hyperset_lab.trainer")
     arguments = training.ScriptTrainingArguments(
         str(tmp_path),
         optim="adam",

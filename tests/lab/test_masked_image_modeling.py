@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -271,10 +270,7 @@ def test_two_processes_mask_and_measure_what_one_does(recipe, tmp_path):
     flags = [*recipe, "--max_eval_samples", "19", "--per_device_eval_batch_size", "5", "--logging_steps", "1"]
     run(*flags, "--logging_strategy", "steps", "--output_dir", tmp_path / "one")
     flags += ["--logging_strategy", "steps", "--per_device_train_batch_size", "8", "--output_dir", tmp_path / "two"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-        launch += ["--master_port", str(probe.getsockname()[1])]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     launch.append(
         str(ROOT / "tests" / "support" / "launched.py")
     )  # sees that no process is left with what could kill it as it ends

@@ -1,39 +1,34 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """A training stops at NaN with an error that names the step, and leaves the last good checkpoint."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import SequentialSampler
 
+from hyperset_lab.checkpoints import all_checkpoints, last_whole_checkpoint
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETForImageClassification
-from support.builders import make_config
+from support.builders import make_config, threads
 
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with threads(1):
+        yield
 
 
 @pytest.fixture
-def training(monkeypatch):
-    return importlib.import_module("hyperset_lab.training")
-
-
-@pytest.fixture
-def make_trainer(training, tmp_path):
+def make_trainer(tmp_path):
     """A trainer of six steps of four images in order that saves every second step, and the images."""
-
-    class InOrder(training.ScriptTrainer):
-        def _get_train_sampler(self, train_dataset=None):
-            return SequentialSampler(self.train_dataset)
 
     def make(**arguments):
         data = [{"pixel_values": torch.randn(3, 12, 12), "labels": index % 5} for index in range(24)]
-        arguments = training.ScriptTrainingArguments(
+        arguments = ScriptTrainingArguments(
             output_dir=str(tmp_path / "out"),
             use_cpu=True,
+            train_sampling_strategy="sequential",
             per_device_train_batch_size=4,
             num_train_epochs=1,
             save_strategy="steps",
@@ -43,34 +38,32 @@ def make_trainer(training, tmp_path):
             **arguments,
         )
         model = HyperSETForImageClassification(make_config(initializer_range=0.2))
-        return InOrder(model=model, args=arguments, train_dataset=data), data
+        return ScriptTrainer(model=model, args=arguments, train_dataset=data), data
 
     return make
 
 
-def assert_stopped_with(folder: Path, training, step: int) -> None:
+def assert_stopped_with(folder: Path, step: int) -> None:
     """The checkpoint of `step` is the last one, whole, and finite."""
-    assert training.last_whole_checkpoint(folder) == str(folder / f"checkpoint-{step}")
-    assert [path.name for path in training.all_checkpoints(folder)] == [
-        f"checkpoint-{kept}" for kept in range(2, step + 1, 2)
-    ]
+    assert last_whole_checkpoint(folder) == str(folder / f"checkpoint-{step}")
+    assert [path.name for path in all_checkpoints(folder)] == [f"checkpoint-{kept}" for kept in range(2, step + 1, 2)]
     weights = load_file(folder / f"checkpoint-{step}" / "model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
-def test_a_pixel_that_is_nan(training, make_trainer, tmp_path):
+def test_a_pixel_that_is_nan(make_trainer, tmp_path):
     trainer, data = make_trainer()
     data[18]["pixel_values"][0, 5, 5] = float("nan")
     with pytest.raises(ValueError, match=r"In step 5: `pixel_values` must be finite.*samples \[2\] of 4"):
         trainer.train()
-    assert_stopped_with(tmp_path / "out", training, 4)
+    assert_stopped_with(tmp_path / "out", 4)
     assert trainer.state.global_step == 4
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_gradient_that_is_nan(training, make_trainer, tmp_path, accumulation):
+@pytest.mark.parametrize(("accumulation", "max_grad_norm"), [(1, 0.0), (1, 1.0), (2, 0.0)])
+def test_a_gradient_that_is_nan(make_trainer, tmp_path, accumulation, max_grad_norm):
     """Of a finite loss: the weights are as they were."""
-    trainer, _ = make_trainer(gradient_accumulation_steps=accumulation, max_grad_norm=0.0)
+    trainer, _ = make_trainer(gradient_accumulation_steps=accumulation, max_grad_norm=max_grad_norm)
     calls, bias = 0, trainer.model.classifier.bias
     kept = {}
 
@@ -86,7 +79,7 @@ def test_a_gradient_that_is_nan(training, make_trainer, tmp_path, accumulation):
         FloatingPointError, match=r"gradient of step 3 is nan.*checkpoint-2 is whole.*resume_from_checkpoint"
     ):
         trainer.train()
-    assert_stopped_with(tmp_path / "out", training, 2)
+    assert_stopped_with(tmp_path / "out", 2)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in trainer.model.state_dict().items())
 
 

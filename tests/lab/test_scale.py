@@ -1,23 +1,30 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The same training on one process or several, with accumulated gradients, in bf16, compiled, and in shards."""
 
-import importlib
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
 
+from hyperset_lab.checkpoints import defects
+from hyperset_lab.images.task import main
+from hyperset_lab.run import leave_processes
+from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
+from support.builders import threads
 from support.processes import in_a_process
 from transformers import AutoModelForImageClassification
 
@@ -33,23 +40,15 @@ FLAGS = [
     "--config_overrides",
     '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 3, "image_size": 8}',
     *("--max_train_samples", "48", "--max_eval_samples", "24", "--num_train_epochs", "2", "--use_cpu"),
-    *(
-        "--label_smoothing_factor",
-        "0.1",
-        "--logging_strategy",
-        "steps",
-        "--logging_steps",
-        "1",
-        "--disable_tqdm",
-        "true",
-    ),
-    *("--eval_strategy", "no", "--per_device_eval_batch_size", "12"),
+    *("--label_smoothing_factor", "0.1", "--logging_strategy", "steps", "--logging_steps", "1"),
+    *("--disable_tqdm", "true", "--eval_strategy", "no", "--per_device_eval_batch_size", "12"),
 ]
 
 
-@pytest.fixture(scope="module")
-def main():
-    yield importlib.import_module("hyperset_lab.images.task").main
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with threads(1):
+        yield
 
 
 def curve(folder: Path, key: str = "loss") -> list[float]:
@@ -59,7 +58,7 @@ def curve(folder: Path, key: str = "loss") -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def one_process(main, tmp_path_factory):
+def one_process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one-process")
     metrics = main([*FLAGS, "--output_dir", str(folder), "--per_device_train_batch_size", "16"])
     assert len(curve(folder)) == 6
@@ -98,13 +97,32 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
+def in_two_processes(folder: Path, work: Callable[[int], None]) -> None:
+    """Run `work` with the rank of each of two forked processes, which write what they print into `folder`."""
+
+    def both():
+        other = os.fork()
+        rank, status = int(other == 0), 1
+        try:
+            torch.set_num_threads(1)
+            with open(folder / f"printed-{rank}", "w") as file, contextlib.redirect_stdout(file):
+                work(rank)
+            status = 0
+        finally:
+            if rank:
+                os._exit(status)
+        assert os.waitpid(other, 0)[1] == 0
+
+    assert in_a_process(both) == 0
+
+
 def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
 
 
-def test_accumulated_gradients_give_the_curve_of_one_batch(main, one_process, tmp_path):
+def test_accumulated_gradients_give_the_curve_of_one_batch(one_process, tmp_path):
     flags = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"]
     main([*FLAGS, "--output_dir", str(tmp_path), *flags])
     assert_same_training(tmp_path, one_process)
@@ -116,16 +134,28 @@ def test_two_processes_with_half_the_batch_give_the_curve_of_one(one_process, tm
     Gradients are averaged, and so is the logged loss. The images to evaluate fill both processes' batches: where they do not,
     Trainer's loss (not its metrics) counts some of them twice.
     """
-    output = launch("ddp.yaml", "--output_dir", str(tmp_path), "--per_device_train_batch_size", "8")
-    assert output.count("HyperSETForImageClassification with") == 1  # one process prints
-    assert_same_training(tmp_path, one_process)
+    port = free_port()
+
+    def work(rank):
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        AcceleratorState._reset_state(True)  # of the process before the fork
+        PartialState._reset_state()
+        main([*FLAGS, "--output_dir", str(tmp_path / "out"), "--per_device_train_batch_size", "8"])
+        leave_processes()
+
+    in_two_processes(tmp_path, work)
+    printed = [(tmp_path / f"printed-{rank}").read_text() for rank in (0, 1)]
+    assert ["HyperSETForImageClassification with" in text for text in printed] == [True, False]
+    assert_same_training(tmp_path / "out", one_process)
 
 
 @pytest.mark.slow
 def test_two_processes_resume_to_the_weights_of_an_unbroken_run(tmp_path):
     """Bit by bit: the state of the random numbers of each process is in the checkpoint, which one of them renames."""
     flags = ["--per_device_train_batch_size", "8", "--save_strategy", "steps", "--save_steps", "2", "--random_flip"]
-    launch("ddp.yaml", *flags, "--output_dir", str(tmp_path / "unbroken"))
+    output = launch("ddp.yaml", *flags, "--output_dir", str(tmp_path / "unbroken"))
+    assert output.count("HyperSETForImageClassification with") == 1  # one process prints
     checkpoint = tmp_path / "unbroken" / "checkpoint-2"
     names = {path.name for path in checkpoint.iterdir()}
     assert {"rng_state_0.pth", "rng_state_1.pth", "model.safetensors", "optimizer.pt"} <= names
@@ -161,9 +191,7 @@ def continued(folder: Path, checkpoint: Path, *flags: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_continues_with_the_same_steps_or_says_why_not(
-    main, one_process, tmp_path, caplog
-):
+def test_another_number_of_processes_continues_with_the_same_steps_or_says_why_not(one_process, tmp_path, caplog):
     """On one process from two: half as many samples in a step would be another place in the data."""
     flags = ["--save_strategy", "steps", "--save_steps", "4", "--output_dir", str(tmp_path / "two")]
     launch("ddp.yaml", "--per_device_train_batch_size", "8", *flags)
@@ -176,7 +204,7 @@ def test_another_number_of_processes_continues_with_the_same_steps_or_says_why_n
 
 
 @pytest.mark.slow
-def test_shards_train_save_and_continue_as_one_process_does(main, one_process, tmp_path):
+def test_shards_train_save_and_continue_as_one_process_does(one_process, tmp_path):
     """
     The whole of a script with FSDP2 but for the GPUs, which the processes stand in for: the model is saved whole with its code,
     and checkpoints in shards, which only shards continue from.
@@ -199,10 +227,10 @@ def test_shards_train_save_and_continue_as_one_process_does(main, one_process, t
     for name, tensor in load_file(tmp_path / "resumed" / "model.safetensors").items():
         assert torch.equal(tensor, wanted[name]), name
     (checkpoint / "optimizer_0" / ".metadata").unlink()  # as where torch was stopped
-    assert importlib.import_module("hyperset_lab.checkpoints").defects(checkpoint) == ["optimizer_0 is not complete"]
+    assert defects(checkpoint) == ["optimizer_0/.metadata is missing"]
 
 
-def test_bf16_runs_under_autocast(main, one_process, tmp_path):
+def test_bf16_runs_under_autocast(one_process, tmp_path):
     main([*FLAGS, "--output_dir", str(tmp_path), "--per_device_train_batch_size", "16", "--bf16"])
     wanted = curve(one_process[0])
     assert curve(tmp_path) == pytest.approx(wanted, rel=0.05) and curve(tmp_path) != pytest.approx(wanted, rel=1e-6)
@@ -210,14 +238,14 @@ def test_bf16_runs_under_autocast(main, one_process, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")  # the newest name is not in 5.17
-def test_gradient_checkpointing_gives_the_same_curve(main, one_process, tmp_path):
+def test_gradient_checkpointing_gives_the_same_curve(one_process, tmp_path):
     flags = ["--per_device_train_batch_size", "16", "--gradient_checkpointing"]
     main([*FLAGS, "--output_dir", str(tmp_path), *flags])
     assert_same_training(tmp_path, one_process)
 
 
 @pytest.mark.slow
-def test_torch_compile_gives_the_same_curve(main, one_process, tmp_path):
+def test_torch_compile_gives_the_same_curve(one_process, tmp_path):
     main([*FLAGS, "--output_dir", str(tmp_path), "--per_device_train_batch_size", "16", "--torch_compile"])
     assert_same_training(tmp_path, one_process)
 
@@ -236,7 +264,7 @@ def test_accelerate_reads_our_configs(path):
     assert arguments.mixed_precision == "no"  # the script's flags say
 
 
-def test_sharding_is_refused_where_accelerate_would_not_do_it(main, monkeypatch, tmp_path):
+def test_sharding_is_refused_where_accelerate_would_not_do_it(monkeypatch, tmp_path):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="does not shard models on CPUs"):
         main([*FLAGS, "--output_dir", str(tmp_path)])
@@ -249,15 +277,14 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(main, monkeypatch,
         (["--log_energies"], "whose energies are not logged"),
     ],
 )
-def test_what_shards_cannot_do_is_refused_before_training(main, monkeypatch, tmp_path, flags, message):
-    trainer_class = importlib.import_module("hyperset_lab.training").ScriptTrainer
-    build = trainer_class.__init__
+def test_what_shards_cannot_do_is_refused_before_training(monkeypatch, tmp_path, flags, message):
+    build = ScriptTrainer.__init__
 
     def build_sharded(self, *args, **kwargs):
         build(self, *args, **kwargs)
         self.is_fsdp_enabled = True
 
-    monkeypatch.setattr(trainer_class, "__init__", build_sharded)
+    monkeypatch.setattr(ScriptTrainer, "__init__", build_sharded)
     with pytest.raises(ValueError, match=message):
         main([*FLAGS, "--output_dir", str(tmp_path), *flags])
     assert not list(tmp_path.iterdir())
@@ -331,17 +358,4 @@ def test_a_sharded_iterated_layer_computes_what_the_whole_one_does(tmp_path):
     FSDP2 as accelerate applies it with `fsdp2.yaml`, on two gloo processes; accelerate itself asks for GPUs. A layer that runs
     in every iteration is gathered and freed each time, and its gradient is the sum over all.
     """
-
-    def both():
-        other = os.fork()
-        status = 1
-        try:
-            torch.set_num_threads(1)
-            shard_and_compare(int(other == 0), tmp_path)
-            status = 0
-        finally:
-            if other == 0:
-                os._exit(status)
-        assert os.waitpid(other, 0)[1] == 0
-
-    assert in_a_process(both) == 0
+    in_two_processes(tmp_path, lambda rank: shard_and_compare(rank, tmp_path))

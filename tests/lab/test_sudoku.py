@@ -234,7 +234,7 @@ def test_the_recipe_of_the_paper():
     common, data, training = (
         script("hyperset_lab.arguments"),
         script("hyperset_lab.sudoku.data"),
-        script("hyperset_lab.training"),
+        script("hyperset_lab.trainer"),
     )
     types = (common.ModelArguments, data.SudokuDataArguments, training.ScriptTrainingArguments)
     flags = [str(SCRIPTS / "recipes" / "sudoku.yaml"), "--use_cpu"]

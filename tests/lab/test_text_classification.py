@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -46,7 +47,7 @@ def scripts():
         "hyperset_lab.text.trainer",
         "hyperset_lab.arguments",
         "hyperset_lab.models",
-        "hyperset_lab.training",
+        "hyperset_lab.trainer",
     )
     yield {name: importlib.import_module(name) for name in names}
 
@@ -437,12 +438,13 @@ def test_held_out_texts_are_no_training_texts(scripts, per_class, classes, share
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 8))
 def test_groups_by_length(scripts, lengths, batch_size):
     """Every text once, the longest in the first whole batch, in an order of their own in every epoch."""
-    sampler = scripts["hyperset_lab.text.trainer"].LengthGroups(batch_size, lengths, seed=3)
+    texts = Dataset.from_dict({"input_ids": [[index] * length for index, length in enumerate(lengths)]})
+    groups = scripts["hyperset_lab.text.trainer"].LengthGroups(texts, batch_size, seed=3)
     orders = []
     for epoch in (0, 1, 0):
-        sampler.set_epoch(epoch)
         torch.rand(epoch)  # the global random numbers do not matter
-        orders.append(list(sampler))
+        groups.set_epoch(epoch)
+        orders.append([groups[place]["input_ids"][0] for place in range(len(groups))])
     assert orders[0] == orders[2] and sorted(orders[0]) == list(range(len(lengths)))
     assert len(lengths) < 20 or batch_size > 1 or orders[0] != orders[1]
     if len(lengths) >= batch_size:
@@ -510,7 +512,7 @@ def test_the_papers_recipe(scripts):
         scripts["hyperset_lab.text.tokenizer"].TextModelArguments,
         scripts["hyperset_lab.text.data"].TextDataArguments,
     ]
-    types.append(scripts["hyperset_lab.training"].ScriptTrainingArguments)
+    types.append(scripts["hyperset_lab.trainer"].ScriptTrainingArguments)
     model, data, training = scripts["hyperset_lab.arguments"].parse_arguments(
         types, [str(RECIPES / "yelp.yaml"), "--use_cpu"]
     )

@@ -112,7 +112,7 @@ def test_license_is_that_of_the_model_it_comes_from(card_module, trainer, tmp_pa
 def test_command_and_recipe_without_tokens(card_module, trainer, tmp_path, monkeypatch):
     common, training = (
         importlib.import_module("hyperset_lab.arguments"),
-        importlib.import_module("hyperset_lab.training"),
+        importlib.import_module("hyperset_lab.trainer"),
     )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(

@@ -4,10 +4,10 @@
 import pytest
 import torch
 
-from modeling_hyperset.attention_hyperset import BI_SOFTMAX_FUNCTIONS, bi_softmax_eager
+from modeling_hyperset.attention_hyperset import BI_SOFTMAX, bi_softmax_eager
 
 
-FAST = [name for name in BI_SOFTMAX_FUNCTIONS if name != "eager"]
+FAST = [name for name in BI_SOFTMAX if name != "eager"]
 # One token, sizes that are no multiple of a block or of eight, several heads.
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 24), (2, 3, 17, 24), (1, 2, 130, 64), (3, 1, 5, 7), (1, 1, 300, 10)]
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -33,7 +33,7 @@ def test_equals_reference(name, shape, shared_gain, masked, dtype):
         mask = torch.rand(shape[0], shape[2]) > 0.4
         mask[0] = False  # a sample that is all padding
     scaling = shape[-1] ** -0.5
-    output, _ = BI_SOFTMAX_FUNCTIONS[name](*inputs, scaling, mask)
+    output, _ = BI_SOFTMAX[name](*inputs, scaling, mask)
     expected, _ = bi_softmax_eager(*exact, scaling, mask)
     cotangent = torch.randn(shape, dtype=torch.float64)
     gradients = torch.autograd.grad(output, inputs, cotangent.to(dtype))
@@ -45,13 +45,13 @@ def test_equals_reference(name, shape, shared_gain, masked, dtype):
         torch.testing.assert_close(actual.double(), wanted, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", BI_SOFTMAX_FUNCTIONS)
+@pytest.mark.parametrize("name", BI_SOFTMAX)
 def test_padding_changes_nothing(name):
     query, key, value = roles((1, 2, 6, 8), torch.float32, False)
-    alone, _ = BI_SOFTMAX_FUNCTIONS[name](query, key, value, 0.3)
+    alone, _ = BI_SOFTMAX[name](query, key, value, 0.3)
     garbage = [torch.cat((tensor, 100 * torch.randn(1, 2, 3, 8)), dim=2) for tensor in (query, key, value)]
     mask = torch.tensor([[True] * 6 + [False] * 3])
-    padded, _ = BI_SOFTMAX_FUNCTIONS[name](*garbage, 0.3, mask)
+    padded, _ = BI_SOFTMAX[name](*garbage, 0.3, mask)
     torch.testing.assert_close(padded[:, :, :6], alone, rtol=1e-5, atol=1e-5)
     assert (padded[:, :, 6:] == 0).all()
 
@@ -61,7 +61,7 @@ def test_padding_changes_nothing(name):
 def test_equals_reference_at_extreme_gains(name, dtype):
     """Scores of many hundreds, where exp of a score or of a normaliser alone would overflow or vanish."""
     inputs = roles((2, 2, 40, 16), dtype, False, scale=12.0)
-    output, _ = BI_SOFTMAX_FUNCTIONS[name](*inputs, 0.25)
+    output, _ = BI_SOFTMAX[name](*inputs, 0.25)
     expected, _ = bi_softmax_eager(*(tensor.double() for tensor in inputs), 0.25)
     tolerance = 1e-9 if dtype == torch.float64 else 2e-3
     torch.testing.assert_close(output.double(), expected, rtol=tolerance, atol=tolerance * 12)
@@ -86,8 +86,5 @@ def test_what_training_keeps_grows_linearly(masked):
         del output
         return sum(sizes.values())
 
-    ratio = {
-        name: saved_bytes(function, 2048) / saved_bytes(function, 1024)
-        for name, function in BI_SOFTMAX_FUNCTIONS.items()
-    }
+    ratio = {name: saved_bytes(function, 2048) / saved_bytes(function, 1024) for name, function in BI_SOFTMAX.items()}
     assert ratio["eager"] > 3.5 and ratio["sdpa"] < 2.2

@@ -29,10 +29,10 @@ BAD_FIELDS = [
     ({"position_embedding_type": "rotary"}, "position_embedding_type"),
     ({"pooling": "max"}, "pooling"),
     ({"norm_type": "none"}, "norm_type"),
-    ({"attention_energy": "softmax"}, "attention_energy"),
-    ({"feedforward_energy": "mlp"}, "feedforward_energy"),
+    ({"sublayer_norm_type": "none"}, "sublayer_norm_type"),
+    ({"attention_beta": 0.0}, "attention_beta"),
+    ({"attention_beta": float("nan")}, "attention_beta"),
     ({"hidden_act": "swish"}, "hidden_act"),
-    ({"update_rule": "sgd"}, "update_rule"),
     ({"step_size_type": "annealed"}, "step_size_type"),
     ({"step_size_condition": "x0"}, "step_size_condition"),
     ({"step_size_time_network": "big"}, "step_size_time_network"),
@@ -53,6 +53,34 @@ BAD_FIELDS = [
 def test_config_refuses(fields, name):
     with pytest.raises(ValueError, match=name):
         make_config(**fields)
+
+
+@pytest.mark.parametrize("name", ["attention_energy", "feedforward_energy", "update_rule"])
+def test_a_model_refuses_names_that_nobody_registered(name, tmp_path):
+    """A config takes them: the file that registers them may come later."""
+    config = make_config(**{name: "mine"})
+    config.save_pretrained(tmp_path)
+    for loaded in (config, HyperSETConfig.from_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match=f"`{name}` must be one of .*, got 'mine'"):
+            HyperSETModel(loaded)
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({}, "fused, eager, sdpa"),
+        ({"attention_energy": "linear"}, "eager"),
+        ({"attention_energy": "sigmoid"}, "eager"),
+        ({"layer_type": "transformer"}, "sdpa, eager"),
+        ({"layer_type": "energy_transformer"}, "eager"),
+    ],
+)
+def test_attention_implementations_that_would_do_nothing(fields, names):
+    model = make_model("images", **fields)
+    assert model.config._attn_implementation == names.split(", ")[0]
+    for name in {"fused", "eager", "sdpa", "flash_attention_2"} - set(names.split(", ")):
+        with pytest.raises(ValueError, match=f"{name}.*must be one of {names}"):
+            model.set_attn_implementation(name)
 
 
 @pytest.mark.parametrize(

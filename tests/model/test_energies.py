@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETModel
-from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from modeling_hyperset.phi_hyperset import PHI
+from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES, PHI
 from support.builders import make_config
 
 
@@ -49,6 +48,23 @@ def test_attention_direction_is_minus_gradient(name, phi, shape, beta, masked, s
     (gradient,) = torch.autograd.grad(energy.value(tokens, mask).sum(), tokens)
     direction, _ = energy.direction(tokens, tokens, tokens, mask)
     torch.testing.assert_close(direction, -gradient, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ATTENTION_ENERGIES)
+def test_beta_of_the_config(name):
+    tokens = on_sphere(2, 3, 7, 8, seed=0)
+    energies = [
+        ATTENTION_ENERGIES[name](make_config(hidden_size=32, num_attention_heads=4, **fields), beta=beta)
+        for fields, beta in (
+            ({}, None),
+            ({"attention_beta": 8**-0.5}, None),
+            ({"attention_beta": 0.3}, None),
+            ({}, 0.3),
+        )
+    ]
+    values = [energy.value(tokens) for energy in energies]
+    assert torch.equal(values[0], values[1]) and torch.equal(values[2], values[3])
+    assert not torch.allclose(values[0], values[2])
 
 
 @pytest.mark.parametrize(("name", "phi"), FEEDFORWARD)

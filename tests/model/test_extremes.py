@@ -111,7 +111,7 @@ def test_a_thousand_iterations():
 @pytest.mark.parametrize("fields", LAYERS, ids=str)
 def test_a_thousand_iterations_and_back(fields):
     model = make_model("image-classification", **fields)
-    has_energies = type(model.hyperset.layers[0]).has_energies
+    has_energies = model.config.has_energies
     outputs = model(**make_inputs("image-classification"), num_iterations=1000, output_energies=has_energies)
     assert outputs.energies is None or torch.isfinite(torch.stack(outputs.energies)).all()
     run(model, make_inputs("image-classification"), num_iterations=1000)

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
-from modeling_hyperset.baselines_hyperset import LAYERS
-from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES
+from modeling_hyperset.energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES, PHI
+from modeling_hyperset.layers_hyperset import LAYERS
+from modeling_hyperset.steps_hyperset import UPDATE_RULES
 from support.builders import CASES
 
 
@@ -29,6 +28,7 @@ TAME = {
     "embedding_dropout": [0.0, 0, 0.5],
     "pooling": ["cls", "mean"],
     "norm_type": ["layernorm", "rmsnorm"],
+    "sublayer_norm_type": [None, "layernorm", "rmsnorm"],
     "prune_last_iteration": FLAG,
     "classifier_bias": FLAG,
     "tie_word_embeddings": FLAG,
@@ -41,6 +41,7 @@ TAME = {
     "intermediate_size": [None, 1, 7],
     "attention_energy": list(ATTENTION_ENERGIES),
     "attention_phi": list(PHI),
+    "attention_beta": [None, 0.5, 1],
     "feedforward_energy": list(FEEDFORWARD_ENERGIES),
     "feedforward_phi": list(PHI),
     "hidden_act": ["relu", "gelu"],
@@ -189,10 +190,10 @@ def test_refused_or_trained(example):
 
 
 @pytest.mark.slow
-def test_thousands_are_refused_or_trained(capsys):
+def test_many_are_refused_or_trained(capsys):
     counts = Counter()
 
-    @settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
     @given(cases())
     def run(example):
         counts[examine(*example)] += 1
@@ -200,7 +201,7 @@ def test_thousands_are_refused_or_trained(capsys):
     run()
     with capsys.disabled():
         print(f"\nOf {counts.total()} configs {counts['refused']} were refused and {counts['trained']} trained.")
-    assert counts["trained"] > 300 and counts["refused"] > 300
+    assert counts["trained"] > 75 and counts["refused"] > 75
 
 
 @pytest.mark.parametrize("name", [*TAME, *IMAGES, *TOKENS, *INHERITED])
@@ -234,7 +235,7 @@ def test_fields_that_transformers_says_do_not_go_together():
     ("fields", "message"),
     [
         ({"num_iteration": 3}, "`num_iteration`.*do you mean `num_iterations`"),
-        ({"check": 5}, "`check` is no field"),
+        ({"validate": 5}, "`validate` is no field"),
         ({"attribute_map": {"hidden_size": "patch_size"}}, "`attribute_map` is no field"),
         ({"__class__": "x"}, "`__class__` is no field"),
         ({"head_dim": 3}, "`head_dim` is no field"),

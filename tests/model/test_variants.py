@@ -10,17 +10,17 @@ import torch
 from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETForImageClassification, HyperSETForSequenceClassification, HyperSETModel
-from modeling_hyperset.baselines_hyperset import LAYERS
 from modeling_hyperset.energies_hyperset import (
     ATTENTION_ENERGIES,
     FEEDFORWARD_ENERGIES,
+    PHI,
     AttentionEnergy,
     FeedforwardEnergy,
     register_attention_energy,
     register_feedforward_energy,
 )
-from modeling_hyperset.phi_hyperset import PHI
-from modeling_hyperset.update_rules_hyperset import UPDATE_RULES, UpdateRule, register_update_rule
+from modeling_hyperset.layers_hyperset import LAYERS
+from modeling_hyperset.steps_hyperset import UPDATE_RULES, UpdateRule, register_update_rule
 from support.builders import make_config, make_inputs, make_model
 from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -92,8 +92,8 @@ def test_attention_implementations_agree(layer_type):
     model, inputs = make_model("images", layer_type=layer_type), make_inputs("images")
     model.set_attn_implementation("eager")
     expected = model(**inputs).last_hidden_state
-    default = "fused" if layer_type == "hyperset" else "sdpa"
-    for name in {"sdpa", default}:
+    default, *others = LAYERS[layer_type].attn_implementations(model.config)
+    for name in {default, *others}:
         model.set_attn_implementation(name)
         torch.testing.assert_close(model(**inputs).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
     if default != "fused":
@@ -237,7 +237,7 @@ def test_lora_on_a_frozen_base(tmp_path):
 
 
 PEAK = """
-import re, sys
+import re
 from pathlib import Path
 import torch
 from modeling_hyperset import HyperSETConfig
@@ -253,17 +253,16 @@ def measure(seq_len):
     # Of this program alone, where resource.getrusage starts from what its parent held.
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
-print(-measure(64) + measure(int(sys.argv[1])))
+start = measure(64)
+print(*(measure(seq_len) - start for seq_len in (65536, 131072)))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory where Linux tells it")
 def test_linear_attention_needs_linear_memory():
     """Peak memory of value and direction, one head of 64: doubling N = 65,536 takes at most 2.2 times as much."""
-    peaks = []
-    for seq_len in (65536, 131072):
-        command = [sys.executable, "-c", PEAK, str(seq_len)]
-        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    printed = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True).stdout
+    peaks = [int(word) for word in printed.split()]
     assert 0 < peaks[1] <= 2.2 * peaks[0]
     assert peaks[0] < 16 * 65536 * 64 * 4  # a few tensors of the input's size; the scores would be 1,024
 
@@ -311,7 +310,7 @@ def test_energy_transformer_descends_its_energy(masked):
     mask = torch.arange(7).expand(2, -1) < torch.tensor([[7], [3]]) if masked else None
     hopfield = -0.5 * F.relu(layer.memories(tokens)).square().sum(dim=-1)
     hopfield = hopfield if mask is None else hopfield.masked_fill(~mask, 0.0)
-    energy = layer.attention.energy_value(tokens, mask) + hopfield.sum(dim=-1)
+    energy = layer.attention.value(tokens, mask) + hopfield.sum(dim=-1)
     layer.norm = torch.nn.Identity()
     torch.testing.assert_close(layer.energies(tokens, mask).sum(dim=-1), energy)
     (gradient,) = torch.autograd.grad(energy.sum(), tokens)
@@ -321,9 +320,9 @@ def test_energy_transformer_descends_its_energy(masked):
     torch.testing.assert_close(direction * keep, -gradient * keep)
 
 
-def one_step(layer_type: str, norm_type: str = "layernorm"):
+def one_step(layer_type: str, **fields):
     """The tokens before and after one iteration of a baseline, and its layer."""
-    model = make_model("images", layer_type=layer_type, norm_type=norm_type, num_iterations=1)
+    model = make_model("images", layer_type=layer_type, num_iterations=1, **fields)
     with torch.no_grad():
         before, after = model(**make_inputs("images"), output_hidden_states=True).hidden_states
     return before, after, model.layers[0]
@@ -341,13 +340,19 @@ def softmax_attention(query, key, value):
 @pytest.mark.parametrize("layer_type", ["transformer", "shared_qkv_transformer"])
 @pytest.mark.parametrize("norm_type", ["layernorm", "rmsnorm"])
 def test_transformer_by_hand(layer_type, norm_type):
-    x, after, layer = one_step(layer_type, norm_type)
+    x, after, layer = one_step(layer_type, norm_type=norm_type)
     weights = [projection.weight for projection in layer.attention.qkv_projs]
     wq, wk, wv = weights if len(weights) == 3 else weights * 3
     y = layer.attention_norm(x)
     x = x + softmax_attention(y @ wq.T, y @ wk.T, y @ wv.T) @ layer.attention.output_proj.weight.T
     x = x + F.relu(layer.mlp_norm(x) @ layer.up_proj.weight.T) @ layer.down_proj.weight.T
     torch.testing.assert_close(after, x)
+
+
+@pytest.mark.parametrize("layer_type", ["transformer", "crate"])
+def test_the_norm_of_the_sublayers_may_differ_from_the_last(layer_type):
+    model = make_model("images", layer_type=layer_type, norm_type="rmsnorm", sublayer_norm_type="layernorm")
+    assert isinstance(model.norm, torch.nn.RMSNorm) and isinstance(model.layers[0].attention_norm, torch.nn.LayerNorm)
 
 
 @pytest.mark.parametrize("layer_type", ["crate", "crate_t"])
@@ -388,7 +393,11 @@ def test_energies_are_in_float32(layer_type, dtype):
 
 @pytest.mark.parametrize(
     ("layer_type", "attn_implementation"),
-    [(name, implementation) for name, layer in LAYERS.items() for implementation in layer.attn_implementations],
+    [
+        (name, implementation)
+        for name, layer in LAYERS.items()
+        for implementation in layer.attn_implementations(make_config())
+    ],
 )
 def test_all_padding_stays_finite_in_half_precision(layer_type, attn_implementation):
     model = make_model("sequence-classification", layer_type=layer_type, pooling="mean").half()

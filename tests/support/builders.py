@@ -32,6 +32,16 @@ CASES = {
     "masked-codes": (HyperSETForMaskedImageModeling, TEXT | {"position_embedding_type": "sinusoidal_2d"}),
 }
 HEADS = [name for name in CASES if name not in ("images", "tokens")]
+AUTO_OF_CASE = {
+    "images": "AutoModel",
+    "tokens": "AutoModel",
+    "image-classification": "AutoModelForImageClassification",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "masked-lm": "AutoModelForMaskedLM",
+    "masked-pixels": "AutoModelForMaskedImageModeling",
+    "masked-codes": "AutoModelForMaskedImageModeling",
+}
 
 
 def make_config(**fields) -> HyperSETConfig:
@@ -82,3 +92,11 @@ def make_inputs(case: str, batch_size: int = 2, labels: bool = False) -> dict[st
         tokens = 9 if case == "masked-pixels" else 16
         inputs["bool_masked_pos"] = torch.arange(tokens).expand(batch_size, -1) % 3 == 0
     return inputs
+
+
+def main_output(outputs) -> torch.Tensor:
+    """The tensor that a head is for."""
+    for name in ("logits", "reconstruction", "last_hidden_state"):
+        if outputs.get(name) is not None:
+            return outputs[name]
+    raise AssertionError(f"none of the outputs {list(outputs)} is a main one")

@@ -2,6 +2,7 @@
 """transformers' own tests of models: fetched from its source distribution, and made ready to run on this family."""
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 import tarfile
@@ -11,11 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 
 import modeling_hyperset
 import transformers
 
 
+PACKAGE = "transformers_tests"  # the name that their package has here: `tests` is the name of our own folder
 CACHE = Path(__file__).parents[2] / ".pytest_cache" / "d"
 # What those tests import and the distribution does not hold: empty, so that nothing is tested by it.
 STAND_INS = {
@@ -45,10 +48,16 @@ def fetch(cache: Path) -> Path:
     """
     version = transformers.__version__
     folder = cache / f"transformers-{version}"
-    if folder.exists():
-        return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as name:
+    with FileLock(cache / f"{folder.name}.lock"):  # of several workers, one downloads
+        if not folder.exists():
+            download(version, folder)
+    return folder
+
+
+def download(version: str, folder: Path) -> None:
+    """Make `folder` of the source distribution that pip downloads; it is there whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         aside = Path(name)
         command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
         command += ["--retries", "1", "--timeout", "20", "--no-binary", "transformers", "--dest", name]
@@ -73,12 +82,7 @@ def fetch(cache: Path) -> Path:
             whole = aside / "whole" / path
             whole.parent.mkdir(parents=True, exist_ok=True)
             whole.write_text(text)
-        try:
-            (aside / "whole").rename(folder)
-        except OSError:  # another process was first
-            if not folder.exists():
-                raise
-    return folder
+        (aside / "whole").rename(folder)
 
 
 def load(name: str) -> ModuleType:
@@ -91,13 +95,16 @@ def load(name: str) -> ModuleType:
     folder = fetch(CACHE)
     if not (folder / "tests" / f"{name}.py").exists():
         raise Unavailable(f"the source distribution of transformers {transformers.__version__} has no {name}.py")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    pytest.register_assert_rewrite(f"tests.{name}")
+    if PACKAGE not in sys.modules:
+        init = folder / "tests" / "__init__.py"
+        spec = importlib.util.spec_from_file_location(PACKAGE, init, submodule_search_locations=[str(init.parent)])
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACKAGE])
+    pytest.register_assert_rewrite(f"{PACKAGE}.{name}")
     try:
-        module = importlib.import_module(f"tests.{name}")
+        module = importlib.import_module(f"{PACKAGE}.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("tests."):
+        if error.name is None or not error.name.startswith(f"{PACKAGE}."):
             raise
         raise Unavailable(
             f"{name}.py imports {error.name}, which the source distribution of transformers {transformers.__version__} lacks"

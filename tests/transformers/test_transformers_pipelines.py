@@ -36,7 +36,7 @@ class PipelineSuite(pipelines.PipelineTesterMixin):
     def setUpClass(cls):
         folder = cls.enterClassContext(tempfile.TemporaryDirectory())
         tasks = {
-            task: {"test": "pipeline_tasks." + named["test"].rpartition(".")[2]}
+            task: {"test": "support.pipeline_tasks." + named["test"].rpartition(".")[2]}
             for task, named in pipelines.pipeline_test_mapping.items()
         }
         names = {

@@ -12,7 +12,7 @@ from hyperset_lab.comparison.plan import Comparison
 from hyperset_lab.comparison.runs import VERSIONS
 from hyperset_lab.models import model_of
 from hyperset_lab.tasks import Score
-from hyperset_lab.training import ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer
 
 
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:

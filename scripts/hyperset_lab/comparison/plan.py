@@ -13,7 +13,7 @@ from hyperset_lab.comparison.runs import Run, finish, trainer_of
 from hyperset_lab.models import model_of
 from hyperset_lab.recipes import behind, is_recipe, parse_object
 from hyperset_lab.tasks import NAMES, task_named
-from hyperset_lab.training import ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer
 
 
 # What a comparison decides by itself, whatever the base recipe says.

@@ -18,9 +18,9 @@ import yaml
 import modeling_hyperset
 import transformers
 from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.run import run as train_and_evaluate
 from hyperset_lab.tasks import Score, task_named
-from hyperset_lab.training import ScriptTrainer
-from hyperset_lab.training import run as train_and_evaluate
+from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset.files import write_json, write_whole
 
 

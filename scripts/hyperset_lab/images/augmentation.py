@@ -22,7 +22,7 @@ from PIL import ImageOps
 from torch.nn import functional as F
 
 from hyperset_lab.models import model_of
-from hyperset_lab.training import ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer
 
 
 CROPS, POLICIES = ("resized", "padded"), ("imagenet", "cifar10", "svhn")

@@ -32,7 +32,7 @@ def measure(
             images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt")
             yield {**images, "labels": torch.tensor(batch["label"])}
 
-    quantities = {"accuracy"} | ({"energies"} if model.base_model.layers[0].has_energies else set())
+    quantities = {"accuracy"} | ({"energies"} if model.config.has_energies else set())
     return analyze(model, batches(), quantities=quantities, progress=False)
 
 

@@ -14,8 +14,9 @@ from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, Random
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.report import write_energies
 from hyperset_lab.models import check_class_count, load_config, load_model, model_of
+from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
 from transformers import (
     AutoModelForImageClassification,

@@ -34,8 +34,9 @@ from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_ima
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.models import load_config, load_model
+from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of, most_likely
-from hyperset_lab.training import ScriptTrainingArguments, check_splits
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import AutoModelForMaskedImageModeling, default_data_collator, set_seed
 
 

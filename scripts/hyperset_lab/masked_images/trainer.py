@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hyperset_lab.masked_images.metrics import FeatureDistance, ReconstructionMetrics
 from hyperset_lab.models import model_of
-from hyperset_lab.training import ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset.files import write_whole
 from transformers import default_data_collator
 
@@ -63,13 +63,13 @@ class ReconstructionTrainer(ScriptTrainer):
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         if self.is_in_train:
             return metrics
-        model, measured = self._wrap_model(model_of(self), training=False), dict[str, float]()
+        measured: dict[str, float] = {}
         iterations = getattr(model_of(self).config, "num_iterations", None)
         for index, (ratio, data) in enumerate(self.reconstruction_data.items()):
             prefix = f"{metric_key_prefix}_mask_{ratio:g}" if index else metric_key_prefix
             with_ceiling = index == 0 and metric_key_prefix == "eval"
             name = "reconstructed" if iterations is None else f"{iterations} iterations"
-            measured |= self.measure(model, data, prefix, with_ceiling, None if index else name)
+            measured |= self.measure(self.model, data, prefix, with_ceiling, None if index else name)
         self.log(measured)
         return metrics | measured
 

@@ -8,16 +8,15 @@ the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
 import inspect
-import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast
 from torch import nn
+from transformers.trainer_utils import HubStrategy
 
-from hyperset_lab.checkpoints import UNFINISHED, publish_model, writing
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
@@ -26,8 +25,9 @@ from hyperset_lab.masked_images.metrics import ReconstructionMetrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, import_vq_model
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.recipes import parse_object
+from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
-from hyperset_lab.training import ScriptTrainingArguments, check_splits
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
 
 
@@ -134,20 +134,17 @@ class TokenizerTask:
 class VQTrainer(ReconstructionTrainer):
     """[`ReconstructionTrainer`] that writes the VQ model at the end as diffusers does."""
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        output_dir = str(self.args.output_dir if output_dir is None else output_dir)
-        if self.staged is not None or not self.args.should_save:
-            super()._save(output_dir, state_dict)
-            return
-        staged = os.path.join(output_dir, UNFINISHED, "model")
-        weights = os.path.join(output_dir, "diffusion_pytorch_model.safetensors")
-        with writing(weights, os.path.dirname(staged)):
-            for part in (self.accelerator.unwrap_model(self.model).vq, cast(Any, self.processing_class)):
-                part.save_pretrained(staged)
-            publish_model(staged, output_dir)
+    weights_name = "diffusion_pytorch_model.safetensors"
 
-    def push_checkpoint(self, checkpoint: str) -> None:
-        """Nothing: a checkpoint holds the state of the training and no `VQModel`, which is pushed at the end."""
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # A checkpoint holds the state of the training and no `VQModel`, which is pushed at the end.
+        self.args.hub_strategy = HubStrategy.END
+
+    def write_model(self, folder: str) -> None:
+        if self.args.should_save:
+            self.accelerator.unwrap_model(self.model).vq.save_pretrained(folder)
+            cast(Any, self.processing_class).save_pretrained(folder)
 
 
 def vary(example: dict, rng, processor, view: RandomView | None) -> dict:

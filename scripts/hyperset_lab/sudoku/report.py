@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hyperset_lab.sudoku.puzzles import Puzzles
-from hyperset_lab.training import ScriptTrainingArguments
+from hyperset_lab.trainer import ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.analysis import answers
 from modeling_hyperset.files import write_json, write_whole

@@ -7,11 +7,12 @@ import torch
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.models import load_config, load_model, model_of
+from hyperset_lab.run import check_splits
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
 from hyperset_lab.sudoku.report import write_solving
 from hyperset_lab.tasks import Score, Task, card_of, most_likely
-from hyperset_lab.training import ScriptTrainer, ScriptTrainingArguments, check_splits
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from transformers import AutoModelForTokenClassification, set_seed
 
 

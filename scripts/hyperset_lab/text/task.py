@@ -8,12 +8,13 @@ from datasets import Dataset
 
 from hyperset_lab.metrics import REGRESSION, SINGLE_LABEL, make_compute_metrics
 from hyperset_lab.models import load_config, load_model
+from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.text.data import TextDataArguments, hold_out_texts, load_texts, tokenize
 from hyperset_lab.text.labels import LabelSpace, encode_labels
 from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from hyperset_lab.text.trainer import TextTrainer
-from hyperset_lab.training import ScriptTrainingArguments, check_splits
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
 
 

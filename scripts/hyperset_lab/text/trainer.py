@@ -4,43 +4,44 @@
 from pathlib import Path
 from typing import Any, cast
 
+import datasets
 import numpy as np
 import torch
-from datasets import Dataset
-from torch.utils.data import Sampler, SequentialSampler
-from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
+from torch.utils.data import Dataset
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, decide
 from hyperset_lab.text.labels import LabelSpace
-from hyperset_lab.training import EpochSetter, ScriptTrainer
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset.files import write_whole
 
 
-class LengthGroups(LengthGroupedSampler):
+class LengthGroups(Dataset):
     """
-    Batches of texts of similar lengths in random order, the longest first, so that memory runs out at once or never. The order
-    is a function of seed and epoch. transformers' sampler draws it from the global random numbers, which in a resumed run, and
-    after dropout in several processes, are others; and it has the lengths fall through the epoch.
+    Texts in an order whose batches are of similar lengths: at random, the longest batch first, so that memory runs out at once
+    or never. The order is a function of seed and epoch. transformers' sampler draws it from the global random numbers. These
+    differ in a resumed run, and after dropout in several processes. It also has the lengths fall through the epoch.
     """
 
-    def __init__(self, batch_size: int, lengths: list[int], seed: int):
-        super().__init__(batch_size, lengths=lengths)
-        self.seed, self.epoch = seed, 0
+    def __init__(self, texts: datasets.Dataset, batch_size: int, seed: int):
+        self.texts, self.batch_size, self.seed = texts, batch_size, seed
+        self.lengths = list(map(len, texts["input_ids"]))
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of that epoch from now on."""
-        self.epoch = epoch
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        indices = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
-        whole = len(indices) // self.batch_size
-        batches = [
-            indices[start : start + self.batch_size] for start in range(0, whole * self.batch_size, self.batch_size)
-        ]
+        """Draw the order of that epoch."""
+        generator, size = torch.Generator().manual_seed(self.seed + epoch), self.batch_size
+        indices = get_length_grouped_indices(self.lengths, size, generator=generator)
+        whole = len(indices) // size
         order = [0, *(torch.randperm(whole - 1, generator=generator) + 1).tolist()] if whole else []
-        yield from (index for batch in order for index in batches[batch])
-        yield from indices[whole * self.batch_size :]
+        self.order = [index for batch in order for index in indices[batch * size : (batch + 1) * size]]
+        self.order += indices[whole * size :]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        return self.texts[self.order[place]]
 
 
 class TextTrainer(ScriptTrainer):
@@ -51,30 +52,25 @@ class TextTrainer(ScriptTrainer):
 
     def __init__(
         self,
-        *args: Any,
+        *,
+        args: ScriptTrainingArguments,
         labels: LabelSpace,
-        predict_dataset: Dataset | None = None,
+        train_dataset: datasets.Dataset | None = None,
+        predict_dataset: datasets.Dataset | None = None,
         metric_name: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(*args, **kwargs)
+        if args.train_sampling_strategy == "group_by_length":
+            # The texts are in the order of the groups themselves. Trainer would group those to predict on as well.
+            args.train_sampling_strategy = "sequential"
+            if train_dataset is not None:
+                # What one step of all processes takes together is alike, so that none waits for another's long texts.
+                together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+                train_dataset = LengthGroups(
+                    train_dataset, together, args.seed if args.data_seed is None else args.data_seed
+                )
+        super().__init__(args=args, train_dataset=train_dataset, **kwargs)
         self.labels, self.predict_dataset, self.metric_name = labels, predict_dataset, metric_name
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        train_dataset = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        # What one step of all processes takes together is alike, so that none waits for another's long texts.
-        together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        sampler = LengthGroups(together, list(map(len, cast(Dataset, train_dataset)["input_ids"])), seed)
-        self.remove_callback(EpochSetter)
-        self.add_callback(EpochSetter(sampler))
-        return sampler
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        # With groups by length Trainer's would have `predict` return the predictions in the order of the groups.
-        return SequentialSampler(eval_dataset)
 
     def write_predictions(self) -> None:
         """

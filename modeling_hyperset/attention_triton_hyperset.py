@@ -1,6 +1,6 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Bi-softmax attention (Eq. 7) on a GPU in Triton: what `blocked_attention_hyperset.py` says and computes, with a program for each
+Bi-softmax attention (Eq. 7) on a GPU in Triton: what `attention_cpu_hyperset.py` says and computes, with a program for each
 block of rows. Because S is symmetric, the program of rows i knows all that the loss has to say of z_i: one sweep over columns
 gives y, and in the backward pass one gives δ and one dz, without atomics. Everything is summed in float32; products of matrices
 take operands in the dtype of the tokens.
@@ -8,7 +8,7 @@ take operands in the dtype of the tokens.
 
 import torch
 
-from .blocked_attention_hyperset import Kernels
+from .attention_cpu_hyperset import Kernels
 
 
 try:  # transformers refuses a checkpoint's code for what it imports outside a `try`, and a processor needs none of this

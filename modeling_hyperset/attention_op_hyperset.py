@@ -3,7 +3,7 @@
 Bi-softmax attention as operators of torch that never hold the scores of all pairs of tokens: in blocks on a processor, in
 Triton on a GPU. `torch.compile` puts them into its graph as they are. They have first derivatives only.
 
-What they compute is said in `blocked_attention_hyperset.py`.
+What they compute is said in `attention_cpu_hyperset.py`.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ import zlib
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from .blocked_attention_hyperset import BLOCKED, Kernels, wide_dtype
+from .attention_cpu_hyperset import BLOCKED, Kernels, wide_dtype
 
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None  # without it there are no kernels for a GPU
@@ -34,7 +34,7 @@ def kernels(tensor: torch.Tensor) -> Kernels:
     """What computes on the device of `tensor`."""
     if tensor.device.type != "cuda":
         return BLOCKED
-    from .triton_attention_hyperset import TRITON  # not before there is a GPU to use it: it takes its time
+    from .attention_triton_hyperset import TRITON  # not before there is a GPU to use it: it takes its time
 
     return TRITON
 

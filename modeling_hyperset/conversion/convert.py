@@ -1,0 +1,73 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""From the authors' tensors and options to a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..modeling_hyperset import (
+    HyperSETForImageClassification,
+    HyperSETForMaskedImageModeling,
+    HyperSETForTokenClassification,
+    HyperSETPreTrainedModel,
+)
+from .images import image_config
+from .masked_images import masked_image_config
+from .options import Options
+from .sudoku import sudoku_config
+from .weights import StateDict, check_tensors, rename_state_dict
+
+
+TASKS = {
+    "image-classification": (image_config, HyperSETForImageClassification),
+    "sudoku": (sudoku_config, HyperSETForTokenClassification),
+    "masked-image-modeling": (masked_image_config, HyperSETForMaskedImageModeling),
+}
+# A tensor that only checkpoints of a task hold. It tells which options are to be asked for where the task is not given.
+LAYOUTS = {"image-classification": "fc.1.weight", "sudoku": "head.weight", "masked-image-modeling": "lm_head.1.weight"}
+
+
+def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any]) -> HyperSETPreTrainedModel:
+    """
+    Build the model of an original checkpoint.
+
+    Args:
+        state_dict: What [`load_original_state_dict`] returns.
+        options: The authors' option names and values, with `task`: `"image-classification"`, `"sudoku"` or
+            `"masked-image-modeling"`.
+
+    Returns:
+        The model with the task's head, in evaluation mode.
+
+    Raises:
+        `ValueError`: options that are missing, all of them in one message; an option that is not known or that the model does
+            not have; tensors that are missing, left over or of another shape, or no dense tensors of real numbers.
+    """
+    check_tensors(state_dict)
+    given = Options(options)
+    layout = next((task for task, name in LAYOUTS.items() if name in state_dict), None)
+    task = given.choice("task", TASKS, hint=f" (the weights look like {layout!r})" if layout else "")
+    if "task" in given.missing and layout is None:
+        given.check()
+    make_config, model_class = TASKS[layout if layout and "task" in given.missing else task]
+    config, renames = make_config(given, state_dict)
+    renamed = rename_state_dict(state_dict, renames)
+    # The Energy Transformer's projections are (heads, head_dim, width) there.
+    renamed = {
+        name: t.flatten(0, 1) if name.endswith(("q_proj.weight", "k_proj.weight")) else t
+        for name, t in renamed.items()
+    }
+    model = model_class(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    missing, extra = shapes.keys() - renamed.keys(), renamed.keys() - shapes.keys()
+    if missing or extra:
+        raise ValueError(
+            f"The checkpoint does not fit its options: missing {sorted(missing) or 'nothing'}, left over "
+            f"{sorted(extra) or 'nothing'}."
+        )
+    wrong = [
+        f"{name} {tuple(t.shape)} ≠ {tuple(shapes[name])}" for name, t in renamed.items() if t.shape != shapes[name]
+    ]
+    if wrong:
+        raise ValueError(f"The checkpoint's shapes contradict its options: {'; '.join(wrong)}.")
+    model.load_state_dict(renamed)
+    return model.eval()

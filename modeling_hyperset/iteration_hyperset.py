@@ -1,0 +1,169 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+The one loop over layers and depth: a fixed number of iterations, or as many as each sample needs.
+
+Adaptive depth: a sample's iteration stops when its energy has stopped falling. X_t are the tokens of one sample after iteration
+t of a layer. E_ATTN and E_FF are the energies that `output_energies` returns for them: padding takes no part, and W and D are
+the layer's own, without depth-wise LoRA. Iteration t ≥ 2 is the sample's last if
+
+    E(X_{t−1}) − E(X_t) ≤ tolerance · (|E_ATTN(X_{t−1})| + |E_FF(X_{t−1})|),    E = E_ATTN + E_FF,
+
+or if t = `num_iterations`. The fall is held against the sizes of both energies rather than against their sum, which may be near
+zero, because one is positive and the other negative. A tolerance of 0 goes on as long as the energy falls at all. The layer
+returns the X_t of that last iteration, as it does with `num_iterations=t`. The first energy there is to compare with is that of
+X_1: every sample takes two iterations at least, unless `num_iterations` is 1. Each layer starts anew.
+
+How many iterations a sample takes depends on values. `torch.compile` leaves the iterations as they are, or fails with
+`fullgraph=True`, and an export is refused. With FSDP the processes gather a layer's weights together and would wait for each
+other for ever: there, use `num_iterations`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from .attention_hyperset import RowSelection
+from .layers_hyperset import IteratedLayer
+from .steps_hyperset import given_step_sizes
+
+
+def is_falling(before: torch.Tensor, after: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """
+    Args:
+        before, after (`torch.Tensor` of shape `(batch_size, 2)`): Attention and feedforward energy of X_{t−1} and of X_t.
+
+    Returns:
+        `torch.BoolTensor` of shape `(batch_size,)`: whether the total energy has fallen by more than the tolerance.
+    """
+    return (before - after).sum(dim=-1) > tolerance * before.abs().sum(dim=-1)
+
+
+class AdaptiveDepth:
+    """Which samples still iterate in a layer, and the tokens of those that have stopped."""
+
+    def __init__(self, tolerance: float, batch_size: int, device: torch.device):
+        self.tolerance = tolerance
+        self.samples = torch.arange(batch_size, device=device)  # those that still iterate
+        self.before: torch.Tensor | None = None  # their energies, one iteration ago
+        self.stopped: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def going(
+        self,
+        layer: IteratedLayer,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None,
+        iteration: int,
+        is_last: bool,
+        select: Callable[[torch.Tensor | None], RowSelection] | None,
+    ) -> torch.Tensor | None:
+        """
+        Which samples go on after an iteration, as booleans, or `None` where all do. The others stop. Their tokens are kept, or
+        some of them, which `select` chooses by a mask. After the last iteration all stop, and their tokens are chosen already.
+        """
+        if is_last:
+            going = torch.zeros_like(self.samples, dtype=torch.bool)
+        else:
+            before = self.before
+            with torch.no_grad():
+                self.before = layer.energies(hidden_states, mask)
+            if before is None:
+                return None
+            going = is_falling(before, self.before, self.tolerance)
+            if going.all():
+                return None
+            self.before = self.before[going]
+        samples, tokens = self.samples[~going], hidden_states[~going]
+        if select is not None and not is_last:
+            tokens = select(None if mask is None else mask[~going])(tokens)
+        self.stopped.append((samples, tokens, torch.full_like(samples, iteration)))
+        self.samples = self.samples[going]
+        return going
+
+    def results(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens of all samples in their order, and how many iterations each took."""
+        samples, tokens, iterations = (torch.cat(parts) for parts in zip(*self.stopped, strict=True))
+        order = samples.argsort()
+        return tokens[order], iterations[order]
+
+
+def as_function(module: nn.Module | None) -> Callable | None:
+    """A module as an argument of another: accelerate moves what has a `to` to the device of the other, weights and all."""
+    return None if module is None else partial(module)
+
+
+def steps_ahead(
+    layer: IteratedLayer, step_size: Any, time_embeddings: Sequence, initial_states: torch.Tensor
+) -> Iterator[torch.Tensor] | None:
+    """The step sizes of all iterations where they depend on X_0 alone; a checkpointed layer would keep them all."""
+    if getattr(step_size, "condition", None) != "initial" or (layer.training and layer.gradient_checkpointing):
+        return None
+    return step_size.ahead(time_embeddings, initial_states)
+
+
+def iterate(
+    layers: Sequence[IteratedLayer],
+    step_sizes: Sequence[nn.Module | None],
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    time_embeddings: Sequence,
+    energy_tolerance: float | None = None,
+    rows_of: Callable[[torch.Tensor | None], RowSelection] | None = None,
+    lora: nn.Module | None = None,
+    **outputs: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    All iterations of all layers, of which an adaptive one is done on the samples alone whose energy still falls.
+
+    Args:
+        layers, step_sizes: The distinct layers, and the step size of each or `None`.
+        hidden_states (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): X_0.
+        attention_mask (`torch.BoolTensor` of shape `(batch_size, seq_len)`, *optional*): `True` for tokens.
+        time_embeddings: e_t (or `None`) of every iteration of a layer.
+        energy_tolerance (`float`, *optional*): Adaptive depth; then `time_embeddings` are those of the most iterations.
+        rows_of: Selects the tokens to return by a mask, where not all are wanted: the very last iteration computes no others.
+        lora: The depth-wise adapters.
+        outputs: What every call of a layer is to return besides.
+
+    Returns:
+        The tokens, and with an `energy_tolerance` the number of each sample's iterations, of shape `(batch_size,)`.
+    """
+    initial_states, num_iterations, used = hidden_states, len(time_embeddings), None
+    for layer, step_size in zip(layers, step_sizes, strict=True):
+        select = rows_of if layer is layers[-1] else None
+        start, mask = initial_states, attention_mask
+        state: list[torch.Tensor] = []
+        depth = ahead = None
+        if energy_tolerance is None:
+            ahead = steps_ahead(layer, step_size, time_embeddings, start)
+        else:
+            depth = AdaptiveDepth(energy_tolerance, len(start), start.device)
+        for iteration in range(1, num_iterations + 1):
+            is_last = iteration == num_iterations
+            hidden_states, _, *state = layer(
+                hidden_states,
+                start if ahead is None else next(ahead),
+                time_embeddings[iteration - 1],
+                *state,
+                step_size=as_function(step_size) if ahead is None else given_step_sizes,
+                iteration=iteration,
+                lora=as_function(lora),
+                attention_mask=mask,
+                rows=select(mask) if is_last and select is not None else None,
+                **outputs,
+            )
+            if depth is None:
+                continue
+            going = depth.going(layer, hidden_states, mask, iteration, is_last, select)
+            if going is None:
+                continue
+            hidden_states, start, *state = (part[going] for part in (hidden_states, start, *state))
+            mask = None if mask is None else mask[going]
+            if not len(depth.samples):
+                break
+        if depth is not None:
+            hidden_states, iterations = depth.results()
+            used = iterations if used is None else used + iterations
+    return hidden_states, used

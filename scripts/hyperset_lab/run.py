@@ -1,0 +1,224 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""What a training script does with its trainer: train or resume, evaluate at several depths, save, write the card, push."""
+
+import contextlib
+import gc
+import json
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from hyperset_lab.card import write_card
+from hyperset_lab.checkpoints import STATE, all_checkpoints, defects, is_leftover, is_sharded, last_whole_checkpoint
+from hyperset_lab.hub import pushing
+from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments, StepRecord
+from modeling_hyperset.analysis.callback import EnergyCallback
+from transformers import PreTrainedModel
+
+
+logger = logging.getLogger(__name__)
+
+
+def check_splits(arguments: ScriptTrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
+    """
+    Raises:
+        `ValueError`: neither training nor evaluation is asked for, the data lack the split (`train`, `eval`) for it, or
+            predictions are asked for of a script that does not predict (`predicts`).
+    """
+    if arguments.do_predict and not predicts:
+        raise ValueError("`--do_predict` is for texts: this script trains and evaluates.")
+    if not (arguments.do_train or arguments.do_eval):
+        raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
+    if arguments.do_train and "train" not in splits:
+        raise ValueError("The data set has no split to train on.")
+    if arguments.do_eval and "eval" not in splits:
+        raise ValueError("The data set has no split to evaluate on.")
+
+
+@contextlib.contextmanager
+def depth(model: PreTrainedModel, num_iterations: int):
+    """Within it, `model` runs each layer `num_iterations` times."""
+    trained, model.config.num_iterations = model.config.num_iterations, num_iterations
+    try:
+        yield
+    finally:
+        model.config.num_iterations = trained
+
+
+def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
+    """
+    Train (or resume) and evaluate as the trainer's arguments say; save the model, its processor and the metrics in
+    `output_dir` with a model card that says `card` (the keywords of [`card.write_card`]), and push them if asked to.
+
+    Returns:
+        The metrics of the evaluation: at the trained number of iterations by the names Trainer gives them, such as
+        `eval_accuracy`, at any other with its number, such as `eval_16_iterations_accuracy`.
+    """
+    arguments = trainer.args
+    model: Any = trainer.model
+    check_flags(arguments)
+    check_depths(arguments, model)
+    if trainer.is_fsdp_enabled and not arguments.do_train:
+        raise ValueError(
+            "accelerate shards a model together with its optimizer: without `--do_train`, evaluate with another of its config "
+            "files, such as ddp.yaml."
+        )
+    if arguments.log_energies:
+        try:
+            trainer.add_callback(EnergyCallback(trainer))
+        except ValueError as error:
+            raise ValueError(f"`--log_energies` cannot be done here: {error}") from error
+    if arguments.do_train:
+        checkpoint = checkpoint_to_resume(arguments)
+        if checkpoint is not None:
+            check_continues(trainer, checkpoint)
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        if trainer.is_fsdp_enabled:
+            # The model is saved whole; checkpoints are in shards.
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        trainer.save_model(_internal_call=True)  # which does not push: that comes once, at the end, with the card
+        trainer.save_state()
+        trainer.log_metrics("train", metrics)
+        trainer.save_metrics("train", metrics)
+    metrics = {}
+    if arguments.do_eval:
+        metrics = evaluate_depths(trainer)
+        trainer.log_metrics("eval", metrics)
+        trainer.save_metrics("eval", metrics)
+    # Whatever pushes writes this card, instead of Trainer's own.
+    trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)  # type: ignore[method-assign]
+    if arguments.push_to_hub:
+        with pushing(arguments.output_dir, str(trainer.hub_model_id)):
+            trainer.push_to_hub()
+    elif arguments.do_train or not os.path.exists(os.path.join(arguments.output_dir, SAFE_WEIGHTS_NAME)):
+        trainer.create_model_card()  # an evaluation beside a model leaves the card that says how it was trained
+    return metrics
+
+
+NOT_RESUMED = (None, False, "False", "false")  # values of `--resume_from_checkpoint`
+
+
+def check_flags(arguments: ScriptTrainingArguments) -> None:
+    """
+    Raises:
+        `ValueError`: a flag that what is to be done does not read.
+    """
+    if arguments.resume_from_checkpoint not in NOT_RESUMED and not arguments.do_train:
+        raise ValueError(
+            "`--resume_from_checkpoint` goes with `--do_train`; to evaluate a checkpoint, name it with "
+            f"`--model_name_or_path`, got {arguments.resume_from_checkpoint!r} without it."
+        )
+    if arguments.log_energies and not arguments.do_eval:
+        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it alone.")
+
+
+def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
+    """
+    The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
+
+    Raises:
+        `ValueError`: there is none, the one named is not whole, or a run that does not resume would mix its checkpoints with
+        those of an earlier one.
+    """
+    checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
+    if checkpoint in NOT_RESUMED:
+        if earlier := [path for path in all_checkpoints(folder) if not is_leftover(path)]:
+            raise ValueError(
+                f"`--output_dir` {folder!r} holds {earlier[-1].name} of an earlier run. Continue that run with "
+                "`--resume_from_checkpoint true`, or give this one another folder."
+            )
+        return None
+    if checkpoint in ("True", "true", True):
+        checkpoint = last_whole_checkpoint(folder, arguments.save_only_model, contents=True)
+        if checkpoint is None:
+            raise ValueError(f"`--resume_from_checkpoint` finds no whole checkpoint in {folder!r}.")
+    elif found := defects(checkpoint, arguments.save_only_model, contents=True):
+        raise ValueError(f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}: {', '.join(found)}.")
+    return checkpoint
+
+
+def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
+    """
+    See that `trainer` takes the steps that the run of `checkpoint` took. A warning says so where the number of processes is
+    another: each has random numbers of its own.
+
+    Raises:
+        `ValueError`: a step takes another number of samples than it did, or one of the two runs is in shards.
+    """
+    refusal = f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}"
+    if is_sharded(checkpoint) != trainer.is_fsdp_enabled:
+        saved, now = ("in shards (FSDP)", "not") if is_sharded(checkpoint) else ("whole", "in shards (FSDP)")
+        raise ValueError(
+            f"{refusal}: it was saved {saved}, and this run is {now}. Use the config of accelerate that saved it."
+        )
+    state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    before = state["stateful_callbacks"].get(StepRecord.__name__, trainer.steps.state())["args"]
+    samples, processes = trainer.steps.samples_per_step, trainer.steps.num_processes
+    if before["samples_per_step"] != samples and not trainer.args.ignore_data_skip:
+        raise ValueError(
+            f"{refusal}: its steps were of {before['samples_per_step']} samples on {before['num_processes']} process(es), "
+            f"those of this run would be of {samples} on {processes}, and go on elsewhere in the data. Keep the product of "
+            "`--per_device_train_batch_size`, processes and `--gradient_accumulation_steps`, or pass `--ignore_data_skip` to "
+            "begin the epoch anew."
+        )
+    if before["num_processes"] != processes:
+        logger.warning(
+            "Continuing from %s on %d process(es), which %d saved: what is random in training differs from an unbroken run.",
+            checkpoint, processes, before["num_processes"],
+        )  # fmt: skip
+
+
+def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> None:
+    """
+    Raises:
+        `ValueError`: `--eval_num_iterations` without an evaluation, of a model that does not iterate, or above the iterations
+        that have depth-wise LoRA weights.
+    """
+    depths, trained = arguments.eval_num_iterations, getattr(model.config, "num_iterations", None)
+    if depths is None:
+        return
+    if not arguments.do_eval:
+        raise ValueError(f"`--eval_num_iterations` goes with `--do_eval`, got {depths} without it.")
+    if trained is None:
+        raise ValueError(f"`--eval_num_iterations` is for models that iterate, {model.config.model_type!r} does not.")
+    if model.config.lora_rank and max(depths) > trained:
+        raise ValueError(
+            f"`--eval_num_iterations` must not exceed the {trained} iterations that have depth-wise LoRA weights, got "
+            f"{depths}."
+        )
+
+
+def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
+    """Evaluate at the trained number of iterations and at all that `--eval_num_iterations` asks for."""
+    model: Any = trainer.model
+    metrics: dict[str, float] = {}
+    trained = getattr(model.config, "num_iterations", None)
+    if trained is None:
+        return trainer.evaluate()
+    wanted = trainer.args.eval_num_iterations
+    if wanted is None:
+        # Depth-wise LoRA has weights for the trained iterations alone.
+        wanted = [trained] if model.config.lora_rank else [trained, 2 * trained]
+    for num_iterations in dict.fromkeys([trained, *wanted]):
+        prefix = "eval" if num_iterations == trained else f"eval_{num_iterations}_iterations"
+        with depth(model, num_iterations):
+            metrics |= trainer.evaluate(metric_key_prefix=prefix)
+    return metrics
+
+
+def leave_processes() -> None:
+    """
+    Leave the group of processes, if this is one of several. Scripts do so last: a thread of gloo that lets go of a tensor while
+    the interpreter is ending kills the process ("terminate called without an active exception"), after all is written. Not
+    after an error, when others may wait for this process, which had better be gone.
+    """
+    if torch.distributed.is_initialized():
+        # The model's DDP lies in a cycle of references, and keeps the threads. They end with the last reference to the group,
+        # which is torch's own then and does not hold the interpreter while it waits for them.
+        gc.collect()
+        torch.distributed.destroy_process_group()
