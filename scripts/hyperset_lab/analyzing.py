@@ -127,7 +127,7 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
     return told[0]
 
 
-def check_options(options: AnalyzeArguments, config: PreTrainedConfig) -> None:
+def check_options(options: AnalyzeArguments, config: Any) -> None:
     """
     Raises:
         `ValueError`: a layer, a head or a tolerance that the model of `config` does not have.

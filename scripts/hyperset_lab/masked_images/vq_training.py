@@ -10,7 +10,7 @@ the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 import inspect
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import broadcast
