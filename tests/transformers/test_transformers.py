@@ -213,7 +213,7 @@ def test_dtype_of_from_pretrained(dtype, tmp_path):
 def test_compile_fullgraph(case, attn_implementation):
     """No graph break, forward and backward; `aot_eager` traces what inductor would compile."""
     torch.compiler.reset()
-    model = make_model(case, num_hidden_layers=2)
+    model = make_model(case, num_hidden_layers=2, num_iterations=2)
     inputs = make_inputs(case, labels=True)
     model.set_attn_implementation(attn_implementation)
     if "input_ids" in inputs:
