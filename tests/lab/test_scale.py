@@ -246,7 +246,7 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(main, monkeypatch,
     ("flags", "message"),
     [
         (["--do_train", "false"], "without `--do_train`, evaluate with another"),
-        (["--log_energies"], "whose energies are not logged"),
+        (["--log_energies"], "must not shard its model"),
     ],
 )
 def test_what_shards_cannot_do_is_refused_before_training(main, monkeypatch, tmp_path, flags, message):
