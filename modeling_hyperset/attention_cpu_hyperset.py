@@ -245,7 +245,7 @@ def add_grad_scores(grad_scores, scores, gain, rows, grad_tokens, grad_gain):
 
 
 def normaliser_forward(tokens, gain, mask):
-    """r alone."""
+    """r."""
     normaliser = tokens.new_empty(tokens.shape[:-1], dtype=wide_dtype(tokens))
     for index, scores in groups(tokens.contiguous().flatten(0, 1), gain, mask):
         normaliser.flatten(0, 1)[index] = scores.to_logarithm(scores.normaliser()[0]).squeeze(-1)

@@ -289,7 +289,7 @@ class Launch:
 
 
 def normaliser_forward(tokens, gain, mask):
-    """r alone."""
+    """r."""
     launch = Launch(tokens, gain, mask, is_backward=False)
     normaliser = launch.new_normaliser()
     launch.run(normaliser_kernel, normaliser)

@@ -216,7 +216,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     model_type = "hyperset"
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
 
-    # What goes in
+    # Inputs
     vocab_size: int | None = count(None)
     image_size: int | list[int] | tuple[int, int] = 224
     patch_size: int = count(14)
@@ -226,7 +226,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned"] = "sinusoidal"
     embedding_dropout: float | int = within(0, 1, 0.0, "[)")
 
-    # What comes out
+    # Outputs
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
     prune_last_iteration: bool = True

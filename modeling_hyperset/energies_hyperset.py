@@ -69,7 +69,7 @@ class AttentionEnergy:
         beta (`float`, *optional*): Inverse temperature β; 1/√p if not given (Eq. 7).
     """
 
-    attn_implementations: tuple[str, ...] = ("eager",)  # what `attn_implementation` may name, the default first
+    attn_implementations: tuple[str, ...] = ("eager",)  # values of `attn_implementation`, the default first
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

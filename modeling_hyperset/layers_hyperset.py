@@ -199,7 +199,7 @@ class HyperSETLayer(IteratedLayer):
         """
         X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`. Also returns the energies of X_t, of shape
         `(batch_size, 2)`, if asked for, and the state of the update rule for iteration t + 1. `attention_mask` is boolean. With
-        `rows` it only computes those of X_t.
+        `rows` it only computes these rows of X_t.
         """
         take = rows or (lambda tokens: tokens)
         # The state is flat: a reentrant checkpoint follows gradients through tensors, but not through tuples of them.

@@ -219,7 +219,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             return super().save_pretrained(*args, **kwargs)
         finally:
             self.__class__ = sharded_class
-            # A config that is saved alone carries its own code only.
+            # A config that is saved alone only carries its own code.
             if before is None:
                 del self.config.auto_map
             else:

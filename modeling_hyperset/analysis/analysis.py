@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Analyse what a model of the family does to its tokens, over a whole data set, and hold the results."""
+"""Analyse what a model of the family does to its tokens, over a whole data set."""
 
 import csv
 import json

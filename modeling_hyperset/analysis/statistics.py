@@ -60,7 +60,7 @@ class RunningStatistics:
 
 
 def plain(values: Any) -> Any:
-    """Nested lists of numbers, with `None` for those that are not finite, because JSON has none."""
+    """Nested lists of numbers. `None` replaces numbers that are not finite, because JSON cannot hold them."""
     if isinstance(values, list):
         return [plain(value) for value in values]
     return values if math.isfinite(values) else None
