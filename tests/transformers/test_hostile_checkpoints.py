@@ -227,7 +227,7 @@ def test_shards_outside_of_the_folder(checkpoint, shard):
     (checkpoint / "model.safetensors").unlink()
     index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, shard)}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(checkpoint, ValueError, "weight_map.*must name files of its folder")
+    refused(checkpoint, ValueError, "weight_map.*must name files in its folder")
     refused(checkpoint, ValueError, "weight_map", HyperSETForImageClassification.from_pretrained)
     inner = checkpoint.parent / "repository"
     inner.mkdir()
