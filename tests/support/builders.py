@@ -84,13 +84,13 @@ def make_inputs(case: str, batch_size: int = 2, labels: bool = False) -> dict[st
         inputs = {"input_ids": torch.randint(0, 19, (batch_size, 16))}
     if not labels:
         return inputs
-    if case in ("image-classification", "sequence-classification"):
+    if case == "image-classification" or getattr(CASES[case][0], "reads_pooled", False):
         inputs["labels"] = torch.arange(batch_size) % 5
-    elif case in ("token-classification", "masked-lm"):
-        inputs["labels"] = inputs["input_ids"] % 5
-    else:
+    elif case in ("masked-pixels", "masked-codes"):
         tokens = 9 if case == "masked-pixels" else 16
         inputs["bool_masked_pos"] = torch.arange(tokens).expand(batch_size, -1) % 3 == 0
+    else:
+        inputs["labels"] = inputs["input_ids"] % 5
     return inputs
 
 
