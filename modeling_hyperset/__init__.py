@@ -25,9 +25,9 @@ __version__ = "0.1.0"
 AutoConfig.register(HyperSETConfig.model_type, HyperSETConfig)
 for _auto_class, _model_class in AUTO_CLASSES.items():
     getattr(transformers, _auto_class).register(HyperSETConfig, _model_class)
-# Resizing and scaling images is transformers' own. Tokenizers need no registration: their files name their class.
+# transformers resizes and scales the images. Tokenizers need no registration: their files name their class.
 if is_vision_available():
-    # From its own module: in transformers 5.17 the name at the top asks for torchvision, which it does not need.
+    # Imported from its own module: in transformers 5.17 the top-level name asks for torchvision without a need.
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     _image_processors: dict[str, type] = {"pil": transformers.ViTImageProcessorPil}

@@ -1,11 +1,12 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Bi-softmax attention (Eq. 7) on a processor, in blocks that fit its cache: forward and backward, in any floating dtype (half
-precision is computed in float32), without ever holding the scores of all pairs of tokens of a long sequence.
+Bi-softmax attention (Eq. 7) on a CPU, forward and backward, in blocks that fit its cache. It takes any floating dtype (half
+precision is computed in float32), and never holds the scores of all pairs of tokens of a long sequence.
 
-Queries, keys and values are one tensor z up to gains. The gain of the values is left to the caller, and those of queries and
-keys enter as their product alone, which `gain` is, times the inverse temperature. So the scores S_ij = Σ_c gain_c z_ic z_jc are
-symmetric, and one normaliser r_i = log Σ_j exp(S_ij) serves both softmaxes. With P_ij = exp(S_ij − r_i) and Q = Pᵀ:
+Queries, keys and values are one tensor z, each with its own gain. The caller applies the gain of the values. The gains of
+queries and keys only appear as a product: `gain` is this product, times the inverse temperature. So the scores
+S_ij = Σ_c gain_c z_ic z_jc are symmetric, and one normaliser r_i = log Σ_j exp(S_ij) serves both softmaxes. With
+P_ij = exp(S_ij − r_i) and Q = Pᵀ:
 
     y = (P + Q) z
 
@@ -13,8 +14,8 @@ symmetric, and one normaliser r_i = log Σ_j exp(S_ij) serves both softmaxes. Wi
     M = P ⊙ (G − δ_i) + Q ⊙ (G − δ_j)                    (dS + dSᵀ)
     dz = (P + Q) dy + gain ⊙ M z,    dgain = ½ Σ_i z_i ⊙ (M z)_i
 
-`tokens` are (batch_size, num_heads, seq_len, head_dim), `gain` (head_dim,), normalisers (batch_size, num_heads, seq_len), masks
-(batch_size, seq_len) and `True` for tokens. Padding is outside all sums; its r is +∞, its y and gradients are zero.
+Shapes: `tokens` (batch_size, num_heads, seq_len, head_dim), `gain` (head_dim,), normalisers (batch_size, num_heads, seq_len),
+masks (batch_size, seq_len). A mask is `True` for tokens. All sums leave padding out: its r is +∞, its y and gradients are zero.
 """
 
 import math
@@ -25,27 +26,27 @@ import torch
 
 
 class Kernels(NamedTuple):
-    """What an implementation consists of. Tokens, gain and mask are the first operands of the two forward functions."""
+    """The functions of an implementation."""
 
-    forward: Callable  # → y, r
-    backward: Callable  # of dy and those operands and r → dz, dgain
-    normaliser_forward: Callable  # → r
-    normaliser_backward: Callable  # of dr and those operands and r → dz, dgain
+    forward: Callable  # tokens, gain, mask → y, r
+    backward: Callable  # dy, tokens, gain, mask, r → dz, dgain
+    normaliser_forward: Callable  # tokens, gain, mask → r
+    normaliser_backward: Callable  # dr, tokens, gain, mask, r → dz, dgain
 
 
-# Scores that a block holds for each thread: 1 MiB in float32, about what a core has as cache of its own.
+# The scores in a block for each thread: 1 MiB in float32, about the size of a core's own cache.
 SCORES_PER_THREAD = 2**18
-# Up to these bounds on |S|, exp(S) and its sums and products stay well inside the range of the dtype.
+# If |S| is at most this, exp(S) and its sums and products stay well inside the range of the dtype.
 SINGLE_EXP_BOUND = {torch.float32: 40.0, torch.float64: 300.0}
 
 
 def wide_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """What to compute in."""
+    """The dtype for computing."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 class Workspace:
-    """Memory for the blocks of one call, used again for each: asking the system for it anew costs as much as the arithmetic."""
+    """Memory that all blocks of one call share. New memory for each block would cost as much time as the arithmetic."""
 
     def __init__(self, dtype: torch.dtype):
         self.dtype = dtype
@@ -60,11 +61,11 @@ class Workspace:
 
 class Scores:
     """
-    The scores of a few samples and heads, a block of rows at a time. Tokens are (matrices, seq_len, head_dim), the mask
-    (matrices, seq_len), blocks (matrices, rows, seq_len), and r (matrices, seq_len, 1) for rows or its transpose for columns.
+    The scores of a few samples and heads, one block of rows at a time. Shapes: tokens (matrices, seq_len, head_dim), mask
+    (matrices, seq_len), blocks (matrices, rows, seq_len), r of rows (matrices, seq_len, 1), r of columns its transpose.
     """
 
-    padding = torch.inf  # r there
+    padding = torch.inf  # r at padding
 
     def __init__(self, tokens, gain, mask, rows, workspace):
         self.tokens, self.mask, self.rows, self.workspace = tokens, mask, rows, workspace
@@ -75,7 +76,7 @@ class Scores:
         return [slice(start, min(start + self.rows, length)) for start in range(0, length, self.rows)]
 
     def product(self, name: str, left: torch.Tensor, right: torch.Tensor, add_to: bool = False) -> torch.Tensor:
-        """left rightᵀ of each matrix, in the memory of that name."""
+        """left rightᵀ of each matrix, in the memory called `name`."""
         out = self.workspace.take(name, len(left), left.shape[1], right.shape[1])
         return torch.baddbmm(out, left, right.transpose(1, 2), beta=float(add_to), out=out)
 
@@ -83,14 +84,14 @@ class Scores:
         return self.workspace.take(name, *block.shape)
 
     def block(self, rows: slice) -> torch.Tensor:
-        """S of these rows, −∞ where one of the two tokens is padding."""
+        """S of these rows; −∞ if one of the two tokens is padding."""
         scores = self.product("scores", self.query[:, rows], self.tokens)
         if self.mask is not None:
             scores.masked_fill_(~(self.mask[:, rows, None] & self.mask[:, None, :]), -torch.inf)
         return scores
 
     def normaliser(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """r of rows, and the block if there is only one."""
+        """r of all rows, and the block if there is only one."""
         parts = []
         for rows in self.row_blocks():
             block = self.block(rows)
@@ -117,7 +118,7 @@ class Scores:
         return self.softmax(block, row).mul_(grad).sum(dim=-1, keepdim=True)
 
     def grad_scores(self, block, grad, row, column, row_delta, column_delta) -> torch.Tensor:
-        """M; G is used up."""
+        """M. It overwrites G."""
         difference = torch.sub(grad, row_delta, out=self.like("other", block))
         of_rows = self.softmax(block, row).mul_(difference)
         return grad.sub_(column_delta).mul_(self.softmax(block, column, "other")).add_(of_rows)
@@ -131,8 +132,8 @@ class Scores:
 
 class BoundedScores(Scores):
     """
-    Scores so small that exp(S) neither vanishes nor overflows: one exponential E serves both softmaxes. A block is E, and
-    in the place of r stands the factor e^−r.
+    Scores so small that exp(S) does not become zero or infinite. So one exponential E serves both softmaxes: a block is E, and
+    the factor e^−r replaces r.
     """
 
     padding = 0.0
@@ -166,7 +167,7 @@ class BoundedScores(Scores):
 
 
 def groups(tokens, gain, mask) -> Iterator[tuple[slice, Scores]]:
-    """Matrices of scores to work on at once, each of a sample and a head: as many as fit a block, else some rows of one."""
+    """The matrices (one for each sample and head) in groups that fit a block. If one is too large, it is split by rows."""
     num_matrices, seq_len, _ = tokens.shape
     if not tokens.numel():
         return
@@ -223,7 +224,7 @@ def backward(grad_output, tokens, gain, mask, normaliser):
                 scores.product("grad", scores.tokens[:, rows], grad, add_to=True)
             return block, of_pairs, scores.delta(block, of_pairs, row[:, rows])
 
-        # δ of all columns has to be known before M of any row.
+        # M of any row needs δ of all columns.
         deltas = [products(rows)[-1] for rows in row_blocks] if len(row_blocks) > 1 else None
         part = torch.empty_like(scores.tokens)
         for rows in row_blocks:
@@ -237,14 +238,14 @@ def backward(grad_output, tokens, gain, mask, normaliser):
 
 
 def add_grad_scores(grad_scores, scores, gain, rows, grad_tokens, grad_gain):
-    """Add what M of these rows gives to dz and dgain."""
+    """Add the part of dz and dgain from M of these rows."""
     product = grad_scores @ scores.tokens
     grad_gain += torch.einsum("mrp,mrp->p", product, scores.tokens[:, rows]) / 2
     grad_tokens[:, rows] += product.mul_(gain)
 
 
 def normaliser_forward(tokens, gain, mask):
-    """r alone."""
+    """r."""
     normaliser = tokens.new_empty(tokens.shape[:-1], dtype=wide_dtype(tokens))
     for index, scores in groups(tokens.contiguous().flatten(0, 1), gain, mask):
         normaliser.flatten(0, 1)[index] = scores.to_logarithm(scores.normaliser()[0]).squeeze(-1)

@@ -1,12 +1,12 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Bi-softmax attention (Eq. 7): the plain reference and, beside it, the implementations that must equal it.
+"""Bi-softmax attention (Eq. 7): a plain reference, and implementations that must give the same result.
 
-All take `query`, `key` and `value` of shape (batch_size, num_heads, seq_len, head_dim), a `scaling` and a boolean `mask`
-of shape (batch_size, seq_len) that is `True` for tokens, and compute, with S = scaling · query keyᵀ,
+All take `query`, `key` and `value` of shape (batch_size, num_heads, seq_len, head_dim), a `scaling`, and a boolean `mask` of
+shape (batch_size, seq_len) that is `True` for tokens. With S = scaling · query keyᵀ they compute
 
     y_i = Σ_j (softmax_j(S_ij) + softmax_i(S_ij)) value_j
 
-where both softmaxes run over tokens alone and y is zero at padding.
+Both softmaxes leave padding out, and y is zero at padding.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from .attention_op_hyperset import bi_softmax, normaliser, runs_on
 from .configuration_hyperset import HyperSETConfig
 
 
-# Takes (…, seq_len, width) to the rows that are wanted.
+# Selects the rows to compute: (…, seq_len, width) → (…, num_rows, width).
 RowSelection = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -31,13 +31,13 @@ def bi_softmax_eager(
     scaling: float,
     mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The reference: forms the scores, and returns the sum of both softmaxes beside the output."""
+    """The reference. It forms the scores, and returns the output and the sum of both softmaxes."""
     scores = scaling * (query @ key.transpose(-1, -2))
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is None:
         weights = scores.softmax(dim=-1) + scores.softmax(dim=-2)
     else:
-        # A finite fill: a sample that is all padding stays finite, and its weights become zero below.
+        # The fill is finite, so a sample of only padding stays finite. Its weights become zero below.
         lowest = torch.finfo(scores.dtype).min
         over_keys = scores.masked_fill(~mask[:, None, None, :], lowest).softmax(dim=-1)
         over_queries = scores.masked_fill(~mask[:, None, :, None], lowest).softmax(dim=-2)
@@ -49,7 +49,7 @@ def bi_softmax_eager(
 
 @torch.no_grad()
 def column_maxima(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, block: int = 512) -> torch.Tensor:
-    """max_i query_i·key_j over the queries that are not masked, `(…, seq_len, 1)`, in blocks of keys."""
+    """max_i query_i·key_j over the queries that are not masked, of shape `(…, seq_len, 1)`. Computed in blocks of keys."""
     maxima = []
     for keys in key.split(block, dim=-2):
         scores = keys @ query.transpose(-1, -2)
@@ -67,27 +67,28 @@ def bi_softmax_sdpa(
     mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, None]:
     """
-    Three calls of `scaled_dot_product_attention`, none of which forms the N × N scores when its kernel does not.
+    Three calls of `scaled_dot_product_attention`. They do not form the N × N scores if its kernel does not.
 
-    The softmax over keys is the call itself. The softmax over queries is exp(S_ij − c_j) with the column normalisers
-    c_j = log Σ_i exp(S_ij). SDPA returns normalised sums only, so each of two calls carries one more key, the slot, whose
-    score is known and whose share of the softmax tells the normaliser:
+    The first call is the softmax over keys. The softmax over queries is exp(S_ij − c_j), with the column normalisers
+    c_j = log Σ_i exp(S_ij). SDPA only returns normalised sums. So each of the two other calls has an extra key, the slot. Its
+    score is known, and its share of the softmax gives the normaliser:
 
-    - keys in the role of queries, the slot scoring b_j = max_i S_ij: its share s is e^b / (e^b + e^c), so that
-      c = b + log((1 − s) / s). With b ≤ c ≤ b + log N, neither s nor 1 − s loses anything in any dtype.
-    - scores S_ij − c_j, the slot scoring 0 with a zero value: the output is y / (1 + Z) and its share is 1 / (1 + Z).
+    - Call 2 uses keys as queries, and the slot scores b_j = max_i S_ij. Its share s is e^b / (e^b + e^c), so
+      c = b + log((1 − s) / s). Because b ≤ c ≤ b + log N, both s and 1 − s are precise in every dtype.
+    - Call 3 uses scores S_ij − c_j. The slot scores 0 and has a zero value, so the output is y / (1 + Z) and the slot's share
+      is 1 / (1 + Z).
     """
     head_dim = query.shape[-1]
     visible = key_mask = slot_mask = None
     if mask is not None:
-        # SDPA gives NaN where every key is masked: in a sample that is all padding, let every key through.
+        # SDPA gives NaN if every key is masked. So in a sample of only padding no key is masked.
         visible = mask | ~mask.any(dim=-1, keepdim=True)
         key_mask = visible[:, None, None, :]
         slot_mask = F.pad(visible, (0, 1), value=True)[:, None, None, :]
 
     over_keys = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, scale=scaling)
 
-    # Two more channels hold a known score; the rest keeps the width a multiple of eight, as the kernels want it.
+    # Two more channels hold a known score. The others make the width a multiple of eight, as the kernels need.
     width = -(-(head_dim + 2) // 8) * 8
 
     def widen(tensor, *channels):
@@ -100,8 +101,8 @@ def bi_softmax_sdpa(
         slot = (torch.arange(width, device=tensor.device) == channel).to(tensor.dtype)
         return torch.cat((tensor, slot.expand(*tensor.shape[:-2], 1, width)), dim=-2)
 
-    # Everything about scores is kept divided by `scaling`. The slot's score is rounded once, so that the one SDPA sees is the
-    # one that is added back; c does not depend on it.
+    # All scores are kept divided by `scaling`. The slot's score is rounded once, so that SDPA sees the same score that is added
+    # back later. c does not depend on it.
     slot_score = column_maxima(query, key, visible)
     share = F.scaled_dot_product_attention(
         widen(key, slot_score),
@@ -114,7 +115,7 @@ def bi_softmax_sdpa(
     share = share.to(wide)
     column_normaliser = slot_score.to(wide) + (torch.log1p(-share) - torch.log(share)) / scaling
 
-    # Half precision holds the normaliser to within two channels: what it rounds to, and what rounding left.
+    # In half precision two channels hold the normaliser: its rounded value, and the rounding error.
     high = column_normaliser.to(key.dtype)
     low = (column_normaliser - high.to(wide)).to(key.dtype)
     ones = torch.ones_like(high)
@@ -135,16 +136,16 @@ def bi_softmax_fused(
     tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None = None, rows: RowSelection | None = None
 ) -> torch.Tensor:
     """
-    y of queries `gain` ⊙ tokens with keys and values that are the tokens themselves, or some `rows` of it alone, by our own
-    kernels, which never hold the scores of all pairs.
+    y (or only some `rows` of it) by our own kernels. The queries are `gain` ⊙ tokens; keys and values are the tokens. The
+    kernels never hold the scores of all pairs.
 
     Args:
         tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`): The normalised tokens.
-        gain (`torch.Tensor` of shape `(head_dim,)`): The product of the gains of queries and keys and of the scaling.
+        gain (`torch.Tensor` of shape `(head_dim,)`): The gain of queries times the gain of keys times the scaling.
     """
     device = tokens.device.type
     castable = device != "meta" and tokens.dtype != torch.float64
-    if castable and torch.is_autocast_enabled(device):  # as it casts the operands of a product of matrices
+    if castable and torch.is_autocast_enabled(device):  # autocast also casts the operands of a matrix product
         tokens = tokens.to(torch.get_autocast_dtype(device))
     if rows is None:
         return bi_softmax(tokens, gain, mask)[0]
@@ -156,8 +157,8 @@ def bi_softmax_rows(
     rows: RowSelection, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, normaliser: torch.Tensor
 ) -> torch.Tensor:
     """
-    y of `rows`, a few of the tokens. Of the scores of all pairs it needs the normalisers r_i = log Σ_j exp(S_ij) alone, which
-    serve the softmax over queries because S is symmetric. Scores are computed as the kernels do, or exp(S − r) might exceed 1.
+    y of `rows`, a few of the tokens. It only needs the normalisers r_i = log Σ_j exp(S_ij) of all scores. They also normalise
+    the softmax over queries, because S is symmetric. Scores are rounded as in the kernels, so that exp(S − r) is at most 1.
     """
     dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)
     query = rows(tokens) * gain
@@ -175,30 +176,31 @@ def bi_softmax_rows(
 
 
 def in_transform() -> bool:
-    """Whether a transform of `torch.func` (`grad`, `jvp`, `vmap`, …) is at work, in whose tensors there are others."""
-    # torch.compile follows the transforms itself, and takes what is asked here for true always.
+    """Whether a transform of `torch.func` (`grad`, `jvp`, `vmap`, …) is active: it wraps tensors in its own."""
+    # torch.compile handles the transforms itself. In it, the second check would always be true.
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def can_fuse(tokens: torch.Tensor) -> bool:
     """
-    Whether our kernels run here: not on every device; an export wants operators that others know; and of derivatives they have
-    those of the backward pass alone, where torch would leave out those of the forward mode without a word.
+    Whether our kernels can run here. They do not support every device. An export needs standard operators. And they only have
+    the derivatives of the backward pass: in forward mode torch would silently leave theirs out.
     """
-    # The flag itself: before torch 2.12 `is_exporting()` is true in `torch.compile` as well, and 2.6 has none.
+    # This reads the flag itself: before torch 2.12 `is_exporting()` is also true in `torch.compile`, and torch 2.6 has no such
+    # function.
     is_exporting = getattr(torch.compiler, "_is_exporting_flag", False)
     is_differentiated_otherwise = in_transform() or forward_ad._current_level >= 0
     return runs_on(tokens) and not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise)
 
 
-# What `attn_implementation` may name beside `fused`, which takes other arguments.
+# The values of `attn_implementation`, except `fused`: it takes other arguments.
 BI_SOFTMAX: dict[str, Callable] = {"eager": bi_softmax_eager, "sdpa": bi_softmax_sdpa}
 
 
 def implementation_of(config: HyperSETConfig, tokens: torch.Tensor, output_weights: bool) -> str:
     """
-    The attention implementation of one call: what the config names, or `eager` where weights are wanted, which no other forms,
-    and where our kernels do not run.
+    The attention implementation of one call: the config's, or `eager` if weights are asked for (only `eager` returns them) or
+    our kernels cannot run.
     """
     name = config._attn_implementation or "eager"
     return "eager" if output_weights or (name == "fused" and not can_fuse(tokens)) else name

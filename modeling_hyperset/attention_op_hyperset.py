@@ -1,9 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Bi-softmax attention as operators of torch that never hold the scores of all pairs of tokens: in blocks on a processor, in
-Triton on a GPU. `torch.compile` puts them into its graph as they are. They have first derivatives only.
+Bi-softmax attention as operators of torch. They never hold the scores of all pairs of tokens. On a CPU they work in blocks, on
+a GPU they use Triton. `torch.compile` puts them into its graph unchanged. They only have first derivatives.
 
-What they compute is said in `attention_cpu_hyperset.py`.
+`attention_cpu_hyperset.py` explains the formulas.
 """
 
 import importlib.util
@@ -16,10 +16,10 @@ from torch.utils.flop_counter import register_flop_formula
 from .attention_cpu_hyperset import BLOCKED, Kernels, wide_dtype
 
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None  # without it there are no kernels for a GPU
-LARGEST_HEAD_DIM = 256  # that they are made for
+HAS_TRITON = importlib.util.find_spec("triton") is not None  # the kernels for a GPU need it
+LARGEST_HEAD_DIM = 256  # of the kernels for a GPU
 
-# A checkpoint's own code and the package may both be loaded: each has operators of its own, under a name that torch can read.
+# The code of a checkpoint and the package may both be loaded. So each has its own operators, under a name that torch accepts.
 NAMESPACE = re.sub(r"[^0-9A-Za-z_]", "_", __name__) + f"_{zlib.crc32(__name__.encode()):x}"
 
 
@@ -31,16 +31,16 @@ def runs_on(tensor: torch.Tensor) -> bool:
 
 
 def kernels(tensor: torch.Tensor) -> Kernels:
-    """What computes on the device of `tensor`."""
+    """The implementation for the device of `tensor`."""
     if tensor.device.type != "cuda":
         return BLOCKED
-    from .attention_triton_hyperset import TRITON  # not before there is a GPU to use it: it takes its time
+    from .attention_triton_hyperset import TRITON  # imported only for a GPU, because it is slow
 
     return TRITON
 
 
 def plain(tensor: torch.Tensor) -> torch.autocast:
-    """Kernels choose their dtypes themselves: autocast, which goes on inside an operator, is off."""
+    """Autocast off: it would go on inside an operator, but the kernels choose their dtypes themselves."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
@@ -131,7 +131,7 @@ def backward_of_normaliser(ctx, grad_normaliser):
     return *normaliser_backward(grad_normaliser, *ctx.saved_tensors), None
 
 
-# What a FLOP counter counts: the products of matrices, two operations for each pair of factors.
+# For FLOP counters: the matrix products, with two operations for each pair of factors.
 
 
 @register_flop_formula(getattr(torch.ops, NAMESPACE).bi_softmax)
@@ -155,7 +155,7 @@ def _(_, tokens_shape, *__, out_shape=None, **___) -> int:
 
 
 def flops_of_product(tokens_shape) -> int:
-    """Of the product of one pair of matrices for each sample and head: z zᵀ, or scores times z."""
+    """The FLOPs of one matrix product for each sample and head: z zᵀ, or scores times z."""
     batch_size, num_heads, seq_len, head_dim = tokens_shape
     return 2 * batch_size * num_heads * seq_len**2 * head_dim
 

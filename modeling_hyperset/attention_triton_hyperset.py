@@ -1,9 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Bi-softmax attention (Eq. 7) on a GPU in Triton: what `attention_cpu_hyperset.py` says and computes, with a program for each
-block of rows. Because S is symmetric, the program of rows i knows all that the loss has to say of z_i: one sweep over columns
-gives y, and in the backward pass one gives δ and one dz, without atomics. Everything is summed in float32; products of matrices
-take operands in the dtype of the tokens.
+Bi-softmax attention (Eq. 7) on a GPU in Triton, with the formulas of `attention_cpu_hyperset.py`. Each program works on a block
+of rows. Because S is symmetric, the program of rows i can compute all of the gradient of z_i, without atomics. One sweep over
+the columns gives y. In the backward pass one sweep gives δ and one gives dz. All sums are in float32. Matrix products take
+operands in the dtype of the tokens.
 """
 
 import torch
@@ -11,14 +11,14 @@ import torch
 from .attention_cpu_hyperset import Kernels
 
 
-try:  # transformers refuses a checkpoint's code for what it imports outside a `try`, and a processor needs none of this
+try:  # a CPU does not need this, but transformers would require every import of a checkpoint's code that is outside a `try`
     import triton
     import triton.language as tl
 except ImportError as error:
     raise ImportError("The kernels for GPUs are written in Triton: pip install triton") from error
 
 
-LOG2E = tl.constexpr(1.4426950408889634)  # exponentials are of base two here
+LOG2E = tl.constexpr(1.4426950408889634)  # exponentials have base two here
 
 
 @triton.jit
@@ -37,7 +37,7 @@ def store_rows(pointer, value, rows, channels, seq_len, HEAD_DIM: tl.constexpr):
 
 @triton.jit
 def are_tokens(mask, rows, seq_len, HAS_MASK: tl.constexpr):
-    """Which of these rows are no padding."""
+    """Which of these rows are not padding."""
     inside = rows < seq_len
     if HAS_MASK:
         inside = inside & (tl.load(mask + rows, mask=inside, other=0) != 0)
@@ -59,7 +59,7 @@ def normaliser_kernel(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """r of a block of rows, +∞ at padding."""
+    """r of a block of rows; +∞ at padding."""
     matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     mask += matrix // heads * seq_len
@@ -113,7 +113,7 @@ def forward_kernel(
     for first in range(0, seq_len, COLUMNS):
         columns = first + tl.arange(0, COLUMNS)
         column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
-        # +∞ at padding: what it takes from the softmax over queries vanishes.
+        # +∞ at padding makes its share of the softmax over queries zero.
         column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
         scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
         over_keys = tl.exp2(scores - row_normaliser[:, None])
@@ -188,7 +188,7 @@ def backward_kernel(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """dz of a block of rows, and what the block gives to dgain. `OF_NORMALISER`: of a loss of r alone, and `delta` is dr."""
+    """dz of a block of rows, and the block's part of dgain. `OF_NORMALISER`: the loss only depends on r, and `delta` is dr."""
     matrix = tl.program_id(0).to(tl.int64)
     tokens += matrix * seq_len * HEAD_DIM
     normaliser += matrix * seq_len
@@ -237,7 +237,7 @@ def backward_kernel(
 
 
 def tf32_is_allowed() -> bool:
-    """Whether torch multiplies matrices of float32 in TF32: by its newer setting where it has one."""
+    """Whether torch multiplies float32 matrices in TF32. The newer setting is used if torch has it."""
     matmul = torch.backends.cuda.matmul
     if not hasattr(matmul, "fp32_precision"):
         return matmul.allow_tf32
@@ -246,20 +246,20 @@ def tf32_is_allowed() -> bool:
 
 
 class Launch:
-    """The grid and the constants of a kernel for these tokens, and the arguments that all kernels begin with."""
+    """The grid and the constants of a kernel for these tokens, and the first arguments of all kernels."""
 
     def __init__(self, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, is_backward: bool):
         self.tokens = tokens.contiguous()
         batch_size, self.heads, self.seq_len, head_dim = tokens.shape
         channels = max(16, triton.next_power_of_2(head_dim))
-        # Accumulators and tiles have to fit into registers and shared memory: four bytes and wide heads take smaller blocks.
+        # Accumulators and tiles must fit into registers and shared memory: four bytes or wide heads need smaller blocks.
         wide = channels * tokens.element_size() // 2 > 64
         rows, columns = (32, 32) if wide and is_backward else (64, 32) if wide else (64, 64)
         if channels * tokens.element_size() > 512:
             rows, columns = 32, 16
         self.blocks = triton.cdiv(self.seq_len, rows)
-        self.grid = (batch_size * self.heads, self.blocks)  # the second may not exceed 65,535
-        # A kernel without a mask reads none, but a pointer it has to have.
+        self.grid = (batch_size * self.heads, self.blocks)  # the second must be at most 65,535
+        # Without a mask the kernel reads none, but it still needs a pointer.
         self.operands = (
             self.tokens,
             gain.contiguous(),
@@ -284,12 +284,12 @@ class Launch:
         return self.tokens.new_empty(self.tokens.shape[:-1], dtype=torch.float32)
 
     def new_grad_gain(self) -> torch.Tensor:
-        """A row for each program: they are added up afterwards, always in the same order."""
+        """A row for each program. They are added up later, always in the same order."""
         return self.tokens.new_empty(self.grid[0] * self.grid[1], self.tokens.shape[-1], dtype=torch.float32)
 
 
 def normaliser_forward(tokens, gain, mask):
-    """r alone."""
+    """r."""
     launch = Launch(tokens, gain, mask, is_backward=False)
     normaliser = launch.new_normaliser()
     launch.run(normaliser_kernel, normaliser)

@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
 The paper's baselines as iterated layers: Transformer, Transformer with one matrix for queries, keys and values, CRATE, CRATE-T
-and Energy Transformer. They differ from Hyper-SET by their layer alone (`layer_type`).
+and Energy Transformer. They differ from Hyper-SET only in the layer (`layer_type`).
 """
 
 import torch
@@ -22,24 +22,24 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 def masked_scores(query, key, mask, scaling) -> torch.Tensor:
-    """Scores in float32 at least, the lowest number at keys that `mask` (of [`keys_to_see`]) hides."""
+    """Scores in float32 at least. Keys that `mask` (from [`keys_to_see`]) hides get the lowest number."""
     scores = scaling * (query @ key.transpose(-1, -2))
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return scores if mask is None else scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
 
 
 def keys_to_see(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """`(batch_size, seq_len)` → `(batch_size, 1, 1, seq_len)`. A sample of padding alone sees all of it, and stays finite."""
+    """`(batch_size, seq_len)` → `(batch_size, 1, 1, seq_len)`. A sample of only padding sees all keys, so it stays finite."""
     return None if mask is None else (mask | ~mask.any(dim=-1, keepdim=True))[:, None, None, :]
 
 
 class SoftmaxAttention(IteratedAttention):
     """
-    Softmax attention, scores scaled by 1/√p, without biases but where a subclass says so.
+    Softmax attention with scores scaled by 1/√p. It has no biases, but a subclass may add one.
 
     Args:
         config ([`HyperSETConfig`]): The configuration.
-        shared_qkv (`bool`): One matrix for queries, keys and values in place of three.
+        shared_qkv (`bool`): Whether queries, keys and values share one matrix.
     """
 
     def __init__(self, config: HyperSETConfig, shared_qkv: bool):
@@ -71,7 +71,7 @@ class SoftmaxAttention(IteratedAttention):
 
 
 class CRATEAttention(SoftmaxAttention):
-    """Multi-head subspace self-attention: one projection U, and an output matrix of its own, with a bias."""
+    """Multi-head subspace self-attention: one projection U, and a separate output matrix with a bias."""
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config, shared_qkv=True)
@@ -81,7 +81,7 @@ class CRATEAttention(SoftmaxAttention):
 
 
 class CRATETAttention(CRATEAttention):
-    """CRATE-T: the output matrix is the projection itself, applied as linear(·, U)."""
+    """CRATE-T: the projection is also the output matrix, applied as linear(·, U)."""
 
     def make_output_proj(self, d):
         return None
@@ -145,7 +145,7 @@ class SharedQKVTransformerLayer(TransformerLayer):
 @LAYERS.register("crate")
 class CRATELayer(BaselineLayer):
     """
-    CRATE (Yu et al., 2023): u = attention(norm(x)) + x, then with y = norm(u) one step of sparse coding in the dictionary C,
+    CRATE (Yu et al., 2023): u = attention(norm(x)) + x and y = norm(u), then one step of sparse coding with the dictionary C:
     relu(y + η (y C − (y Cᵀ) C) − η λ), with η = λ = 0.1.
     """
 
@@ -169,7 +169,7 @@ class CRATELayer(BaselineLayer):
 
 @LAYERS.register("crate_t")
 class CRATETLayer(CRATELayer):
-    """CRATE-T (Hu et al., 2024): CRATE whose attention has no output matrix of its own."""
+    """CRATE-T (Hu et al., 2024): CRATE without a separate output matrix in the attention."""
 
     attention_class = CRATETAttention
 
@@ -189,8 +189,8 @@ class EnergyLayerNorm(nn.Module):
 
 class EnergyAttention(IteratedAttention):
     """
-    The attention energy of the Energy Transformer, −√p Σ_h Σ_q log Σ_k exp(A_qk/√p) with A = (W_q g)(W_k g)ᵀ, and its negative
-    gradient with respect to g, P K W_q + Pᵀ Q W_k with P the softmax of A/√p over keys.
+    The attention energy of the Energy Transformer: −√p Σ_h Σ_q log Σ_k exp(A_qk/√p), with A = (W_q g)(W_k g)ᵀ. Its negative
+    gradient with respect to g is P K W_q + Pᵀ Q W_k, where P is the softmax of A/√p over keys.
     """
 
     def __init__(self, config: HyperSETConfig):
@@ -226,7 +226,7 @@ class EnergyAttention(IteratedAttention):
 
 @LAYERS.register("energy_transformer")
 class EnergyTransformerLayer(BaselineLayer):
-    """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x), both energies in parallel, step one."""
+    """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x). Both energies in parallel, step size 1."""
 
     @classmethod
     def attn_implementations(cls, config):

@@ -1,9 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Checks of what a caller passes. Each raises a `ValueError` that names the argument, what came and what was expected.
+"""Checks of the arguments of a call. Each raises a `ValueError` that names the argument, what came and what was expected.
 
-Shapes and dtypes are checked everywhere. Values (of pixels, embeddings, ids, labels) are read on the CPU alone: to read them on
-an accelerator is to wait for it. There, torch's own kernels stop at ids and labels out of range, and a mask is checked without
-a wait. Nothing is read in graphs that torch.compile and torch.export trace, nor in the transforms of `torch.func`.
+Shapes and dtypes are checked everywhere. Values (of pixels, embeddings, ids, labels) are only read on the CPU, because reading
+them on an accelerator would wait for it. There, torch's own kernels stop at ids and labels out of range, and a mask is checked
+without a wait. No values are read while torch.compile or torch.export traces, or in the transforms of `torch.func`.
 """
 
 import json
@@ -24,7 +24,7 @@ INTEGER_DTYPES = (torch.int64, torch.int32)
 
 
 def is_traced(tensor: torch.Tensor) -> bool:
-    """Whether `tensor` stands for values that are not there: while tracing or transforming, or on the meta device."""
+    """Whether `tensor` has no values to read: while tracing, in a transform, or on the meta device."""
     return torch.compiler.is_compiling() or is_tracing(tensor) or in_transform() or tensor.is_meta
 
 
@@ -34,20 +34,20 @@ def can_read_values(tensor: torch.Tensor) -> bool:
 
 
 def check_tensors(**arguments: torch.Tensor | None) -> None:
-    """Each of the `arguments` is a tensor or was not given."""
+    """Each of the `arguments` is a tensor or `None`."""
     for name, value in arguments.items():
         if value is not None and not isinstance(value, torch.Tensor):
             raise ValueError(f"`{name}` must be a tensor, got {type(value).__name__}.")
 
 
 def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
-    """`num_iterations` is an integer of at least 1, and not above the number of depth-wise adapters, `most`."""
+    """`num_iterations` is an integer of at least 1, and at most `most`, the number of depth-wise adapters."""
     if isinstance(num_iterations, bool) or not isinstance(num_iterations, int) or num_iterations < 1:
         raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
     if most is not None and num_iterations > most:
         raise ValueError(
-            f"`num_iterations` must not exceed the {most} iterations that have depth-wise LoRA adapters, got "
-            f"{num_iterations}."
+            f"`num_iterations` must be at most {most}, got {num_iterations}: only {most} iterations have depth-wise LoRA "
+            "adapters."
         )
 
 
@@ -57,24 +57,24 @@ def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
         raise ValueError(f"`energy_tolerance` must be a finite number of at least 0, or None, got {tolerance!r}.")
     if not config.has_energies:
         raise ValueError(
-            f"`energy_tolerance` must be None for layer_type={config.layer_type!r}, which has no energy, got {tolerance}."
+            f"`energy_tolerance` must be None, got {tolerance}: layer_type={config.layer_type!r} has no energy."
         )
 
 
 def check_can_stop(hidden_states: torch.Tensor, **asked_for: bool) -> None:
     """
     Raises:
-        `ValueError`: one of the outputs `asked_for` holds every sample after every iteration, where some of them have stopped;
-            or the iterations are traced, where the energies have no values to decide by.
+        `ValueError`: an output `asked_for` needs every sample after every iteration, but samples stop at different iterations;
+            or the iterations are traced, so that the energies have no values to decide with.
     """
     if names := [name for name, wanted in asked_for.items() if wanted]:
         raise ValueError(
-            f"`energy_tolerance` does not go with {' and '.join(f'`{name}`' for name in names)}: samples stop at different "
-            "iterations. Up to there they are those of a call with `energy_tolerance=False`."
+            f"`energy_tolerance` cannot be used with {' and '.join(f'`{name}`' for name in names)}, because samples stop at "
+            "different iterations: pass `energy_tolerance=False`, or do not ask for them."
         )
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or hidden_states.is_meta:
         raise ValueError(
-            "`energy_tolerance` cannot be used in an exported or traced model, nor on the meta device: pass "
+            "`energy_tolerance` cannot be used in an exported or traced model or on the meta device: pass "
             "`energy_tolerance=False`."
         )
 
@@ -89,7 +89,7 @@ def check_inputs(
     bool_masked_pos: torch.Tensor | None,
     interpolate_pos_encoding: bool,
 ) -> torch.Tensor | None:
-    """What a model is called with fits its config in kind, shape and values. Returns the mask as booleans."""
+    """The inputs of a call fit the config in kind, shape and values. Returns the mask as booleans."""
     check_tensors(input_ids=input_ids, pixel_values=pixel_values, inputs_embeds=inputs_embeds)
     check_tensors(attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
     check_one_input(config, input_ids, pixel_values, inputs_embeds)
@@ -114,7 +114,7 @@ def check_inputs(
 
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:
-    """Exactly one input, of the kind that the config is made for."""
+    """There is exactly one input, of the kind that the config needs."""
     inputs = {"input_ids": input_ids, "pixel_values": pixel_values, "inputs_embeds": inputs_embeds}
     given = [name for name, tensor in inputs.items() if tensor is not None]
     wanted = ("input_ids", "inputs_embeds") if config.takes_token_ids else ("pixel_values",)
@@ -127,16 +127,14 @@ def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embe
 
 
 def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_size: bool) -> None:
-    """Floating-point images of the config's channels and size; any multiple of the patch if `any_size`."""
+    """Floating-point images with the config's channels and size, or with `any_size` any multiple of the patch size."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != config.num_channels:
         raise ValueError(
             f"`pixel_values` must have shape (batch_size, {config.num_channels}, height, width), got "
             f"{tuple(pixel_values.shape)}."
         )
     if not pixel_values.is_floating_point():
-        raise ValueError(
-            f"`pixel_values` must be floating point, as an image processor returns them, got {pixel_values.dtype}."
-        )
+        raise ValueError(f"`pixel_values` must be floating point, got {pixel_values.dtype}: use an image processor.")
     size = tuple(pixel_values.shape[-2:])
     if any_size:
         if any(side < config.patch_size or side % config.patch_size for side in size):
@@ -152,7 +150,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
 
 
 def check_length(name: str, length: int, config: HyperSETConfig) -> None:
-    """There are positions for so many tokens; in a grid, a token for each of them."""
+    """There is a position for each token. In a grid there is also a token for each position."""
     longest = config.max_position_embeddings
     if config.position_embedding_type == "sinusoidal_2d" and length != longest:
         raise ValueError(
@@ -160,7 +158,7 @@ def check_length(name: str, length: int, config: HyperSETConfig) -> None:
             f"position_embedding_type='sinusoidal_2d', got a sequence of {length}."
         )
     if length > longest:
-        raise ValueError(f"`{name}` has a sequence of {length} tokens, longer than max_position_embeddings={longest}.")
+        raise ValueError(f"`{name}` must have at most max_position_embeddings={longest} tokens, got {length}.")
 
 
 def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
@@ -184,7 +182,7 @@ def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
 
 
 def check_finite(name: str, tensor: torch.Tensor) -> None:
-    """No NaN and no infinity, which would spread over the whole batch in training."""
+    """There is no NaN or infinity. In training one would spread over the whole batch."""
     if can_read_values(tensor) and not bool(torch.isfinite(tensor).all()):
         samples = (~torch.isfinite(tensor.detach().flatten(1))).any(dim=1).nonzero().flatten().tolist()
         raise ValueError(
@@ -204,7 +202,7 @@ def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ig
 
 
 def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
-    """1 for tokens and 0 for padding, one for each token; returned as booleans."""
+    """1 for each token and 0 for padding. Returned as booleans."""
     if attention_mask is None:
         return None
     if attention_mask.shape != shape:
@@ -212,19 +210,19 @@ def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> tor
             f"`attention_mask` must have shape (batch_size, seq_len) = {tuple(shape)}, got "
             f"{tuple(attention_mask.shape)}."
         )
-    # An additive mask, where 0 means the opposite, must not pass for one of ones and zeros.
+    # Additive masks are errors: their 0 means the opposite.
     if attention_mask.dtype != torch.bool and not is_traced(attention_mask) and attention_mask.numel():
         message = "`attention_mask` must hold 1 for tokens and 0 for padding, got other values."
         valid = ((attention_mask == 0) | (attention_mask == 1)).all()
         if not can_read_values(attention_mask):
-            torch._assert_async(valid, message)  # which stops the device later, without a wait
+            torch._assert_async(valid, message)  # does not wait: it stops the device later
         elif not valid:
             raise ValueError(message)
     return attention_mask.bool()
 
 
 def flatten_grid(name: str, tensor: torch.Tensor, grid: Sequence[int] | None) -> torch.Tensor:
-    """`(batch_size, rows, columns)` → `(batch_size, rows · columns)`, of the rows and columns of `grid` if that is given."""
+    """`(batch_size, rows, columns)` → `(batch_size, rows · columns)`. The rows and columns must be `grid`, if given."""
     if tensor.ndim not in (2, 3):
         raise ValueError(
             f"`{name}` must have shape (batch_size, rows, columns) or (batch_size, rows * columns), got "
@@ -236,7 +234,7 @@ def flatten_grid(name: str, tensor: torch.Tensor, grid: Sequence[int] | None) ->
 
 
 def check_masked_positions(bool_masked_pos: torch.Tensor, shape: Sequence[int]) -> None:
-    """One flag for each patch or code, of shape `(batch_size, num_patches)`."""
+    """One flag for each patch or code: the shape is `(batch_size, num_patches)`."""
     if bool_masked_pos.shape != shape:
         raise ValueError(
             f"`bool_masked_pos` must have shape (batch_size, num_patches) = {tuple(shape)}, got "
@@ -245,7 +243,7 @@ def check_masked_positions(bool_masked_pos: torch.Tensor, shape: Sequence[int]) 
 
 
 def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETConfig) -> None:
-    """One label for each sample, of the kind that `problem_type` (or, without it, their dtype) says."""
+    """One label for each sample, of the kind that `problem_type` names. Without it, their dtype decides the kind."""
     num_labels: int = config.num_labels  # type: ignore[assignment]
     problem_type: str | None = config.problem_type
     shapes: list[tuple[int, ...]]
@@ -273,7 +271,7 @@ def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETC
 
 
 def check_token_labels(labels: torch.Tensor, shape: Sequence[int], num_classes: int, bound_name: str) -> None:
-    """One integer for each token in [0, num_classes), or -100 where there is nothing to predict."""
+    """One integer for each token, in [0, num_classes), or -100 for tokens without a label."""
     if labels.shape != shape:
         raise ValueError(f"`labels` must have the shape of the tokens, {tuple(shape)}, got {tuple(labels.shape)}.")
     if labels.dtype not in INTEGER_DTYPES:
@@ -283,8 +281,8 @@ def check_token_labels(labels: torch.Tensor, shape: Sequence[int], num_classes: 
 
 def check_shards(name_or_path: str | os.PathLike | None, subfolder: str | None) -> None:
     """
-    The index of a checkpoint in a local folder names files of that folder: a plain name each, no path. (The Hub's own client
-    refuses the others. Links are followed: the Hub's cache is made of them.)
+    The index of a checkpoint in a local folder only names files in that folder, without a path. (For the Hub, its client checks
+    this. Links are allowed, because the Hub's cache consists of them.)
     """
     folder = Path(name_or_path or "", subfolder or "")
     if not name_or_path or not folder.is_dir():
@@ -298,4 +296,4 @@ def check_shards(name_or_path: str | os.PathLike | None, subfolder: str | None) 
         if outside := sorted(
             shard for shard in shards if shard != os.path.basename(shard) or shard in ("", ".", "..")
         ):
-            raise ValueError(f"The `weight_map` of {path} must name files of its folder, got {', '.join(outside)}.")
+            raise ValueError(f"The `weight_map` of {path} must name files in its folder, got {', '.join(outside)}.")

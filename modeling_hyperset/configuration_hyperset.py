@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Hyper-SET configuration: facts, and what goes together. It needs nothing of the model."""
+"""Hyper-SET configuration: its fields and their checks. It imports nothing from the model."""
 
 import difflib
 import functools
@@ -17,13 +17,12 @@ from transformers.backbone_utils import BackboneConfigMixin
 from transformers import PreTrainedConfig
 
 
-# Larger sizes are mistakes: a square of weights this wide would take 10¹⁵ bytes.
+# Larger sizes are mistakes: a square matrix this wide would take 10¹⁵ bytes.
 LARGEST_SIZE = 2**24
-# float16 holds no more.
-LARGEST_STEP = 65504.0
+LARGEST_STEP = 65504.0  # the largest number in float16
 
 LayerType = Literal["hyperset", "transformer", "shared_qkv_transformer", "crate", "crate_t", "energy_transformer"]
-# `intermediate_size` over `hidden_size` where the config does not say, 1 for the others.
+# Default ratio of `intermediate_size` to `hidden_size`. It is 1 for all other layers.
 EXPANSION = {"transformer": 4, "shared_qkv_transformer": 4, "energy_transformer": 4}
 HAVE_ENERGIES = ("hyperset", "energy_transformer")
 
@@ -31,7 +30,7 @@ PhiName = Literal["sigmoid", "relu", "tanh", "softplus", "silu", "gelu", "elu", 
 
 
 def within(low: float, high: float, default: Any, ends: str = "[]") -> Any:
-    """A field whose value lies between two numbers, or is `None` if its type allows it. `ends` says which of the two may be."""
+    """A field with a value from `low` to `high`, or `None` if its type allows it. `ends` "[" or "]" allow the bound itself."""
 
     def check(value: float | None) -> None:
         if value is None:
@@ -45,21 +44,21 @@ def within(low: float, high: float, default: Any, ends: str = "[]") -> Any:
 
 
 def count(default: int | None) -> Any:
-    """A field that holds a number of things, at least one."""
+    """A field that counts something, at least 1."""
     return within(1, LARGEST_SIZE, default)
 
 
 def epsilon(default: float | None) -> Any:
-    """A field of a norm's epsilon, at least about that of float64. A norm without one is NaN where a token is zero."""
+    """A field for the epsilon of a norm, at least about that of float64. Without it, the norm of a zero token is NaN."""
     return within(1e-16, 1.0, default)
 
 
 class HyperSETConfigError(StrictDataclassError, ValueError):
-    """A field of the wrong type or range, or fields that do not go together. transformers' own error is no `ValueError`."""
+    """A field has a wrong type or value, or fields do not fit together. (transformers' own error is not a `ValueError`.)"""
 
 
 def raises_value_errors(config_class: type) -> type:
-    """Decorator of a strict dataclass: what it refuses, when it is made, set or checked again, is a `ValueError`."""
+    """Decorator of a strict dataclass: all its checks, of new configs and of changed fields, raise a `ValueError`."""
 
     def converted(method):
         @functools.wraps(method)
@@ -70,7 +69,7 @@ def raises_value_errors(config_class: type) -> type:
                 if isinstance(error, ValueError):
                     raise
                 cause = str(error.__cause__ or error)
-                if method.__name__.endswith("setattr__"):  # of one field, which a check of several names itself
+                if method.__name__.endswith("setattr__"):  # name the field; other checks name theirs themselves
                     cause = f"`{args[0]}`{': ' if cause.startswith('Field') else ' '}{cause}"
                 raise HyperSETConfigError(cause) from error
 
@@ -85,89 +84,85 @@ def raises_value_errors(config_class: type) -> type:
 @strict
 class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     r"""
-    Configuration of a Hyper-SET model. `HyperSETConfig()` is the paper's base image classifier (Table 13: d = 768,
-    H = 12; one layer iterated 12 times; 224-pixel images in 14-pixel patches). Setting `vocab_size` turns it into a
-    model of token ids: text, Sudoku cells or VQ codes.
+    Configuration of a Hyper-SET model. `HyperSETConfig()` is the paper's base image classifier (Table 13: d = 768, H = 12; one
+    layer iterated 12 times; 224-pixel images in 14-pixel patches). With a `vocab_size` the model takes token ids instead: text,
+    Sudoku cells or VQ codes.
 
     Args:
         vocab_size (`int`, *optional*):
             Number of token ids. `None`: the model takes images. An `int`: the model takes `input_ids`. For masked image
-            modeling over VQ codes it is the codebook size plus one, and the last id is the mask.
+            modeling of VQ codes it is the codebook size plus one, and the last id is the mask.
         image_size (`int` or pair of `int`, defaults to 224):
             Height and width of the images in pixels (image models only).
         patch_size (`int`, defaults to 14):
-            Side of the square patches in pixels. (The authors' option `patch` is patches per side: 16 there is 14
-            pixels here.)
+            Side of the square patches in pixels. (The authors' option `patch` counts patches per side: their 16 is 14 here.)
         num_channels (`int`, defaults to 3):
             Channels of the images.
         patch_embedding_norm (`bool`, *optional*):
-            LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models; `False` is the Linear alone. If not given,
-            it is `True` for Hyper-SET and `False` for the baselines, as in the paper's program.
+            `True`: LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models. `False`: the Linear alone. Default:
+            `True` for Hyper-SET and `False` for the baselines, as in the paper's program.
         max_position_embeddings (`int`, defaults to 512):
-            Longest sequence of token ids. With `"learned"` positions it is the size of the table; with
-            `"sinusoidal_2d"` the tokens are a square grid of that many cells.
+            Longest sequence of token ids. With `"learned"` positions it is the size of their table. With `"sinusoidal_2d"` the
+            tokens are a square grid of that many cells.
         position_embedding_type (`str`, defaults to `"sinusoidal"`):
             `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"` (column then row, fixed) or `"learned"`.
         embedding_dropout (`float`, defaults to 0.0):
             Dropout on the sum of embeddings and positions.
         pooling (`str`, defaults to `"cls"`):
-            `"cls"` reads the first token: image models get a learned [CLS] there, token models take the first id.
-            `"mean"` averages the tokens that are not padding; image models then have no [CLS].
+            `"cls"` reads the first token: a learned [CLS] in image models, the first id in token models. `"mean"` averages the
+            tokens that are not padding. Image models then have no [CLS].
         norm_type (`str`, defaults to `"layernorm"`):
-            Norm between the last iteration and the heads, and before the sublayers of the baselines: `"layernorm"` or
-            `"rmsnorm"`.
+            Norm after the last iteration, and before the sublayers of the baselines: `"layernorm"` or `"rmsnorm"`.
         sublayer_norm_type (`str`, *optional*):
             Norm before the sublayers of the Transformers and of CRATE, where it differs from `norm_type`.
         prune_last_iteration (`bool`, defaults to `True`):
             Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
-            The logits and gradients are the same. Whatever returns more of that iteration (hidden states, attentions,
-            energies) switches it off for the call. Hyper-SET's layer alone does so.
+            The logits and gradients stay the same. It is off for calls that return hidden states, attentions or energies, and
+            for the baselines.
         classifier_bias (`bool`, defaults to `True`):
             Whether the classification heads have a bias.
         layer_type (`str`, defaults to `"hyperset"`):
-            The layer that is iterated: `"hyperset"`, or a baseline of the paper: `"transformer"`,
-            `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines have no step sizes and read
-            none of the fields about energies, step sizes, update rules and LoRA.
+            The layer that is iterated: `"hyperset"`, or a baseline of the paper: `"transformer"`, `"shared_qkv_transformer"`,
+            `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the fields about energies, step sizes, update
+            rules and LoRA.
         hidden_size (`int`, defaults to 768):
             Width d of the tokens.
         num_hidden_layers (`int`, defaults to 1):
             Number of distinct layers, applied one after the other.
         num_iterations (`int`, defaults to 12):
-            Iterations of each distinct layer. Any call may ask for another number with `num_iterations=`.
+            Iterations of each distinct layer. A call can ask for another number with `num_iterations=`.
         num_attention_heads (`int`, defaults to 12):
             Number of subspaces H; each has width p = d / H.
         intermediate_size (`int`, *optional*):
-            Number of directions M of the feedforward energy; `hidden_size` if not given. For the Transformers the width of
-            the MLP and for the Energy Transformer the number of memories, four times `hidden_size` if not given. CRATE has
-            none.
+            Number of directions M of the feedforward energy, by default `hidden_size`. For the Transformers it is the width of
+            the MLP, for the Energy Transformer the number of memories, by default four times `hidden_size`. CRATE ignores it.
         attention_energy (`str`, defaults to `"bi_softmax"`):
-            The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`, `"linear"`, or one of your own that is registered.
+            The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`, `"linear"`, or your own that you registered.
         attention_phi (`str`, defaults to `"sigmoid"`):
             Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
             `"elu_plus_one"`.
         attention_beta (`float`, *optional*):
             Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`):
-            The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or one of your own that is registered.
+            The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or your own that you registered.
         feedforward_phi (`str`, defaults to `"sigmoid"`):
             Φ of the `"gated"` feedforward energy.
         hidden_act (`str`, defaults to `"gelu"`):
-            Activation of the `"relu"` feedforward energy's step. `"relu"` is the gradient of that energy (Eq. 10);
-            `"gelu"` is what the authors' image models apply in its place.
+            Activation in the step of the `"relu"` feedforward energy. `"relu"` is the gradient of that energy (Eq. 10). The
+            authors' image models use `"gelu"` instead.
         shared_qkv_norm (`bool`, defaults to `False`):
-            One RMSNorm gain for queries, keys and values (the authors' Sudoku and masked image models) in place of
-            three (their image classifiers).
+            `True`: one RMSNorm gain for queries, keys and values, as in the authors' Sudoku and masked image models. `False`:
+            one for each, as in their image classifiers.
         update_rule (`str`, defaults to `"gradient_descent"`):
             How descent directions become moves: `"gradient_descent"`, `"momentum"`, `"nesterov"`, `"rmsprop"`,
-            `"rmsprop_momentum"` or `"adam"`.
+            `"rmsprop_momentum"`, `"adam"`, or your own that you registered.
         lora_rank (`int`, defaults to 0):
-            Rank of the depth-wise LoRA of W and D, one for each of the `num_iterations` (Table 5); 0 is none.
+            Rank of the depth-wise LoRA of W and D, with adapters for each of the `num_iterations` (Table 5). 0: no adapters.
         lora_alpha (`float`, *optional*):
-            The adapters are scaled by `lora_alpha / lora_rank`; if not given, by 4 as in the paper.
+            The adapters are scaled by `lora_alpha / lora_rank`. Default: by 4, as in the paper.
         lora_init (`str`, defaults to `"normal"`):
-            `"normal"`: both factors start from a normal distribution of standard deviation 0.02, as in the paper, which trains
-            them together with the base. `"zeros"`: B starts at zero, so that a base model that gets adapters computes what it
-            did before.
+            `"normal"`: both factors start from a normal distribution with standard deviation 0.02, as in the paper, which
+            trains them together with the base. `"zeros"`: B starts at zero, so new adapters do not change a trained base.
         step_size_type (`str`, defaults to `"learned"`):
             `"learned"` (Eq. 12) or `"fixed"`.
         step_size_attention (`float`, defaults to 0.1):
@@ -175,44 +170,42 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         step_size_feedforward (`float`, defaults to 0.1):
             γ of every iteration when `step_size_type="fixed"`.
         step_size_condition (`str`, defaults to `"current"`):
-            Learned step sizes depend on the iteration and on the tokens: on `"current"` X_t or on `"initial"` X_0.
+            Learned step sizes depend on the iteration and on the tokens: `"current"` X_t or `"initial"` X_0.
         step_size_time_dim (`int`, defaults to 512):
-            Width of the sinusoidal code of the iteration index. Must equal `hidden_size` when
-            `step_size_time_network="none"`.
+            Width of the sinusoidal code of the iteration index. Must equal `hidden_size` if `step_size_time_network="none"`.
         step_size_time_network (`str`, defaults to `"normed_mlp"`):
-            What turns the code of t into e_t: `"normed_mlp"` (Linear, RMSNorm, GELU, RMSNorm, Linear, RMSNorm),
-            `"mlp"` (Linear, GELU, Linear) or `"none"` (the code itself).
+            Turns the code of t into e_t: `"normed_mlp"` (Linear, RMSNorm, GELU, RMSNorm, Linear, RMSNorm), `"mlp"` (Linear,
+            GELU, Linear) or `"none"` (the code itself).
         step_size_time_init (`str`, defaults to `"normal"`):
-            How the Linears of that network start: `"normal"`, or `"zeros"` as in the authors' program. With zeros all
-            of them but the last bias stay at zero gradient for ever, so that step sizes cannot come to depend on t: a model
-            that is to run deeper than it was trained may gain by that, as the Sudoku presets do. The model starts as the
-            identity on its tokens either way, because the last Linear of the step size starts at zero.
+            Start of the Linears of that network: `"normal"`, or `"zeros"` as in the authors' program. With zeros only the last
+            bias ever gets a gradient, so step sizes never depend on t. This can help a model that runs deeper than it was
+            trained, and the Sudoku presets use it. Both start as the identity on the tokens, because the last Linear of the
+            step size starts at zero.
         step_size_token_norm (`bool`, defaults to `True`):
-            RMSNorm on the conditioning tokens before e_t is added.
+            Whether an RMSNorm is applied to the tokens before e_t is added.
         step_size_sum_norm (`bool`, defaults to `False`):
-            RMSNorm on that sum.
+            Whether an RMSNorm is applied to that sum.
         step_size_per_layer (`bool`, defaults to `False`):
-            Whether each distinct layer has its own norms and last Linear for its step sizes; e_t is always shared.
+            Whether each distinct layer has its own norms and last Linear for its step sizes. All layers always share e_t.
         initializer_range (`float`, defaults to 0.02):
-            Standard deviation, at most 1, of the normal distribution that Linears, Embeddings and learned positions start from.
+            Linears, Embeddings and learned positions start from a normal distribution with this standard deviation, at most 1.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the LayerNorms.
         rms_norm_eps (`float`, *optional*):
-            Epsilon of the RMSNorms; `None` is the machine epsilon of the working dtype.
+            Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
         tie_word_embeddings (`bool`, defaults to `True`):
-            Whether the decoder of [`HyperSETForMaskedLM`] shares the token embedding's weight.
+            Whether the decoder of [`HyperSETForMaskedLM`] shares the weight of the token embedding.
         energy_tolerance (`float`, *optional*):
             Adaptive depth: each sample is iterated until its energy falls by no more than this share of itself, at least twice
-            and at most `num_iterations` times; see `iteration_hyperset.py`. `None`: always `num_iterations` times.
+            and at most `num_iterations` times. See `iteration_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`):
             Whether every forward pass returns the energies after every iteration.
         out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*):
-            The feature maps of [`HyperSETBackbone`] (images only): names or indices of `stage_names`, in their order. The last,
-            if neither is given.
+            The feature maps of [`HyperSETBackbone`] (images only): names or indices of `stage_names`, in their order. Default:
+            the last one.
 
     Raises:
-        `ValueError`: a value of another type or outside its range, an unknown option, or a field misspelt; the message names
-            the field.
+        `ValueError`: a value has a wrong type or range, an option is unknown, or a field is misspelt. The message names it.
 
     Example:
 
@@ -227,7 +220,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     model_type = "hyperset"
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
 
-    # What goes in
+    # Inputs
     vocab_size: int | None = count(None)
     image_size: int | list[int] | tuple[int, int] = 224
     patch_size: int = count(14)
@@ -237,7 +230,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned"] = "sinusoidal"
     embedding_dropout: float | int = within(0, 1, 0.0, "[)")
 
-    # What comes out
+    # Outputs
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
     sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
@@ -282,7 +275,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     layer_norm_eps: float = epsilon(1e-5)
     rms_norm_eps: float | None = epsilon(None)
 
-    # transformers' own, whose types it writes as text, which its check of types passes over
+    # Fields of transformers, again. It writes their types as text, and its type checks ignore such types.
     transformers_version: str | None = None
     architectures: list[str] | None = None
     output_hidden_states: bool | None = False
@@ -310,27 +303,26 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             self.patch_embedding_norm = self.layer_type == "hyperset"
         features = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
         super().__post_init__(**kwargs)
-        self.validate_image()  # which the names of stages need not, but their errors had better come first
+        self.validate_image()  # before the stages, so that its errors come first
         self.set_output_features_output_indices(**features)
 
     def check_extras(self, extras: Mapping[str, Any]) -> None:
         """
-        Look through what a config is given beside its fields. transformers keeps it as attributes, so that a config of a newer
-        version can be read. What would change the class's own attributes, and a field misspelt, is refused.
+        Check the arguments that are not fields. transformers keeps them as attributes, so that it can read the config of a
+        newer version.
 
         Raises:
-            `ValueError`: naming it.
+            `ValueError`: an argument would change an attribute of the class, or is a misspelt field. The message names it.
         """
         names = {field.name for field in fields(self)}
         for name in extras:
             own = inspect.getattr_static(type(self), name, None)
             settable = isinstance(own, property) and own.fset is not None
             if own is not None and not settable and name != "model_type":
-                raise ValueError(f"`{name}` is no field of {type(self).__name__} and cannot be set.")
-            # Not so far off as `layer_norm_epsilon`, which others call what is `layer_norm_eps` here, and transformers' tests
-            # set.
+                raise ValueError(f"`{name}` is not a field of {type(self).__name__} and cannot be set.")
+            # The cutoff lets `layer_norm_epsilon` pass. Other models have it, and transformers' tests set it.
             if own is None and (close := difflib.get_close_matches(name, names, n=1, cutoff=0.9)):
-                raise ValueError(f"`{name}` is no field of {type(self).__name__}; do you mean `{close[0]}`?")
+                raise ValueError(f"`{name}` is not a field of {type(self).__name__}. Do you mean `{close[0]}`?")
         if extras.get("per_layer_config") is not None:
             raise ValueError("`per_layer_config` must be None: the layers of a Hyper-SET share one config.")
         if "num_labels" in extras:
@@ -338,7 +330,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         for name in ("attn_implementation", "_attn_implementation"):
             if not isinstance(extras.get(name), str | dict | None):
                 raise ValueError(f"`{name}` must be a string, got {extras[name]!r}.")
-        # What transformers reads of any config without a check of its type.
+        # transformers reads these from any config and does not check their types.
         for name in ("quantization_config", "rope_parameters", "rope_scaling", "base_model_tp_plan"):
             if not isinstance(extras.get(name), Mapping | None) and not hasattr(extras[name], "to_dict"):
                 raise ValueError(f"`{name}` must be a dictionary, got {extras[name]!r}.")
@@ -348,11 +340,11 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= LARGEST_SIZE:
             raise ValueError(f"`num_labels` must be an integer from 1 to {LARGEST_SIZE}, got {num_labels!r}.")
 
-    # transformers calls the `validate_…` when a config is made and when it is saved. Models call them once more when they are
-    # built, because a config may be changed after it was made.
+    # transformers calls the `validate_…` methods when a config is made and when it is saved. Models call them again when they
+    # are built, because a config may have changed by then.
 
     def validate_label_names(self) -> None:
-        """`id2label` names each class, numbered from 0 without gaps, as JSON holds them (strings) or as Python does."""
+        """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
             raise ValueError(
@@ -366,7 +358,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         for name in ("output_energies", "energy_tolerance"):
             if getattr(self, name) not in (None, False) and not self.has_energies:
                 unset = {"output_energies": False, "energy_tolerance": None}[name]
-                raise ValueError(f"`{name}` must be {unset} for layer_type={self.layer_type!r}, which has no energy.")
+                raise ValueError(f"`{name}` must be {unset}: layer_type={self.layer_type!r} has no energy.")
 
     def validate_layer(self) -> None:
         if self.hidden_size % self.num_attention_heads:
@@ -392,8 +384,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             )
         if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
             raise ValueError(
-                f"`image_size`, `patch_size` and `num_channels` must not make more than {LARGEST_SIZE} patches, nor values of "
-                f"a patch, got {size}, {self.patch_size} and {self.num_channels}."
+                f"`image_size`, `patch_size` and `num_channels` must make at most {LARGEST_SIZE} patches, and at most as many "
+                f"values in a patch, got {size}, {self.patch_size} and {self.num_channels}."
             )
 
     def validate_positions(self) -> None:
@@ -420,7 +412,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             )
         if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
             raise ValueError(
-                "`step_size_time_dim` must equal `hidden_size` when step_size_time_network='none', got "
+                "`step_size_time_dim` must equal `hidden_size` if step_size_time_network='none', got "
                 f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
             )
 
@@ -433,10 +425,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         self, out_features: list[str] | None, out_indices: list[int] | None
     ) -> None:
         """
-        As in transformers, but that neither says the last stage of whatever number of iterations the config has by then.
+        As in transformers, except if both are `None`: then it is always the last stage, even after `num_iterations` changes.
 
         Raises:
-            `ValueError`: no list, stages that do not exist or out of order, or a model of token ids.
+            `ValueError`: not a list, a stage that does not exist, a wrong order, or a model of token ids.
         """
         for name, value in (("out_features", out_features), ("out_indices", out_indices)):
             if not isinstance(value, list | tuple | None):
@@ -445,7 +437,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             self._out_features = self._out_indices = None
         elif self.takes_token_ids:
             raise ValueError(
-                "`out_features` and `out_indices` choose feature maps of images; they must be None for a config with a "
+                "`out_features` and `out_indices` choose feature maps of images. They must be None in a config with a "
                 f"`vocab_size`, got {out_features} and {out_indices}."
             )
         else:
@@ -453,7 +445,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def out_features(self) -> list[str] | None:
-        """Names of the feature maps that [`HyperSETBackbone`] returns; `None` for a model of token ids."""
+        """Names of the feature maps that [`HyperSETBackbone`] returns. `None` for a model of token ids."""
         if self._out_features is None and not self.takes_token_ids:
             return self.stage_names[-1:]
         return self._out_features
@@ -464,7 +456,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def out_indices(self) -> list[int] | None:
-        """Their indices among `stage_names`."""
+        """The indices of `out_features` in `stage_names`."""
         if self._out_indices is None and not self.takes_token_ids:
             return [len(self.stage_names) - 1]
         return self._out_indices
@@ -475,12 +467,12 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def has_energies(self) -> bool:
-        """Whether the layer is derived from energies, which can be returned and stopped by."""
+        """Whether the layer has energies. They can be returned, and adaptive depth can use them."""
         return self.layer_type in HAVE_ENERGIES
 
     @property
     def has_step_sizes(self) -> bool:
-        """Whether the layer takes step sizes, and with them an update rule and depth-wise LoRA."""
+        """Whether the layer takes step sizes. Then it also has an update rule and can have depth-wise LoRA."""
         return self.layer_type == "hyperset"
 
     @property
@@ -490,7 +482,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def lora_scaling(self) -> float:
-        """What the depth-wise LoRA is scaled by."""
+        """The factor of the depth-wise LoRA."""
         return 4.0 if self.lora_alpha is None else self.lora_alpha / self.lora_rank
 
     @property
@@ -500,7 +492,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def has_cls_token(self) -> bool:
-        """Whether a learned [CLS] precedes the patches."""
+        """Whether there is a learned [CLS] before the patches."""
         return not self.takes_token_ids and self.pooling == "cls"
 
     @property
@@ -520,14 +512,14 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     @property
     def num_positions(self) -> int:
-        """Positions of the position table: `max_position_embeddings` tokens, or the patches and [CLS]."""
+        """The length of the position table: `max_position_embeddings` tokens, or the patches and [CLS]."""
         if self.takes_token_ids:
             return self.max_position_embeddings
         rows, columns = self.grid_size
         return rows * columns + int(self.has_cls_token)
 
 
-# `save_pretrained` writes the code of a config that is registered so.
+# Because of this, `save_pretrained` writes the code of the config.
 HyperSETConfig.register_for_auto_class("AutoConfig")
 
 __all__ = ["HyperSETConfig"]

@@ -18,8 +18,8 @@ def sinusoidal_positions(num_positions: int, width: int) -> torch.Tensor:
 
 def sinusoidal_positions_2d(rows: int, columns: int, width: int) -> torch.Tensor:
     """
-    Two-dimensional positions of a grid in row-major order, shape `(rows · columns, width)`: half the channels for the
-    column index, half for the row index, each half [sin, cos] of pos · 10000^(−i/(width/4)).
+    Two-dimensional positions of a grid in row-major order, shape `(rows · columns, width)`. The first half of the channels is
+    for the column index, the second for the row index. Each half is [sin, cos] of pos · 10000^(−i/(width/4)).
     """
     quarter = width // 4
 
@@ -42,7 +42,7 @@ def sinusoidal_positions_2d(rows: int, columns: int, width: int) -> torch.Tensor
 def patchify(pixel_values: torch.Tensor, patch_size: int) -> torch.Tensor:
     """
     `(batch_size, channels, height, width)` → `(batch_size, num_patches, patch_size² · channels)`: patches in row-major
-    order, the values inside a patch in the order (row, column, channel).
+    order. The values in a patch have the order (row, column, channel).
     """
     batch_size, channels, height, width = pixel_values.shape
     rows, columns = height // patch_size, width // patch_size
@@ -58,7 +58,7 @@ def unpatchify(patches: torch.Tensor, rows: int, columns: int, patch_size: int) 
 
 
 class HyperSETPatchEmbeddings(nn.Module):
-    """Non-overlapping patches, LayerNorm(patch) → Linear → LayerNorm, or the Linear alone."""
+    """Patches that do not overlap, through LayerNorm(patch) → Linear → LayerNorm, or the Linear alone."""
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
@@ -76,7 +76,7 @@ class HyperSETPatchEmbeddings(nn.Module):
 
 
 class HyperSETEmbeddings(nn.Module):
-    """X_0: embedded patches after [CLS], or embedded token ids; plus positions, under dropout."""
+    """X_0: [CLS] and embedded patches, or embedded token ids. Positions are added, then dropout is applied."""
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__()
@@ -96,13 +96,13 @@ class HyperSETEmbeddings(nn.Module):
 
     @property
     def num_embeddings(self) -> int | None:
-        """How many token ids there are. An adapter of PEFT in the place of their embedding knows no number."""
+        """The number of token ids. (If an adapter of PEFT replaces their embedding, it comes from the config.)"""
         if not self.config.takes_token_ids:
             return None
         return getattr(self.token_embeddings, "num_embeddings", self.config.vocab_size)
 
     def fixed_positions(self) -> torch.Tensor:
-        """The table of fixed positions, of shape `(1, num_positions, hidden_size)`; [CLS] has zeros in a 2-D one."""
+        """The table of fixed positions, of shape `(1, num_positions, hidden_size)`. In a 2-D table [CLS] has zeros."""
         config = self.config
         if config.position_embedding_type == "sinusoidal":
             return sinusoidal_positions(config.num_positions, config.hidden_size)[None]
@@ -110,7 +110,7 @@ class HyperSETEmbeddings(nn.Module):
         return nn.functional.pad(table, (0, 0, int(config.has_cls_token), 0))[None]
 
     def interpolate_pos_encoding(self, height: int, width: int) -> torch.Tensor:
-        """The position table resized (bicubic) from the config's grid of patches to that of a `height` × `width` image."""
+        """The position table, resized (bicubic) from the config's grid of patches to the grid of a `height` × `width` image."""
         grid = (height // self.config.patch_size, width // self.config.patch_size)
         table = self.position_embeddings
         if grid == self.config.grid_size:
@@ -126,12 +126,12 @@ class HyperSETEmbeddings(nn.Module):
         bool_masked_pos: torch.BoolTensor | None,
         interpolate_pos_encoding: bool,
     ) -> torch.Tensor:
-        """Embedded patches, the masked ones replaced, after [CLS], plus positions."""
+        """[CLS] and embedded patches, plus positions. Masked patches are replaced by the mask token."""
         embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
         if bool_masked_pos is not None:
             if self.mask_token is None:
                 raise ValueError(
-                    "`bool_masked_pos` needs a model with a mask token: `HyperSETForMaskedImageModeling`."
+                    "`bool_masked_pos` needs a model with a mask token: use `HyperSETForMaskedImageModeling`."
                 )
             masked = bool_masked_pos.bool().unsqueeze(-1)
             embeddings = torch.where(masked, self.mask_token.to(embeddings.dtype), embeddings)
@@ -149,14 +149,14 @@ class HyperSETEmbeddings(nn.Module):
         inputs_embeds: torch.Tensor | None,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Embedded token ids, or embeddings given in their place, plus positions. `mask` is boolean."""
+        """Embedded token ids, or the given embeddings, plus positions. `mask` is boolean."""
         if input_ids is not None:
             inputs_embeds = self.token_embeddings(input_ids)
         assert inputs_embeds is not None
         positions = self.position_embeddings[:, : inputs_embeds.shape[1]]
         is_grid = self.config.position_embedding_type == "sinusoidal_2d"
         if mask is not None and not is_grid:
-            # Padding counts for no position, on whichever side it is.
+            # Padding takes no position, on either side.
             positions = positions[0][(mask.long().cumsum(dim=-1) - 1).clamp(min=0)]
         return inputs_embeds + positions
 
@@ -169,7 +169,7 @@ class HyperSETEmbeddings(nn.Module):
         bool_masked_pos: torch.BoolTensor | None = None,
         interpolate_pos_encoding: bool = False,
     ) -> torch.Tensor:
-        """Exactly one input, checked → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
+        """One input, already checked → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
         if pixel_values is not None:
             return self.dropout(self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding))
         return self.dropout(self.embed_tokens(input_ids, inputs_embeds, mask))

@@ -1,8 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""The energies of Hyper-SET: each knows its value and, in closed form, its direction of descent.
+"""The energies of Hyper-SET: each computes its value and, in closed form, its direction of descent.
 
-A new energy is one subclass of [`AttentionEnergy`] or [`FeedforwardEnergy`] with two methods, registered under the name
-that `HyperSETConfig.attention_energy` or `.feedforward_energy` then accepts.
+To add an energy, write a subclass of [`AttentionEnergy`] or [`FeedforwardEnergy`] with two methods, and register it under a
+name. `HyperSETConfig.attention_energy` or `.feedforward_energy` then accepts that name.
 """
 
 import math
@@ -23,7 +23,7 @@ Elementwise = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Phi(NamedTuple):
-    """Φ and Φ′, each from a tensor to one of the same shape."""
+    """Φ and Φ′. Each takes a tensor and returns one of the same shape."""
 
     function: Elementwise
     derivative: Elementwise
@@ -69,11 +69,11 @@ class AttentionEnergy:
         beta (`float`, *optional*): Inverse temperature β; the config's, or 1/√p, if not given (Eq. 7).
     """
 
-    attn_implementations: tuple[str, ...] = ("eager",)  # what `attn_implementation` may name, the default first
+    attn_implementations: tuple[str, ...] = ("eager",)  # values of `attn_implementation`, the default first
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "direction" in vars(cls):  # what is fast for the direction of a parent says nothing about this one
+        if "direction" in vars(cls):  # the fast implementations of a parent compute the parent's direction
             for name in ("attn_implementations", "direction_with_gains"):
                 if name not in vars(cls):
                     setattr(cls, name, vars(AttentionEnergy)[name])
@@ -91,7 +91,7 @@ class AttentionEnergy:
             tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
                 Tokens projected on each subspace and put on its sphere: RMSNorm(W_h x) without gain (Eqs. 2 and 4).
             mask (`torch.BoolTensor` of shape `(batch_size, seq_len)`, *optional*):
-                `True` for tokens, `False` for padding, which takes no part.
+                `True` for tokens, `False` for padding. Padding is left out.
 
         Returns:
             `torch.Tensor` of shape `(batch_size,)`.
@@ -107,20 +107,20 @@ class AttentionEnergy:
         output_weights: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        The direction of descent. With `query`, `key` and `value` all equal to the tokens of [`value`] it is −∇ of that
-        value with respect to the tokens; the layer may scale the three by learned gains.
+        The direction of descent. If `query`, `key` and `value` all equal the tokens of [`value`], it is −∇ of that value with
+        respect to the tokens. The layer may scale the three by learned gains.
 
         Args:
             query, key, value (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
                 The normalised tokens in their three roles.
             mask (`torch.BoolTensor` of shape `(batch_size, seq_len)`, *optional*):
-                `True` for tokens, `False` for padding, whose direction is zero.
+                `True` for tokens, `False` for padding. The direction of padding is zero.
             output_weights (`bool`): Whether to return the attention weights as well.
 
         Returns:
             The direction, shaped like `value`, and the non-negative weights of shape `(batch_size, num_heads, seq_len,
-            seq_len)` whose product with `value` is minus the direction, or `None` if they were not asked for or do not
-            exist.
+            seq_len)`. Weights times `value` is minus the direction. They are `None` if not asked for, or if the energy has
+            none.
         """
         raise NotImplementedError
 
@@ -133,16 +133,16 @@ class AttentionEnergy:
         rows: RowSelection | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        The direction as the layer takes it: [`direction`] of the tokens scaled by the gains. An energy overrides it that can do
-        with less than three scaled copies of the tokens, or compute some rows for less than all.
+        The direction for the layer: [`direction`] of the tokens scaled by the gains. Energies can override it, to avoid three
+        scaled copies of the tokens, or to compute some rows faster than all.
 
         Args:
             tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
                 The normalised tokens of [`value`].
-            gains (three `torch.Tensor` of shape `(head_dim,)`): Of queries, keys and values.
+            gains (three `torch.Tensor` of shape `(head_dim,)`): For queries, keys and values.
             mask, output_weights: As in [`direction`].
             rows (callable, *optional*):
-                Takes `(…, seq_len, width)` to `(…, num_rows, width)`: the rows of the direction that are wanted.
+                `(…, seq_len, width)` → `(…, num_rows, width)`: selects the rows of the direction to compute.
         """
         query, key, value = [tokens * gain for gain in gains]
         direction, weights = self.direction(query, key, value, mask, output_weights)
@@ -180,8 +180,8 @@ class BiSoftmaxAttentionEnergy(AttentionEnergy):
         name = implementation_of(self.config, tokens, output_weights)
         if name == "eager":
             return super().direction_with_gains(tokens, gains, mask, output_weights, rows)
-        # S depends on the product of two gains, and y is linear in the third: queries alone are scaled, keys and values are the
-        # tokens themselves.
+        # S only depends on the product of the first two gains, and y is linear in the third. So only the queries are scaled.
+        # Keys and values are the tokens themselves.
         query_gain, key_gain, value_gain = gains
         if name == "fused":
             return bi_softmax_fused(tokens, self.beta * query_gain * key_gain, mask, rows) * -value_gain, None
@@ -214,13 +214,12 @@ class SigmoidAttentionEnergy(AttentionEnergy):
 @ATTENTION_ENERGIES.register("linear")
 class LinearAttentionEnergy(AttentionEnergy):
     """
-    Linear attention (Table 19) with the elementwise Φ that `attention_phi` names:
+    Linear attention (Table 19), with the elementwise Φ from `attention_phi`:
 
         E = β/4 Σ_h Σ_ij (Φ(z_i)·Φ(z_j))² = β/4 Σ_h ‖Φ(Z)ᵀ Φ(Z)‖²,    −∇E = −β Φ(Z) Φ(Z)ᵀ Φ(Z) ⊙ Φ′(Z)
 
-    Both are computed through the head_dim × head_dim matrix Φ(Z)ᵀ Φ(Z): time and memory are linear in the sequence, and there
-    are no attention weights to return. The sums grow with the sequence: with a Φ that is not bounded, float16 overflows at
-    thousands of tokens.
+    Both are computed with the head_dim × head_dim matrix Φ(Z)ᵀ Φ(Z). So time and memory are linear in the sequence, and no
+    attention weights exist. The sums grow with the sequence: if Φ is not bounded, float16 overflows at thousands of tokens.
     """
 
     def __init__(self, config: HyperSETConfig, beta: float | None = None):
@@ -242,7 +241,7 @@ class LinearAttentionEnergy(AttentionEnergy):
 
 
 def pairs_of(mask: torch.Tensor) -> torch.Tensor:
-    """`(batch_size, seq_len)` → `(batch_size, 1, seq_len, seq_len)`: the pairs of tokens that are both no padding."""
+    """`(batch_size, seq_len)` → `(batch_size, 1, seq_len, seq_len)`: the pairs without padding."""
     return mask[:, None, :, None] & mask[:, None, None, :]
 
 
@@ -265,7 +264,7 @@ class FeedforwardEnergy:
             projections (`torch.Tensor` of shape `(batch_size, seq_len, M)`):
                 Tokens projected on the directions and put on the sphere: RMSNorm(D x) without gain (Eq. 5).
             mask (`torch.BoolTensor` of shape `(batch_size, seq_len)`, *optional*):
-                `True` for tokens, `False` for padding, which takes no part.
+                `True` for tokens, `False` for padding. Padding is left out.
 
         Returns:
             `torch.Tensor` of shape `(batch_size,)`.
@@ -274,7 +273,7 @@ class FeedforwardEnergy:
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
         """
-        The direction of descent, −∇ of [`value`] with respect to `projections` (for tokens that are not padding).
+        The direction of descent: −∇ of [`value`] with respect to `projections` (for tokens that are not padding).
 
         Args:
             projections (`torch.Tensor` of shape `(batch_size, seq_len, M)`):
@@ -297,8 +296,8 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
 
         E = −½ Σ_i Σ_m ReLU(h_im)²,    −∇E = ReLU(h)
 
-    With `hidden_act="gelu"`, as in the authors' image models, the layer applies GELU(h) as its direction while the value
-    stays the ReLU one: the direction is then close to, but not, the gradient of the reported energy.
+    With `hidden_act="gelu"`, as in the authors' image models, the direction is GELU(h), but the value is still that of ReLU.
+    So the direction is only close to the gradient of the reported energy.
     """
 
     def __init__(self, config: HyperSETConfig):
@@ -331,7 +330,7 @@ class SoftmaxFeedforwardEnergy(FeedforwardEnergy):
 @FEEDFORWARD_ENERGIES.register("gated")
 class GatedFeedforwardEnergy(FeedforwardEnergy):
     """
-    Gated feedforward (Table 20) with the elementwise Φ that `feedforward_phi` names:
+    Gated feedforward (Table 20), with the elementwise Φ from `feedforward_phi`:
 
         E = −½ Σ_i (Σ_m Φ(h_im))²,    −∇E = (Σ_m Φ(h_im)) Φ′(h)
     """

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Files that are never half-written."""
+"""Write files completely or not at all."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file completely or not at all."""
     write_whole(
         path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     )
@@ -18,10 +18,10 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def write_whole(path: str | os.PathLike, write: Callable[[str], Any]) -> None:
     """
-    Have `write` make a file beside `path`, then rename it there.
+    Let `write` make a temporary file beside `path`, then rename it to `path`.
 
     Raises:
-        `OSError`: the disk does not take it; the error names `path`.
+        `OSError`: the file cannot be written. The error names `path`.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".unfinished-{path.stem}.", suffix=path.suffix)

@@ -2,20 +2,20 @@
 """
 The one loop over layers and depth: a fixed number of iterations, or as many as each sample needs.
 
-Adaptive depth: a sample's iteration stops when its energy has stopped falling. X_t are the tokens of one sample after iteration
-t of a layer. E_ATTN and E_FF are the energies that `output_energies` returns for them: padding takes no part, and W and D are
-the layer's own, without depth-wise LoRA. Iteration t ≥ 2 is the sample's last if
+Adaptive depth: a sample stops when its energy stops falling. X_t are the tokens of one sample after iteration t of a layer.
+E_ATTN and E_FF are their energies, as `output_energies` returns them: without padding, and with the layer's own W and D,
+without depth-wise LoRA. Iteration t ≥ 2 is the sample's last if
 
     E(X_{t−1}) − E(X_t) ≤ tolerance · (|E_ATTN(X_{t−1})| + |E_FF(X_{t−1})|),    E = E_ATTN + E_FF,
 
-or if t = `num_iterations`. The fall is held against the sizes of both energies rather than against their sum, which may be near
-zero, because one is positive and the other negative. A tolerance of 0 goes on as long as the energy falls at all. The layer
-returns the X_t of that last iteration, as it does with `num_iterations=t`. The first energy there is to compare with is that of
-X_1: every sample takes two iterations at least, unless `num_iterations` is 1. Each layer starts anew.
+or if t = `num_iterations`. The fall is compared with the sizes of both energies, not with their sum: one energy is positive and
+the other negative, so the sum may be near zero. With a tolerance of 0 a sample goes on as long as its energy falls at all. The
+layer returns the X_t of that last iteration, as with `num_iterations=t`. The first energy is that of X_1, so every sample takes
+at least two iterations, unless `num_iterations` is 1. This starts again in each layer.
 
-How many iterations a sample takes depends on values. `torch.compile` leaves the iterations as they are, or fails with
-`fullgraph=True`, and an export is refused. With FSDP the processes gather a layer's weights together and would wait for each
-other for ever: there, use `num_iterations`.
+The number of iterations depends on values. So `torch.compile` does not compile the iterations (with `fullgraph=True` it fails),
+and an export raises an error. With FSDP do not use adaptive depth: the processes gather the weights of a layer together, and
+would wait for each other forever.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ def is_falling(before: torch.Tensor, after: torch.Tensor, tolerance: float) -> t
 
 
 class AdaptiveDepth:
-    """Which samples still iterate in a layer, and the tokens of those that have stopped."""
+    """The samples that still iterate in a layer, and the tokens of the stopped ones."""
 
     def __init__(self, tolerance: float, batch_size: int, device: torch.device):
         self.tolerance = tolerance
@@ -83,21 +83,21 @@ class AdaptiveDepth:
         return going
 
     def results(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tokens of all samples in their order, and how many iterations each took."""
+        """The tokens of all samples in their original order, and how many iterations each took."""
         samples, tokens, iterations = (torch.cat(parts) for parts in zip(*self.stopped, strict=True))
         order = samples.argsort()
         return tokens[order], iterations[order]
 
 
 def as_function(module: nn.Module | None) -> Callable | None:
-    """A module as an argument of another: accelerate moves what has a `to` to the device of the other, weights and all."""
+    """Wrap a module that is an argument of another one. Otherwise accelerate would move it to the device of that one."""
     return None if module is None else partial(module)
 
 
 def steps_ahead(
     layer: IteratedLayer, step_size: Any, time_embeddings: Sequence, initial_states: torch.Tensor
 ) -> Iterator[torch.Tensor] | None:
-    """The step sizes of all iterations where they depend on X_0 alone; a checkpointed layer would keep them all."""
+    """The step sizes of all iterations, if they only depend on X_0. Not for a checkpointed layer: it would keep them all."""
     if getattr(step_size, "condition", None) != "initial" or (layer.training and layer.gradient_checkpointing):
         return None
     return step_size.ahead(time_embeddings, initial_states)
@@ -115,20 +115,20 @@ def iterate(
     **outputs: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    All iterations of all layers, of which an adaptive one is done on the samples alone whose energy still falls.
+    All iterations of all layers. With adaptive depth an iteration only computes the samples whose energy still falls.
 
     Args:
-        layers, step_sizes: The distinct layers, and the step size of each or `None`.
+        layers, step_sizes: The distinct layers, and the step size (or `None`) of each.
         hidden_states (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): X_0.
         attention_mask (`torch.BoolTensor` of shape `(batch_size, seq_len)`, *optional*): `True` for tokens.
         time_embeddings: e_t (or `None`) of every iteration of a layer.
-        energy_tolerance (`float`, *optional*): Adaptive depth; then `time_embeddings` are those of the most iterations.
-        rows_of: Selects the tokens to return by a mask, where not all are wanted: the very last iteration computes no others.
+        energy_tolerance (`float`, *optional*): Adaptive depth. The length of `time_embeddings` is then the most iterations.
+        rows_of: Takes a mask, and selects the tokens to return. The very last iteration only computes these.
         lora: The depth-wise adapters.
-        outputs: What every call of a layer is to return besides.
+        outputs: Keywords for every call of a layer: the other outputs to return.
 
     Returns:
-        The tokens, and with an `energy_tolerance` the number of each sample's iterations, of shape `(batch_size,)`.
+        The tokens, and with an `energy_tolerance` the number of iterations of each sample, of shape `(batch_size,)`.
     """
     initial_states, num_iterations, used = hidden_states, len(time_embeddings), None
     for layer, step_size in zip(layers, step_sizes, strict=True):

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What is iterated: the interface of a layer, and Hyper-SET's, one step of descent on each of its two energies."""
+"""The iterated layers: their interface, and Hyper-SET's layer, which takes a step of descent on each of its two energies."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def make_norm(config: HyperSETConfig, norm_type: str | None = None) -> nn.Module
 
 
 class HyperSETRMSNormGain(nn.RMSNorm):
-    """The gain of a norm, for who applies it in an order of its own. A call of the module, as [`HyperSETProjection.back`]."""
+    """The gain of a norm that the caller applies. It calls the module, for the same reason as [`HyperSETProjection.back`]."""
 
     def forward(self, dtype: torch.dtype) -> torch.Tensor:  # type: ignore[override]
         """The gain, of shape `normalized_shape`, in `dtype`."""
@@ -33,41 +33,41 @@ class HyperSETRMSNormGain(nn.RMSNorm):
 
 def gain(norm: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     """
-    The gain of an RMSNorm that is applied by hand, of shape `(head_dim,)`, in `dtype`.
+    The gain of an RMSNorm, of shape `(head_dim,)`, in `dtype`. The caller applies it.
 
     Raises:
-        `TypeError`: something stands in its place whose gain would be left out.
+        `TypeError`: another module has replaced the norm, and its effect would be lost.
     """
     if not isinstance(getattr(norm, "original_module", norm), HyperSETRMSNormGain):
-        raise TypeError(f"The gain of queries, keys and values must be an RMSNorm's, not one of {type(norm)}.")
+        raise TypeError(f"Each of `qkv_norms` must be a HyperSETRMSNormGain, got {type(norm)}: do not replace it.")
     return norm(dtype)
 
 
 class IteratedAttention(nn.Module):
-    """The attention of a layer: whatever it computes, it returns beside its attention weights, or beside `None`."""
+    """The attention of a layer. It returns its result, and its attention weights or `None`."""
 
 
 class IteratedLayer(GradientCheckpointingLayer):
     """
-    A layer that is applied again and again: X_{t−1} → X_t. It returns the tokens, their energies (or `None`), and the tensors
-    that its update rule carries to the next iteration, for one move and then for the other.
+    A layer that is applied again and again: X_{t−1} → X_t. It returns the tokens, their energies (or `None`), and the state of
+    its update rule for the next iteration: first the tensors for the attention move, then those for the feedforward move.
     """
 
-    takes_rows = False  # whether it can compute some of the tokens alone
+    takes_rows = False  # whether it can compute only some of the tokens
 
     @classmethod
     def attn_implementations(cls, config: HyperSETConfig) -> tuple[str, ...]:
-        """What `attn_implementation` may name, the default first."""
+        """The possible values of `attn_implementation`, the default first."""
         raise NotImplementedError
 
     def energies(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
-        Attention and feedforward energy of each sample, of shape `(batch_size, 2)`, of the shared weights (without depth-wise
-        LoRA, so that all iterations are measured by one energy) and in float32 at least: they are sums over tokens of hundreds
-        of thousands, in which half precision would lose a step of descent.
+        Attention and feedforward energy of each sample, of shape `(batch_size, 2)`. They use the weights without depth-wise
+        LoRA, so that all iterations have the same energy. They are computed in float32 at least: the sums over tokens reach
+        hundreds of thousands, and half precision cannot show the change of one step.
 
         Raises:
-            `ValueError`: the layer is a baseline that is not derived from an energy.
+            `ValueError`: the layer is a baseline without an energy.
         """
         hidden_states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         with torch.autocast(hidden_states.device.type, enabled=False):
@@ -76,8 +76,8 @@ class IteratedLayer(GradientCheckpointingLayer):
     def values(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The values of the two energies, of shape `(batch_size,)` each."""
-        raise ValueError(f"`output_energies`: {type(self).__name__} is not derived from an energy.")
+        """The values of the two energies, each of shape `(batch_size,)`."""
+        raise ValueError(f"`output_energies` must be False: {type(self).__name__} is not derived from an energy.")
 
 
 LAYERS: Registry[IteratedLayer] = Registry("layer_type", IteratedLayer)
@@ -94,7 +94,7 @@ class HyperSETAttention(IteratedAttention):
         super().__init__()
         self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
-        # The gains of queries, keys and values, or the one that serves all three.
+        # The gains of queries, keys and values, or one that they share.
         num_norms = 1 if config.shared_qkv_norm else 3
         self.qkv_norms = nn.ModuleList(HyperSETRMSNormGain(self.head_dim, eps=self.eps) for _ in range(num_norms))
         self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
@@ -116,8 +116,8 @@ class HyperSETAttention(IteratedAttention):
         rows: RowSelection | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        The direction, shaped like `hidden_states`, or its `rows` alone; and the attention weights if asked for. W is changed by
-        `delta`.
+        The direction, shaped like `hidden_states`, or only its `rows`. Then the attention weights, if asked for. `delta` is
+        added to W.
         """
         bases = symmetric(self.bases)
         tokens = self.subspaces(hidden_states, delta, bases)
@@ -128,7 +128,7 @@ class HyperSETAttention(IteratedAttention):
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
     def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_ATTN of each sample, of shape `(batch_size,)`; the tokens are put on the spheres of Eq. 4 first."""
+        """E_ATTN of each sample, of shape `(batch_size,)`. The tokens are first put on the spheres of Eq. 4."""
         tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
         return self.energy.value(tokens, attention_mask)
 
@@ -148,13 +148,13 @@ class HyperSETFeedforward(nn.Module):
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
     def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-        """The direction, shaped like `hidden_states`; D is changed by `delta`."""
+        """The direction, shaped like `hidden_states`. `delta` is added to D."""
         directions = symmetric(self.directions)
         projections = self.norm(directions(hidden_states, delta))
         return directions.back(self.energy.direction(projections), delta)
 
     def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_FF of each sample, of shape `(batch_size,)`; the tokens are put on the sphere of Eq. 5 first."""
+        """E_FF of each sample, of shape `(batch_size,)`. The tokens are first put on the sphere of Eq. 5."""
         projections = symmetric(self.directions)(hidden_states)
         return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
 
@@ -201,12 +201,12 @@ class HyperSETLayer(IteratedLayer):
         rows: RowSelection | None = None,
     ) -> tuple[torch.Tensor | None, ...]:
         """
-        X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`; the energies of X_t, of shape `(batch_size, 2)`,
-        if asked for; and what the update rule carries to iteration t + 1. `attention_mask` is boolean. With `rows`, those of
-        X_t alone.
+        X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`. Also returns the energies of X_t, of shape
+        `(batch_size, 2)`, if asked for, and the state of the update rule for iteration t + 1. `attention_mask` is boolean. With
+        `rows` it only computes these rows of X_t.
         """
         take = rows or (lambda tokens: tokens)
-        # Flat, because a reentrant checkpoint follows gradients through tensors alone, not through tuples of them.
+        # The state is flat: a reentrant checkpoint follows gradients through tensors, but not through tuples of them.
         half = len(state) // 2
         attention_state: UpdateState
         feedforward_state: UpdateState

@@ -60,18 +60,18 @@ class HyperSETModelOutput(BaseModelOutputWithPooling):
         last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
             The tokens after the last iteration and the final norm.
         pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`):
-            The final norm of the pooled tokens: the first one, or their mean.
+            The pooled tokens (the first token, or the mean of all) after the final norm.
         hidden_states (`tuple` of `torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`, *optional*):
-            With `output_hidden_states=True`: X_0 and the tokens after every iteration, layer after layer, before the final
-            norm.
+            With `output_hidden_states=True`: X_0, then the tokens after every iteration, layer by layer. They are taken
+            before the final norm.
         attentions (`tuple` of `torch.Tensor` of shape `(batch_size, num_heads, seq_len, seq_len)`, *optional*):
-            With `output_attentions=True`: the weights of every iteration. Bi-softmax weights are the sum of two softmaxes,
-            so a row does not sum to one. Empty for an attention energy that has no weights.
+            With `output_attentions=True`: the weights of every iteration. A row of bi-softmax weights does not sum to one,
+            because they are the sum of two softmaxes. Empty if the attention energy has no weights.
         energies (`tuple` of `torch.Tensor` of shape `(batch_size, 2)`, *optional*):
-            With `output_energies=True`: attention and feedforward energy of the tokens after every iteration, measured with
-            the W and D of the layer that made it.
+            With `output_energies=True`: attention and feedforward energy of the tokens after every iteration. They are
+            measured with the W and D of that iteration's layer.
         num_iterations_used (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            With an `energy_tolerance`: how many iterations each sample took, those of all layers together.
+            With an `energy_tolerance`: how many iterations each sample took, summed over all layers.
     """
 
     energies: tuple[torch.Tensor, ...] | None = None
@@ -113,9 +113,9 @@ class HyperSETMaskedLMOutput(MaskedLMOutput):
 @dataclass
 class HyperSETMaskedImageModelingOutput(ModelOutput):
     """
-    As transformers' `MaskedImageModelingOutput`, with the energies and depth of [`HyperSETModelOutput`]. A model of pixels
-    gives `reconstruction` of shape `(batch_size, num_channels, height, width)`, a model of VQ codes `logits` of shape
-    `(batch_size, num_codes, codebook_size)`; either comes before what is recorded.
+    Like transformers' `MaskedImageModelingOutput`, with the energies and depth of [`HyperSETModelOutput`]. A model of pixels
+    returns `reconstruction` of shape `(batch_size, num_channels, height, width)`. A model of VQ codes returns `logits` of
+    shape `(batch_size, num_codes, codebook_size)`.
     """
 
     loss: torch.Tensor | None = None
@@ -128,12 +128,12 @@ class HyperSETMaskedImageModelingOutput(ModelOutput):
 
 
 def class_of(model: nn.Module) -> Any:
-    """The class of a model, without the one that FSDP2 puts in its place."""
+    """The class of a model as it was before FSDP2 replaced it."""
     return next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch.distributed."))
 
 
 class HyperSETPreTrainedModel(PreTrainedModel):
-    """What all models of the family have: the start of their weights, and how they are saved and adapted."""
+    """The base of all models of the family: it initialises, saves and adapts them."""
 
     config: HyperSETConfig
     config_class = HyperSETConfig
@@ -185,7 +185,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         known = LAYERS[config.layer_type].attn_implementations(config)
         name = requested_attention or known[0]
         if requested_attention is None and config.output_attentions:
-            name = "eager"  # the only one that has weights to return
+            name = "eager"  # the only one that returns weights
         if name not in known:
             raise ValueError(
                 f'Specified `attn_implementation="{name}"` is not supported for layer_type={config.layer_type!r} and '
@@ -203,23 +203,23 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         As in transformers.
 
         Raises:
-            `ValueError`: the index of a folder's weights names a file outside of the folder, which transformers would read.
+            `ValueError`: the index of the weights names a file outside their folder. (transformers would read that file.)
         """
         check_shards(pretrained_model_name_or_path, kwargs.get("subfolder"))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def save_pretrained(self, *args, **kwargs):
-        """As in transformers; the folder also carries the code, so that every Auto class loads it without the package."""
+        """As in transformers. The folder also gets the code, so that every Auto class loads it without the package."""
         before, sharded_class = getattr(self.config, "auto_map", None), type(self)
         self.config.auto_map = {
             auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
         }
-        self.__class__ = class_of(self)  # whose code is what transformers saves
+        self.__class__ = class_of(self)  # transformers saves the code of this class
         try:
             return super().save_pretrained(*args, **kwargs)
         finally:
             self.__class__ = sharded_class
-            # A config that is saved by itself carries its own code only.
+            # A config that is saved alone only carries its own code.
             if before is None:
                 del self.config.auto_map
             else:
@@ -242,8 +242,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
 
     def train_adapters_only(self) -> None:
         """
-        Freeze the base model but for its depth-wise LoRA, to fine-tune it on a frozen base. A head stays trainable. Undo with
-        `requires_grad_(True)`.
+        Freeze the base model, except its depth-wise LoRA. A head stays trainable. To undo this, call `requires_grad_(True)`.
 
         Raises:
             `ValueError`: the model has no adapters.
@@ -252,25 +251,25 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{type(self).__name__} has no adapters to train: its config has lora_rank=0.")
         self.base_model.requires_grad_(False)
         self.base_model.lora.requires_grad_(True)
-        self.enable_input_require_grads()  # without which a reentrant checkpoint of frozen embeddings has no gradient
+        self.enable_input_require_grads()  # a reentrant checkpoint of frozen embeddings has no gradient without it
 
     @torch.no_grad()
     def merge_adapters(self) -> None:
         """
-        Add the depth-wise LoRA to W and D, and drop it. The config then has `lora_rank=0`.
+        Add the depth-wise LoRA to W and D, and remove it. The config then has `lora_rank=0`.
 
         Raises:
-            `ValueError`: the model has no adapters, or more than one iteration per layer: then W differs from iteration to
-                iteration, and no single weight does the same. Or an adapter of PEFT is in the way; or the weights are on the
-                meta device, as accelerate's offloading leaves them.
+            `ValueError`: the model has no adapters; or each layer has more than one iteration, so that one weight cannot
+                replace those of all iterations; or PEFT adapts W or D too; or the weights are on the meta device, where
+                accelerate's offloading leaves them.
         """
         base: Any = self.base_model
         if base.lora is None:
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
             raise ValueError(
-                "Depth-wise LoRA can be merged with one iteration per layer only, got num_iterations="
-                f"{base.lora.num_iterations}: its weights differ from iteration to iteration."
+                "Depth-wise LoRA can only be merged with one iteration per layer, got num_iterations="
+                f"{base.lora.num_iterations}: its weights differ between iterations."
             )
         projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
         if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
@@ -287,19 +286,19 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         base.config.lora_rank, base.config.lora_alpha = 0, None
 
 
-# What a forward pass takes besides its named arguments; anything else is a mistake rather than a detail to ignore.
+# The keywords that a forward pass takes besides its named arguments. Any other keyword is an error.
 FORWARD_KWARGS = {
     "output_hidden_states",
     "output_attentions",
     "output_energies",
     "num_items_in_batch",
-    "pooled_token_only",  # of a head that reads one token: the last iteration computes no other
-    "token_type_ids",  # BERT's tokenizers return them; this family has no segment embedding
+    "pooled_token_only",  # for a head that reads one token: the last iteration computes only that token
+    "token_type_ids",  # ignored: BERT's tokenizers return them, but this family has no segment embedding
 }
 
 
 class FirstToken:
-    """Selects the first token that is no padding: `(batch_size, …, seq_len, width)` → `(batch_size, …, 1, width)`."""
+    """Selects the first token that is not padding: `(batch_size, …, seq_len, width)` → `(batch_size, …, 1, width)`."""
 
     def __init__(self, mask: torch.Tensor | None):
         self.index = None if mask is None else mask.int().argmax(dim=-1)
@@ -313,8 +312,8 @@ class FirstToken:
 
 def select_hidden_states(forward):
     """
-    Let `output_hidden_states` be an index or several, negative ones counted from the end: the states of other iterations are
-    `None` then. transformers itself counts layers, whatever the number of iterations.
+    Let `output_hidden_states` also be one or more indices of iterations. Negative ones count from the end. The states of all
+    other iterations are then `None`. (transformers' own indices count layers, not iterations.)
     """
 
     @wraps(forward)
@@ -360,7 +359,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
     ```
     """
 
-    main_input_name = "input_ids"  # of the class, the first argument; of a model, what its config says
+    main_input_name = "input_ids"  # the first argument, for the class; a model sets its own by its config
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__(config)
@@ -369,7 +368,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         self.time_embedding = self.lora = None
         num_step_sizes = 0
         if config.has_step_sizes:
-            # One for all layers, or one each; e_t and the adapters always serve all.
+            # One for all layers, or one for each. All layers always share e_t and the adapters.
             num_step_sizes = config.num_hidden_layers if config.step_size_per_layer else 1
             if config.step_size_type == "learned":
                 self.time_embedding = HyperSETTimeEmbedding(config)
@@ -396,22 +395,22 @@ class HyperSETModel(HyperSETPreTrainedModel):
         r"""
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, seq_len)`): Token ids of a model with a `vocab_size`.
-            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): Images of a model without.
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): Images, without `vocab_size`.
             attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*): 1 for tokens, 0 for padding, on either
-                side. Padding takes no part and counts for no position (but in a grid, `"sinusoidal_2d"`), so that each row
-                gives what it gives alone. `seq_len` counts [CLS].
-            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): In place of `input_ids`; positions are
+                side. `seq_len` counts [CLS]. Padding is left out, and takes no position except in a grid (`"sinusoidal_2d"`).
+                So each row gives the same result as alone.
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): Instead of `input_ids`. Positions are
                 added to them.
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*): Patches to mask.
-            interpolate_pos_encoding (`bool`): Whether to resize the positions to images of another size than the config's.
-            num_iterations (`int`, *optional*): Iterations of each layer in this call; the config's if not given.
+            interpolate_pos_encoding (`bool`): Whether to resize the positions, for images of another size than the config's.
+            num_iterations (`int`, *optional*): Iterations of each layer in this call. Default: the config's.
             energy_tolerance (`float` or `False`, *optional*): Adaptive depth, see `iteration_hyperset.py`: a sample stops when
-                its energy falls by no more than this, after `num_iterations` at the latest. The config's if not given.
+                its energy falls by no more than this, or after `num_iterations`. Default: the config's.
             output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*): What to return, see
-                [`HyperSETModelOutput`]. Indices as `output_hidden_states` select iterations; 0 is X_0.
+                [`HyperSETModelOutput`]. `output_hidden_states` can also be indices of iterations; 0 is X_0.
 
         Raises:
-            `ValueError`: none or more than one input, or one that does not fit the config; the message names it.
+            `ValueError`: no input, several inputs, or an argument that does not fit the config. The message names it.
             `TypeError`: an argument that does not exist.
         """
         num_iterations, tolerance = self.depth_of_call(num_iterations, energy_tolerance)
@@ -441,13 +440,13 @@ class HyperSETModel(HyperSETPreTrainedModel):
         run = iterate
         if energy_tolerance is not None:
             check_can_stop(hidden_states, **outputs)
-            run = torch.compiler.disable(iterate)  # every size that the batch shrinks to would be compiled anew
+            run = torch.compiler.disable(iterate)  # the batch shrinks, and torch would compile again for every size
         time_embeddings: Any = [None] * num_iterations
         if self.time_embedding is not None:
             first: Any = self.step_sizes[0]
             dtype = first.projection.weight.dtype
             time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
-        # One for each layer, also where they share one or have none.
+        # One entry for each layer, even if the layers share a step size or have none.
         step_sizes: list[nn.Module | None] = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
         return run(
@@ -464,7 +463,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         )
 
     def depth_of_call(self, num_iterations: int | None, energy_tolerance: float | None) -> tuple[int, float | None]:
-        """The iterations of each layer, and the tolerance of adaptive depth or `None`, of a call that was given these."""
+        """The iterations of each layer in a call with these arguments, and its tolerance (`None`: no adaptive depth)."""
         if num_iterations is None:
             num_iterations = self.config.num_iterations
         check_num_iterations(num_iterations, None if self.lora is None else self.lora.num_iterations)
@@ -476,7 +475,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         return num_iterations, energy_tolerance
 
     def outputs_of_call(self, kwargs: dict) -> dict[str, bool]:
-        """Which outputs a call asks for by its `kwargs`, or the config does; a keyword that does not exist is an error."""
+        """Which outputs the `kwargs` of a call ask for, or else the config. A keyword that does not exist is an error."""
         if unknown := [name for name in kwargs if name not in FORWARD_KWARGS]:
             raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
         names = ("output_hidden_states", "output_attentions", "output_energies")
@@ -484,11 +483,11 @@ class HyperSETModel(HyperSETPreTrainedModel):
 
     @property
     def reads_one_token(self) -> bool:
-        """Whether the last iteration can compute the token that is pooled alone."""
+        """Whether the last iteration can compute only the pooled token."""
         return self.config.pooling == "cls" and self.layers[-1].takes_rows  # type: ignore[return-value]
 
     def first_token(self, attention_mask: torch.Tensor | None) -> FirstToken:
-        """What selects the token that `pooling="cls"` reads."""
+        """The selection of the token that `pooling="cls"` reads."""
         return FirstToken(None if self.config.has_cls_token else attention_mask)
 
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -502,9 +501,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
 
 
 class HyperSETHead(HyperSETPreTrainedModel):
-    """What the heads share: the model below, and the loss and outputs above."""
+    """The base of all heads: the model below, the loss and the outputs."""
 
-    takes_token_ids: bool | None = None  # the input a head is for; `None` for either
+    takes_token_ids: bool | None = None  # the input of the head: token ids, images, or (`None`) either
     output_class: type
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
@@ -512,23 +511,23 @@ class HyperSETHead(HyperSETPreTrainedModel):
         if self.takes_token_ids not in (None, config.takes_token_ids):
             wanted = "an integer" if self.takes_token_ids else "None"
             raise ValueError(
-                f"{type(self).__name__} needs a config with `vocab_size` of {wanted}, got {config.vocab_size}."
+                f"{type(self).__name__} needs `vocab_size` to be {wanted} in its config, got {config.vocab_size}."
             )
         self.num_labels = config.num_labels
         self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
 
     def sample_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """The loss that `problem_type` says, for one label (or one vector of labels) per sample."""
+        """The loss for `problem_type`, with one label (or one vector of labels) per sample."""
         num_items = kwargs.get("num_items_in_batch")
         loss = self.loss_function(labels, logits, self.config, num_items_in_batch=num_items)
         if num_items is not None and labels.is_floating_point():
-            # With `num_items_in_batch` Trainer sums over batches that it accumulates; transformers' losses of regression and
-            # of several labels are means all the same.
+            # With `num_items_in_batch`, Trainer sums over the batches that it accumulates. But transformers' losses for
+            # regression and for several labels are means even then.
             loss = loss * (labels.numel() / num_items)
         return loss
 
     def token_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
-        """Mean cross-entropy over the labels that are not -100; zero, rather than NaN, where there is none."""
+        """Mean cross-entropy over the labels that are not -100. If all are -100 it is zero, not NaN."""
         labels, num_items = labels.long(), kwargs.get("num_items_in_batch")
         if num_items is None:
             num_items = (labels != -100).sum().clamp(min=1)
@@ -536,7 +535,7 @@ class HyperSETHead(HyperSETPreTrainedModel):
         return self.loss_function(logits=logits, labels=labels, num_items_in_batch=num_items, **sizes)
 
     def outputs(self, base: HyperSETModelOutput, **fields):
-        """The head's own `fields` and what was recorded below it."""
+        """The head's own `fields`, and the recorded outputs of the model below."""
         names = ("hidden_states", "attentions", "energies", "num_iterations_used")
         return self.output_class(**fields, **{name: getattr(base, name) for name in names})
 
@@ -579,11 +578,11 @@ class HyperSETForImageClassification(HyperSETHead):
         Args:
             pixel_values, interpolate_pos_encoding, num_iterations, energy_tolerance, output_…: as in [`HyperSETModel.forward`].
             labels (`torch.Tensor`, *optional*):
-                `torch.LongTensor` of shape `(batch_size,)` in [0, num_labels) for single-label classification, floats of
-                shape `(batch_size, num_labels)` for multi-label, `(batch_size,)` for regression (`num_labels=1`).
+                Single-label classification: `torch.LongTensor` of shape `(batch_size,)`, in [0, num_labels). Multi-label:
+                floats of shape `(batch_size, num_labels)`. Regression (`num_labels=1`): floats of shape `(batch_size,)`.
 
         Raises:
-            `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
+            `ValueError`: labels that do not fit, or as in [`HyperSETModel.forward`].
         """
         check_tensors(pixel_values=pixel_values, labels=labels)
         if labels is not None and pixel_values is not None:
@@ -602,19 +601,19 @@ class HyperSETForImageClassification(HyperSETHead):
 
 
 class HyperSETTextHead(HyperSETHead):
-    """A head on token ids: a subclass says how it reads its logits and what its labels are."""
+    """A head for token ids. A subclass computes the logits and checks the labels."""
 
     main_input_name = "input_ids"
     takes_token_ids = True
-    reads_pooled = False  # whether it reads the pooled token, and no other
-    loss: Callable[..., torch.Tensor]  # of logits, labels and the keywords of the call
+    reads_pooled = False  # whether it reads only the pooled token
+    loss: Callable[..., torch.Tensor]  # takes the logits, the labels and the keywords of the call
 
     def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         """The logits."""
         raise NotImplementedError
 
     def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
-        """Refuse labels that do not fit inputs of `shape` (batch_size, seq_len)."""
+        """Raise a `ValueError` if labels do not fit inputs of `shape` (batch_size, seq_len)."""
         raise NotImplementedError
 
     @can_return_tuple
@@ -633,11 +632,11 @@ class HyperSETTextHead(HyperSETHead):
                 As in [`HyperSETModel.forward`].
             labels (`torch.Tensor`, *optional*):
                 For sequence classification as in [`HyperSETForImageClassification.forward`]. For tokens a
-                `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size), or -100 where
-                there is nothing to predict (padding, the given cells of a Sudoku, tokens that are not masked).
+                `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size). -100 marks tokens
+                without a label: padding, the given cells of a Sudoku, tokens that are not masked.
 
         Raises:
-            `ValueError`: labels that do not fit, or an input as in [`HyperSETModel.forward`].
+            `ValueError`: labels that do not fit, or as in [`HyperSETModel.forward`].
         """
         check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         tokens = input_ids if input_ids is not None else inputs_embeds
@@ -725,7 +724,7 @@ class HyperSETForTokenClassification(HyperSETTextHead):
 
 class HyperSETForMaskedLM(HyperSETTextHead):
     """
-    A norm and a Linear to the vocabulary on every token, its weight tied to the token embedding by default.
+    A norm and a Linear to the vocabulary on every token. By default the Linear shares the weight of the token embedding.
 
     Example:
 
@@ -764,9 +763,9 @@ class HyperSETForMaskedLM(HyperSETTextHead):
 
 class HyperSETForMaskedImageModeling(HyperSETHead):
     """
-    Reconstruction of masked images. Without a `vocab_size` in the config, of pixels: a Linear from every token to its patch.
-    With one, of VQ codes (the paper's task): a Linear to the `vocab_size - 1` codes of the codebook, the last id being the
-    mask.
+    Reconstruction of masked images. Without a `vocab_size` in the config it predicts pixels: a Linear from every token to its
+    patch. With one it predicts VQ codes (the paper's task): a Linear to the `vocab_size - 1` codes of the codebook. The last
+    id is the mask.
 
     Example:
 
@@ -786,10 +785,10 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config, use_mask_token=not config.takes_token_ids)
-        self.loss_type = "ForMaskedLM"  # transformers has none of this head's name
+        self.loss_type = "ForMaskedLM"  # transformers has no loss with this head's name
         if config.vocab_size is not None:
             if config.vocab_size < 2:
-                raise ValueError(f"`vocab_size` must count a code and the mask, at least 2, got {config.vocab_size}.")
+                raise ValueError(f"`vocab_size` must be at least 2 (a code and the mask), got {config.vocab_size}.")
             outputs = config.vocab_size - 1
         else:
             outputs = config.num_channels * config.patch_size**2
@@ -805,7 +804,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
 
     def resize_token_embeddings(self, *args, **kwargs):
         raise ValueError(
-            "HyperSETForMaskedImageModeling cannot resize its vocabulary: it is the codebook and the mask."
+            "HyperSETForMaskedImageModeling cannot resize its vocabulary, because it is the codebook and the mask."
         )
 
     @can_return_tuple
@@ -823,16 +822,15 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         Args:
             pixel_values, interpolate_pos_encoding, num_iterations, energy_tolerance, output_…: as in [`HyperSETModel.forward`].
             bool_masked_pos (`torch.BoolTensor` of shape `(batch_size, num_patches)`, or `(batch_size, rows, columns)`):
-                The patches or codes to mask. With it the loss is returned: the mean absolute error of the masked pixels, or
+                The patches or codes to mask. If given, the loss is returned: the mean absolute error of the masked pixels, or
                 the cross-entropy of the masked codes.
             input_ids (`torch.LongTensor` of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)`):
-                VQ codes, with `mask_token_id` where they are masked already.
+                VQ codes. Codes that are already masked are `mask_token_id`.
             labels (`torch.LongTensor` shaped like `input_ids`, *optional*):
-                The codes to predict, or -100 where there is nothing to predict; if not given, the codes that
-                `bool_masked_pos` masks.
+                The codes to predict, and -100 for the others. Default: the codes that `bool_masked_pos` masks.
 
         Raises:
-            `ValueError`: an argument that does not fit the config or the other arguments; the message names it.
+            `ValueError`: an argument that does not fit the config or the other arguments. The message names it.
         """
         if "pooled_token_only" in kwargs:
             raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: pooled_token_only.")
@@ -841,7 +839,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         kwargs["num_iterations"] = num_iterations
         if not self.config.takes_token_ids:
             if labels is not None:
-                raise ValueError("`labels` are VQ codes; with vocab_size=None the images are their own labels.")
+                raise ValueError("`labels` must be None with vocab_size=None: the images are their own labels.")
             return self.forward_pixels(pixel_values, bool_masked_pos, interpolate_pos_encoding, kwargs)  # type: ignore[arg-type]
         if interpolate_pos_encoding:
             raise ValueError("`interpolate_pos_encoding` is for images; this model takes VQ codes.")
@@ -903,10 +901,10 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
 
 class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
     """
-    Feature maps of an image after chosen iterations, for the heads of detection, segmentation and depth that take a backbone.
-    The embedded image is the stage `"stem"`, iteration i (counted through all layers) the stage `f"stage{i}"`;
-    `config.out_features` or `config.out_indices` choose, the last stage if neither does. Images may have any size that is a
-    multiple of `patch_size`.
+    Feature maps of an image after chosen iterations, for detection, segmentation and depth models that take a backbone.
+    The embedded image is the stage `"stem"`. Iteration i, counted through all layers, is the stage `f"stage{i}"`.
+    `config.out_features` or `config.out_indices` choose the stages; the default is the last one. Images may have any size
+    that is a multiple of `patch_size`.
 
     Example:
 
@@ -924,7 +922,7 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
     def __init__(self, config: HyperSETConfig):
         if config.takes_token_ids:
             raise ValueError(
-                f"{type(self).__name__} needs a config with `vocab_size` of None, got {config.vocab_size}: text has no maps."
+                f"{type(self).__name__} takes images: `vocab_size` must be None in its config, got {config.vocab_size}."
             )
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
@@ -950,13 +948,13 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
                 As in [`HyperSETModel.forward`].
 
         Returns:
-            [`BackboneOutput`] with `feature_maps`, one for each chosen stage, of shape `(batch_size, hidden_size, height /
-            patch_size, width / patch_size)`: its tokens but [CLS], through the norm that the heads read.
+            [`BackboneOutput`] with `feature_maps`: for each chosen stage its tokens, without [CLS], after the final norm, of
+            shape `(batch_size, hidden_size, height / patch_size, width / patch_size)`.
 
         Raises:
-            `ValueError`: an input as in [`HyperSETModel.forward`].
+            `ValueError`: as in [`HyperSETModel.forward`].
         """
-        kwargs |= {"energy_tolerance": False, "return_dict": True}  # every stage has its map
+        kwargs |= {"energy_tolerance": False, "return_dict": True}  # every stage needs its map
         base = self.hyperset(pixel_values=pixel_values, interpolate_pos_encoding=True, **kwargs)
         rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
         feature_maps = tuple(
@@ -977,7 +975,7 @@ AUTO_CLASSES = {
     "AutoModelForTokenClassification": HyperSETForTokenClassification,
 }
 for _auto_class, _model_class in AUTO_CLASSES.items():
-    # `save_pretrained` writes the code of the classes that are registered so.
+    # Because of this, `save_pretrained` writes the code of these classes.
     _model_class.register_for_auto_class(_auto_class)  # type: ignore[attr-defined]
 
 __all__ = ["HyperSETPreTrainedModel", *(cls.__name__ for cls in AUTO_CLASSES.values())]

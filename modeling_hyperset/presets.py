@@ -18,7 +18,7 @@ from .modeling_hyperset import (
 
 @dataclass(frozen=True)
 class Preset:
-    """A model of the paper: its head, the fields of its config, and where and with how many parameters it stands there."""
+    """A model of the paper: its head, the fields of its config, its table, and the parameter count in the paper."""
 
     model_class: type[HyperSETPreTrainedModel]
     config: dict[str, Any]
@@ -35,7 +35,7 @@ SMALL, SMALL_SCALED_UP, BASE = width(384), width(512), width(768)  # Table 13
 
 IMAGENET = {"num_labels": 1000}
 IMAGENET100 = {"num_labels": 100}
-# CIFAR from scratch: 32-pixel images, 8 × 8 patches, and the step-size network that the authors call basic.
+# CIFAR from scratch: 32-pixel images, 8 × 8 patches, and the step-size network that the authors call "basic".
 CIFAR10 = {"num_labels": 10, "image_size": 32, "patch_size": 4, "step_size_sum_norm": True}
 CIFAR100 = CIFAR10 | {"num_labels": 100}
 TWELVE_LAYERS = {"num_hidden_layers": 12, "num_iterations": 1}
@@ -44,7 +44,7 @@ TRANSFORMER, CRATE, CRATE_T, ENERGY_TRANSFORMER = (
     {"layer_type": name} for name in ("transformer", "crate", "crate_t", "energy_transformer")
 )
 
-# What the Sudoku and masked image models have in common against the image classifiers.
+# Where the Sudoku and masked image models both differ from the image classifiers.
 TOKEN_GRID = {
     "norm_type": "rmsnorm",
     "hidden_act": "relu",
@@ -62,7 +62,7 @@ SUDOKU = TOKEN_GRID | {
     "intermediate_size": 4 * 768,
     "classifier_bias": False,
     "step_size_time_network": "mlp",
-    # As in the authors' program. Step sizes that never come to depend on t serve iterations beyond the trained ones as well.
+    # As in the authors' program. The step sizes never depend on t, so they also work beyond the trained iterations.
     "step_size_time_init": "zeros",
 }
 MASKED_IMAGES: dict[str, Any] = TOKEN_GRID | {
@@ -163,18 +163,18 @@ def preset_config(name: str, **overrides: Any) -> HyperSETConfig:
 
     Args:
         name (`str`): A key of `PRESETS`.
-        overrides: Fields of [`HyperSETConfig`] to set otherwise.
+        overrides: Fields of [`HyperSETConfig`] with other values.
 
     Raises:
-        `ValueError`: no such preset, or overrides that the config refuses.
+        `ValueError`: the preset does not exist, or the config does not accept the overrides.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
+        raise ValueError(f"`name` must be one of {', '.join(PRESETS)}, got {name!r}.")
     return HyperSETConfig(**(PRESETS[name].config | overrides))
 
 
 def count_parameters(name: str) -> int:
-    """Trainable parameters of a preset's model, counted without allocating them."""
+    """The number of trainable parameters of a preset's model. They are not allocated."""
     with torch.device("meta"):
         model = PRESETS[name].model_class(preset_config(name))
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""W and D, each one weight used in both directions, also where depth-wise LoRA, PEFT or torchao changes it."""
+"""W and D: each is one weight used in both directions, even if depth-wise LoRA, PEFT or torchao changes it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,18 +11,18 @@ from torch.nn import functional as F
 from .configuration_hyperset import HyperSETConfig
 
 
-# The weights of torchao that stand for a float weight of their shape.
+# The quantised weights of torchao that can become a float weight of the same shape.
 WEIGHT_ONLY = {"Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"}
 
 
 def dequantized(weight: torch.Tensor) -> torch.Tensor:
     """
-    `weight`, or the numbers that torchao keeps in its place: its quantised weights know one direction only.
+    `weight` as numbers, because torchao's quantised weights only work in one direction.
 
     Raises:
-        `TypeError`: a quantisation that rounds what the weight is multiplied with too, or one that is not known.
+        `TypeError`: a quantisation that also rounds the inputs, or an unknown one.
     """
-    if type(weight) in (torch.Tensor, nn.Parameter):  # first of all, and in words that torch.compile understands
+    if type(weight) in (torch.Tensor, nn.Parameter):  # first, and in a form that torch.compile understands
         return weight
     if not type(weight).__module__.startswith("torchao."):
         return weight
@@ -31,8 +31,8 @@ def dequantized(weight: torch.Tensor) -> torch.Tensor:
     )
     if type(weight).__name__ not in WEIGHT_ONLY or rounds_inputs:
         raise TypeError(
-            "A Hyper-SET projection uses one weight in both directions; torchao can quantise the weight alone, as "
-            f"`Int8WeightOnlyConfig` does, got a {type(weight).__name__}{' that quantises inputs' if rounds_inputs else ''}."
+            "A Hyper-SET projection uses one weight in both directions, so torchao must quantise weights only: use "
+            f"`Int8WeightOnlyConfig`. Got a {type(weight).__name__}{' that quantises inputs' if rounds_inputs else ''}."
         )
     return weight.dequantize()
 
@@ -50,12 +50,12 @@ class BothDirections:
         return weight.to(tensor.dtype)
 
     def forward(self, tensor: torch.Tensor, delta: torch.Tensor | None = None, back: bool = False) -> torch.Tensor:
-        """`(…, in_features)` → `(…, out_features)`, or the other way with `back`."""
+        """`(…, in_features)` → `(…, out_features)`, or with `back` the reverse."""
         weight = self.effective_weight(tensor, delta)
         return tensor @ weight if back else F.linear(tensor, weight)
 
     def back(self, tensor: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
-        """`(…, out_features)` → `(…, in_features)`. A call of the module, for its hooks, which may fetch the weight."""
+        """`(…, out_features)` → `(…, in_features)`. It calls the module, because its hooks may fetch the weight."""
         return self(tensor, delta, back=True)
 
 
@@ -68,11 +68,11 @@ class HyperSETProjection(BothDirections, nn.Linear):
 
 class AdaptedProjection(BothDirections):
     """
-    What an adapter of PEFT makes of a projection: the weight of its forward direction, for both.
+    A projection with an adapter of PEFT: the adapted weight of the forward direction, for both directions.
 
-    The images of the unit vectors are the columns of that weight, whatever the adapter computes it from, merged, disabled or
-    several at once, and gradients reach the adapter through them. Dropout of an adapter's input takes one mask for all tokens
-    and both directions: it drops columns of the change of the weight.
+    The columns of that weight are the images of the unit vectors. This is right for any adapter: merged, disabled or several at
+    once. Gradients reach the adapter through these columns. The adapter's dropout has one mask for all tokens and both
+    directions: it drops columns of the weight's change.
     """
 
     def __init__(self, adapter: nn.Module):
@@ -80,14 +80,14 @@ class AdaptedProjection(BothDirections):
         self.is_known = False
 
     def effective_weight(self, tensor: torch.Tensor, delta: torch.Tensor | None) -> torch.Tensor:
-        if not self.is_known:  # by the first direction, for both
+        if not self.is_known:  # the first direction computes it for both
             self.weight, self.is_known = self.images_of_units(tensor.device), True
         return super().effective_weight(tensor, delta)
 
     def images_of_units(self, device: torch.device) -> torch.Tensor:
-        """The weight, computed on `device`: that of the adapter itself says nothing while accelerate keeps the weights away."""
-        base: Any = self.adapter.weight  # PEFT's adapters show the weight of what they wrap
-        # A batch of one, so that a call that mixes adapters in a larger batch (`adapter_names`) is an error of PEFT.
+        """The weight, computed on `device`. (The adapter's device may be meta, because accelerate offloads weights.)"""
+        base: Any = self.adapter.weight  # PEFT's adapters show the weight of the layer that they wrap
+        # A batch of one: PEFT raises an error if a call mixes adapters in a larger batch (`adapter_names`).
         units = torch.eye(base.shape[1], dtype=base.dtype, device=device)[None]
         with torch.autocast(device.type, enabled=False):
             return self.adapter(units)[0].t()
@@ -95,15 +95,15 @@ class AdaptedProjection(BothDirections):
     __call__ = BothDirections.forward
 
 
-# The packages of `peft.tuners` whose layers of a Linear are linear: each is tried in `tests/ecosystem/test_peft.py`.
+# The packages of `peft.tuners` whose adapters of a Linear are linear. `tests/ecosystem/test_peft.py` tests each.
 LINEAR_TUNERS = {"adalora", "boft", "hra", "ia3", "loha", "lokr", "lora", "oft", "vera"}
 
 
 def is_linear_adapter(module: nn.Module) -> bool:
-    """Whether `module` is PEFT's, around a projection, and gives a weight times its input, nothing else."""
+    """Whether `module` is a PEFT adapter of a projection, and its output is a weight times its input."""
     names = [*type(module).__module__.split("."), "", ""]
     if names[:3] == ["peft", "utils", "other"] and type(module).__name__ == "ModulesToSaveWrapper":
-        return isinstance(module.original_module, HyperSETProjection)  # trained in place of the original
+        return isinstance(module.original_module, HyperSETProjection)  # a trained copy replaces the original
     if names[:2] != ["peft", "tuners"] or names[2] not in LINEAR_TUNERS:
         return False
     biases, variants = getattr(module, "lora_bias", {}), getattr(module, "lora_variant", {})
@@ -114,27 +114,26 @@ def is_linear_adapter(module: nn.Module) -> bool:
 
 def symmetric(projection: nn.Module) -> BothDirections:
     """
-    `projection` with the same weight in both directions, also with an adapter of PEFT in its place.
+    `projection` with the same weight in both directions, even if an adapter of PEFT has replaced it.
 
     Raises:
-        `TypeError`: something else stands there, which would change one direction alone, or is no weight at all.
+        `TypeError`: another module has replaced it, so that the directions would differ.
     """
     if isinstance(projection, HyperSETProjection):
         return projection
     if is_linear_adapter(projection):
         return AdaptedProjection(projection)
     raise TypeError(
-        "A Hyper-SET projection uses one weight in both directions and cannot be replaced by "
-        f"{type(projection).__module__}.{type(projection).__qualname__}, which would change one of them alone or is no "
-        f"weight. PEFT adapters can be: {', '.join(sorted(LINEAR_TUNERS))}, without `lora_bias` and, of LoRA's variants, with "
-        "DoRA alone."
+        "A Hyper-SET projection uses one weight in both directions, so it cannot be replaced by "
+        f"{type(projection).__module__}.{type(projection).__qualname__}. PEFT adapters can be: "
+        f"{', '.join(sorted(LINEAR_TUNERS))}. Do not use `lora_bias`, nor any variant of LoRA except DoRA."
     )
 
 
 class HyperSETDepthwiseLoRA(nn.Module):
     """
-    W_t = W + s B_t A_t, and D_t likewise, with s = `lora_alpha / lora_rank`. The adapters of iteration t serve every layer,
-    and the effective weight serves both directions.
+    W_t = W + s B_t A_t, and the same for D_t, with s = `lora_alpha / lora_rank`. All layers share the adapters of iteration t,
+    and both directions share the resulting weight.
     """
 
     def __init__(self, config: HyperSETConfig):

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Names in a config, and the classes that they stand for: the package's, and those that users register."""
+"""Names in a config and their classes: those of the package, and those that users register."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 class Registry(dict[str, type[T]], Generic[T]):
     """
-    The classes that a field of the config may name. They are looked up where a model is built.
+    The classes that a field of the config can name. A model looks them up when it is built.
 
     Args:
         field (`str`): The field of [`HyperSETConfig`].
-        base (`type`): What every class must be a subclass of.
+        base (`type`): Every class must be a subclass of it.
     """
 
     def __init__(self, field: str, base: type[T]):
@@ -26,10 +26,10 @@ class Registry(dict[str, type[T]], Generic[T]):
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """
-        A decorator that makes `name` stand for a class. Running the same file twice is no mistake.
+        A decorator that registers a class as `name`. The same class can be registered again.
 
         Raises:
-            `ValueError`: another class has the name, or the class is no subclass of the base.
+            `ValueError`: another class has the name, or the class is not a subclass of the base.
         """
 
         def decorator(cls: type[T]) -> type[T]:
@@ -38,7 +38,7 @@ class Registry(dict[str, type[T]], Generic[T]):
             present = self.get(name, cls)
             if (present.__module__, present.__qualname__) != (cls.__module__, cls.__qualname__):
                 where = f"{present.__module__}.{present.__qualname__}"
-                raise ValueError(f"{name!r} is {where} already; choose another name.")
+                raise ValueError(f"{name!r} is already the name of {where}: choose another name.")
             self[name] = cls
             return cls
 

@@ -1,10 +1,10 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Steps: update rules turn a direction of descent into a move, and step sizes α_t and γ_t scale it. They are learned from the
-iteration and the tokens (Eq. 12, Appendix D.1), or fixed.
+Steps: an update rule turns a direction of descent into a move, and the step sizes α_t and γ_t scale it. Step sizes are learned
+from the iteration and the tokens (Eq. 12, Appendix D.1), or fixed.
 
-A new rule is one subclass of [`UpdateRule`], registered with [`register_update_rule`] under the name that
-`HyperSETConfig.update_rule` then accepts.
+To add a rule, write a subclass of [`UpdateRule`] and register it with [`register_update_rule`] under a name.
+`HyperSETConfig.update_rule` then accepts that name.
 """
 
 import math
@@ -17,12 +17,12 @@ from .configuration_hyperset import HyperSETConfig
 from .registry_hyperset import Registry
 
 
-# What a rule carries from one iteration to the next: tensors shaped like the tokens, or nothing.
+# What a rule passes from one iteration to the next: tensors shaped like the tokens, or nothing.
 UpdateState = Sequence[torch.Tensor]
 
 
 class UpdateRule:
-    """A rule without memory of its own: what it must remember goes in and out of each call."""
+    """A rule. The object stores nothing: each call takes the state and returns the new one."""
 
     divides_by_root = False  # whether a direction near zero, and its rounding, may become a move of any size
 
@@ -30,7 +30,7 @@ class UpdateRule:
         """
         Args:
             direction (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): The direction of descent.
-            state (`tuple` of `torch.Tensor`): What the last call returned; `()` in the first iteration of a layer.
+            state (`tuple` of `torch.Tensor`): The state from the last call, or `()` in the first iteration of a layer.
             iteration (`int`): t, counted from 1 in each layer.
 
         Returns:
@@ -52,14 +52,14 @@ class GradientDescent(UpdateRule):
 
 
 class StatefulRule(UpdateRule):
-    """A rule that remembers, in float32 at least: squares of directions leave the range of half precision."""
+    """A rule with a state. It computes in float32 at least, because half precision cannot hold squares of directions."""
 
     def move(self, direction, state, iteration):
         move, state = self.step(direction.to(torch.promote_types(direction.dtype, torch.float32)), state, iteration)
         return move.to(direction.dtype), state
 
     def step(self, direction: torch.Tensor, state: UpdateState, iteration: int) -> tuple[torch.Tensor, UpdateState]:
-        """As [`move`], in float32 at least."""
+        """Like [`move`], in float32 at least."""
         raise NotImplementedError
 
 
@@ -106,7 +106,7 @@ class RMSPropMomentum(StatefulRule):
 
 @UPDATE_RULES.register("adam")
 class Adam(StatefulRule):
-    """Adam with β = (0.9, 0.96), bias-corrected by the iteration, and 1e-6 beside the root."""
+    """Adam with β = (0.9, 0.96), a bias correction by the iteration, and 1e-6 added to the root."""
 
     divides_by_root = True
 
@@ -118,14 +118,14 @@ class Adam(StatefulRule):
 
 
 def decayed(state: UpdateState, index: int, decay: float) -> torch.Tensor | float:
-    """`decay` times one tensor of the state; zero in the first iteration."""
+    """`decay` times one tensor of the state, or zero in the first iteration."""
     return decay * state[index] if state else 0.0
 
 
 def over_root(direction: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
     """
-    `direction` / (√`square` + 1e-6), with gradient zero where both are exactly zero, as they are at padding: there that of the
-    root is infinite, and that of the quotient, 10⁶, beyond float16.
+    `direction` / (√`square` + 1e-6). Where both are exactly zero, as at padding, the gradient is set to zero: the root's would
+    be infinite, and the quotient's, 10⁶, too large for float16.
     """
     positive = square > 0
     root = torch.where(positive, square, 1.0).sqrt()
@@ -150,7 +150,7 @@ class ZeroLinear(nn.Linear):
 
 
 class HyperSETTimeEmbedding(nn.Module):
-    """e_t of Appendix D.1: the code of t through the network that `step_size_time_network` names."""
+    """e_t of Appendix D.1: the output of the network `step_size_time_network` for the code of t."""
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
@@ -176,18 +176,18 @@ class HyperSETTimeEmbedding(nn.Module):
         return self.network(time_codes(num_iterations, self.width, device, dtype))
 
 
-# Channels of step sizes to compute at once.
+# The most values of step sizes to compute at once.
 AHEAD = 2**22
 
 
 def given_step_sizes(_, hidden_states: torch.Tensor, step_sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """α and γ computed [`ahead`](HyperSETLearnedStepSize.ahead), in the place of a step size."""
+    """Replaces a step size when α and γ were computed [`ahead`](HyperSETLearnedStepSize.ahead)."""
     alpha, gamma = step_sizes.chunk(2, dim=-1)
     return alpha, gamma
 
 
 class HyperSETLearnedStepSize(nn.Module):
-    """[α_t, γ_t] = Linear(GELU(e_t + x)), with RMSNorms on x and on the sum where the config asks (Eq. 12)."""
+    """[α_t, γ_t] = Linear(GELU(e_t + x)) (Eq. 12), with RMSNorms on x and on the sum if the config asks for them."""
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
@@ -222,11 +222,11 @@ class HyperSETLearnedStepSize(nn.Module):
 
     def ahead(self, time_embeddings: torch.Tensor, initial_states: torch.Tensor) -> Iterator[torch.Tensor]:
         """
-        [α_t, γ_t] of all iterations in turn, where they depend on X_0: computed together while they are small, so that a short
-        batch keeps a GPU busy, and no more of them at once than a long sequence has room for.
+        [α_t, γ_t] of each iteration in turn, if they only depend on X_0. Those of several iterations are computed together, to
+        keep a GPU busy with a short batch, but only as many as `AHEAD` allows, to save memory with a long one.
         """
         together = 1
-        if not torch.compiler.is_compiling():  # which fuses them itself, and may not know the size
+        if not torch.compiler.is_compiling():  # torch.compile fuses them itself, and may not know the size
             together = max(1, AHEAD // max(1, initial_states.numel()))
         for embeddings in time_embeddings.split(together):
             yield from self.project(embeddings, initial_states)

@@ -1,6 +1,6 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-See what the forward pass does: energies, effective rank, angles, step sizes and accuracy after every iteration.
+Measure the forward pass: energies, effective rank, angles, step sizes and accuracy after every iteration.
 
     from modeling_hyperset.analysis import analyze
 
@@ -8,8 +8,9 @@ See what the forward pass does: energies, effective rank, angles, step sizes and
     print(analysis.table())
     analysis.save("analysis.json")
 
-`answers` gives what a model answers after every iteration, `trajectories` follows the tokens of one sample on the sphere, `modeling_hyperset.analysis.callback.EnergyCallback` logs while
-Trainer trains, and `modeling_hyperset.analysis.figures` and `.sphere_figures` draw (they alone need matplotlib). None of this
+`answers` gives a model's answer after every iteration. `trajectories` follows the tokens of one sample on the sphere.
+`modeling_hyperset.analysis.callback.EnergyCallback` logs while Trainer trains. `modeling_hyperset.analysis.figures` and
+`.sphere_figures` draw, and only they need matplotlib. Nothing of this
 is copied into checkpoints.
 """
 

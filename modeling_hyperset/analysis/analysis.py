@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Analyse what a model of the family does to its tokens, over a whole data set, and what came of it."""
+"""Analyse what a model of the family does to its tokens, over a whole data set."""
 
 import csv
 import json
@@ -33,23 +33,23 @@ from .statistics import RunningStatistics
 @dataclass
 class Analysis:
     """
-    What [`analyze`] measured: for each quantity, mean and standard deviation over the samples, after every step.
+    The results of [`analyze`]: mean and standard deviation of each quantity over the samples, after every step.
 
-    A step is one iteration of one layer; they come layer after layer, so that step `i` (from 0) is iteration
+    A step is one iteration of one layer. Steps are in order, layer by layer: step `i` (from 0) is iteration
     `i % num_iterations + 1` of layer `i // num_iterations + 1`.
 
     Args:
         layer_type (`str`): As in the config.
         num_layers, num_heads, num_parameters (`int`): Of the model.
-        trained_iterations (`int`): Iterations of each layer that the config says.
+        trained_iterations (`int`): Iterations of each layer in the config.
         num_iterations (`int`): Iterations of each layer that were run.
         num_samples (`int`): How many samples were analysed.
         statistics (`dict`):
-            By name: `{"mean": …, "std": …, "count": …}`, the first two a list with an entry per step, which is a list with an
-            entry per head for `effective_rank`, `angle_of_mean_cosine` and `mean_angle`. The deviation is that of the samples
-            seen (Σ/n). An entry is `None` where a value is not finite. `count` is the number of samples that have a value, of
-            tokens for `token_accuracy`.
-        absent (`dict`): By quantity that was not measured: why.
+            By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step. For
+            `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std` divides
+            by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that have a
+            value; for `token_accuracy` it counts tokens.
+        absent (`dict`): The quantities that were not measured, each with the reason.
     """
 
     layer_type: str
@@ -63,7 +63,7 @@ class Analysis:
     absent: dict[str, str]
 
     def mean(self, name: str) -> torch.Tensor:
-        """The mean over samples of a quantity, `(steps,)` or `(steps, num_heads)` in float64; NaN where there is none."""
+        """The mean of a quantity over samples, `(steps,)` or `(steps, num_heads)`, in float64. NaN for a missing value."""
         return self._tensor(name, "mean")
 
     def std(self, name: str) -> torch.Tensor:
@@ -83,7 +83,7 @@ class Analysis:
         return torch.tensor(values, dtype=torch.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain lists, numbers and strings, which JSON can hold."""
+        """Everything as lists, numbers and strings, for JSON."""
         return asdict(self)
 
     @classmethod
@@ -92,7 +92,7 @@ class Analysis:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each number: `quantity`, `layer`, `iteration`, `head` (all from 1, or empty), `mean` and `std`."""
+        """A row for each number: `quantity`, `layer` and `iteration` (from 1), `head` (from 1, or ""), `mean` and `std`."""
         for name, values in self.statistics.items():
             for step, pair in enumerate(zip(values["mean"], values["std"], strict=True)):
                 layer, iteration = divmod(step, self.num_iterations)
@@ -105,10 +105,10 @@ class Analysis:
 
     def save(self, path: str | PathLike) -> None:
         """
-        Write a `.json` file that [`load`] reads, or a `.csv` file with the [`rows`]; whole or not at all.
+        Write a `.json` file that [`load`] reads, or a `.csv` file with the [`rows`].
 
         Raises:
-            `ValueError`: another ending.
+            `ValueError`: `path` has another ending.
         """
         path = Path(path)
         if path.suffix == ".json":
@@ -126,11 +126,11 @@ class Analysis:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Analysis":
-        """What [`save`] wrote as JSON."""
+        """Read what [`save`] wrote as JSON."""
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def table(self) -> str:
-        """A line for each step, for the terminal; rank and angle are means over the heads."""
+        """A line for each step, for the terminal. Rank and angle are means over the heads."""
         columns = {
             "E_ATTN": ("attention_energy", ".2f"),
             "E_FF": ("feedforward_energy", ".2f"),
@@ -157,13 +157,13 @@ class Analysis:
         return "\n".join(lines)
 
 
-# What `detail_samples` is about.
+# The quantities that `detail_samples` limits.
 DETAILS = {"rank", "angles", "step_sizes"}
 
 
 @dataclass
 class Accumulator:
-    """Statistics by name, and how many samples there were."""
+    """Statistics by name, and the number of samples."""
 
     statistics: dict[str, RunningStatistics]
     num_samples: int = 0
@@ -175,10 +175,10 @@ class Accumulator:
 
 
 def length(batches: Any) -> int | None:
-    """How many batches there are, if that is known."""
+    """The number of batches, if it is known."""
     try:
         return len(batches)
-    except TypeError:  # a data loader of a stream has a `__len__` that does not know
+    except TypeError:  # a data loader of a stream has a `__len__`, but it raises an error
         return None
 
 
@@ -191,43 +191,43 @@ def analyze(
     progress: bool = True,
 ) -> Analysis:
     """
-    Run `model` over a batch, or over all batches of a data set, and measure what every iteration does. One forward pass per
-    batch, in evaluation mode, without gradients and without adaptive depth; memory does not grow with the data. The model is
-    afterwards as it was.
+    Run `model` over a batch, or over all batches of a data set, and measure every iteration. It makes one forward pass per
+    batch, in evaluation mode, without gradients and without adaptive depth. Memory does not grow with the data. Afterwards the
+    model is as before.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): Any model of the family, with any head, Hyper-SET or baseline.
-        batches (`Mapping` or iterable of such, as a `DataLoader`):
-            The inputs that the model takes, as tensors on any device. `labels` are for the accuracy alone: a class for each
-            sample, or for each token with -100 where there is none.
-        num_iterations (`int`, *optional*): Iterations of each layer, which may be more than the model was trained with.
+        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`):
+            The inputs of the model, as tensors on any device. `labels` are only for the accuracy: a class for each sample, or
+            for each token, with -100 for tokens without a label.
+        num_iterations (`int`, *optional*): Iterations of each layer. They can be more than in training.
         quantities (collection of `str`, *optional*):
-            What to measure; all that the model and the batches have if not given:
+            What to measure. Default: everything that the model and the batches have.
 
             - `energies`: `attention_energy`, `feedforward_energy`, `total_energy`, as `output_energies=True` returns them.
-            - `rank`: `effective_rank` per head (Eq. 17) of the [`subspace_tokens`].
-            - `angles`: the averages between [`subspace_tokens`], per head, in degrees: `angle_of_mean_cosine` as Eq. 18 defines
-              it and `mean_angle` as the authors plot it.
-            - `step_sizes`: mean of α (`attention_step_size`) and γ (`feedforward_step_size`) over a sample's tokens and
-              channels, their `…_deviation` over these, and the share of them that is `…_positive` (zero counts one half).
-            - `accuracy`: the share of samples whose labels are all predicted by the head on the tokens of this step, and
-              `token_accuracy`, the share of all labelled tokens. With one layer that is what the model answers with this
-              `num_iterations`; in the middle of several layers it is a look at tokens that are not finished. It runs the head
-              once per step: leave it out for a large vocabulary.
+            - `rank`: `effective_rank` (Eq. 17) of the [`subspace_tokens`], per head.
+            - `angles`: average angles of [`subspace_tokens`], per head, in degrees: `angle_of_mean_cosine` as in Eq. 18, and
+              `mean_angle` as in the authors' plots.
+            - `step_sizes`: mean of α (`attention_step_size`) and γ (`feedforward_step_size`) over the tokens and channels of a
+              sample, their `…_deviation`, and the share of them that is `…_positive` (zero counts one half).
+            - `accuracy`: the share of samples with all labels predicted by the head from the tokens of this step, and
+              `token_accuracy`, the same share of labelled tokens. With one layer this is the accuracy of the model with this
+              `num_iterations`. With several layers, the tokens of earlier layers are not finished. The head runs once per step:
+              leave `accuracy` out for a large vocabulary.
 
-            Padding takes no part. What a sample of padding alone has no value of is not counted.
+            Padding is left out. A sample is not counted if it has no value, for example no rank because it is only padding.
         detail_samples (`int`, *optional*, defaults to 1024):
-            `rank`, `angles` and `step_sizes` together cost more than the forward pass of a small model. They are measured on
-            about this many samples, in whole batches spread evenly over the data, where `batches` has a length that tells how
-            many there are; `None` for all samples.
+            `rank`, `angles` and `step_sizes` together cost more than the forward pass of a small model. So they are measured on
+            about this many samples, in whole batches spread evenly over the data. `None`, or `batches` without a length: on all
+            samples.
         progress (`bool`): Whether to show a progress bar for more than one batch.
 
     Returns:
         [`Analysis`]
 
     Raises:
-        `ValueError`: a model of another family, a quantity that does not exist or that this model or batch does not have, no
-            batch at all, or an input as in the model's `forward`.
+        `ValueError`: a model of another family; a quantity that does not exist, or that this model or batch does not have; no
+            batch; or as in the model's `forward`.
     """
     num_iterations = check_model(model, num_iterations)
     wanted, absent = check_quantities(model, quantities), undefined(model)
@@ -238,7 +238,7 @@ def analyze(
         batches, progress = [batches], False
 
     found, wanted, count = Accumulator({}), wanted - set(absent), length(batches)
-    chosen, of = 1, 1  # how many batches are measured in detail, of how many
+    chosen, of = 1, 1  # `chosen` batches out of `of` are measured in detail
     bar = logging.tqdm(batches, desc="Analysing", unit="batch", disable=not progress)
     with watching(model), Recorder(model, wanted) as recorder:
         for index, batch in enumerate(batches_of(bar, model.device)):

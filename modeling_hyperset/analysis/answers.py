@@ -31,8 +31,8 @@ class Answers:
 
 def answers(model: PreTrainedModel, inputs: Mapping[str, Any], num_iterations: int | None = None) -> Answers:
     """
-    What `model(**inputs, num_iterations=t)` answers for every t from 1 on, and its energies. With one layer the first t steps of
-    a deep pass are those of a pass of t iterations, so there is one pass; with several there is one for each t.
+    What `model(**inputs, num_iterations=t)` answers for every t from 1 on, and its energies. With one layer, the first t steps
+    of a deep pass are those of a pass of t iterations: one pass is enough. With several layers there is one for each t.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): A classifier of samples or of tokens. It is left as it was.

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 class EnergyCallback(TrainerCallback):
     """
-    Logs, at every evaluation, what the iterations do to one batch, to whatever Trainer reports to:
+    At every evaluation, analyses the iterations on one batch, and logs the result with Trainer:
 
         from modeling_hyperset.analysis.callback import EnergyCallback
 
         trainer.add_callback(EnergyCallback(trainer))
 
-    The names are `energy/total_first`, after the first step, and `energy/total_last`, after the last, and the same for
-    `attention` and `feedforward`; `energy/falling`, the share of iterations in which the mean total energy falls; and for other
-    quantities that are asked for such as `energy/effective_rank_first` and `energy/effective_rank_last`, means over the heads.
-    Training is not touched: it draws the same random numbers as without.
+    It logs `energy/total_first` and `energy/total_last`, after the first and the last step, and the same for `attention` and
+    `feedforward`. `energy/falling` is the share of iterations in which the mean total energy falls. Other `quantities` are
+    logged the same way, for example `energy/effective_rank_first`; those per head are means over the heads. Training does not
+    change: it draws the same random numbers as without the callback.
 
     Args:
-        trainer ([`Trainer`]): Whose log to write to. Its evaluation data give the batch.
-        batch (`Mapping`, *optional*): What to analyse instead of the first batch of the evaluation data.
+        trainer ([`Trainer`]): The trainer that logs. The batch comes from its evaluation data.
+        batch (`Mapping`, *optional*): A batch to use instead of the first one of the evaluation data.
         quantities (collection of `str`): As in [`analyze`].
 
     Raises:
-        `ValueError`: quantities that do not exist or that the trainer's model does not have, or neither a batch nor evaluation
-            data. Or the trainer shards its model (FSDP): a layer's weights are whole only while it runs.
+        `ValueError`: quantities that do not exist or that the trainer's model does not have; or neither a batch nor evaluation
+            data; or the trainer shards its model (FSDP), so that the weights of a layer are only complete while it runs.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class EnergyCallback(TrainerCallback):
         self.num_iterations = check_model(trainer.model, None)  # also when an evaluation goes deeper
         check_quantities(cast(PreTrainedModel, trainer.model), quantities)
         if batch is None and trainer.eval_dataset is None:
-            raise ValueError("`batch` must be given to a trainer that has no `eval_dataset`.")
+            raise ValueError("`batch` must be given if the trainer has no `eval_dataset`.")
         if getattr(trainer, "is_fsdp_enabled", False):
             raise ValueError(
-                "`trainer` shards its model (FSDP), whose energies are not logged: analyse the saved one instead."
+                "`trainer` must not shard its model (FSDP): analyse the saved model after training instead."
             )
         self.trainer, self.batch, self.quantities = trainer, batch, quantities
         self.analysis: Analysis | None = None  # the last one
@@ -66,12 +66,12 @@ class EnergyCallback(TrainerCallback):
                 self.batch = next(iter(self.trainer.get_eval_dataloader(data)))
         model = cast(PreTrainedModel, self.trainer.model)
         analysis = analyze(model, self.batch, self.num_iterations, self.quantities)
-        # An evaluation at another depth may have changed the config, which `analyze` takes the trained depth from.
+        # An evaluation at another depth may have changed the config, so the trained depth comes from here.
         self.analysis = replace(analysis, trained_iterations=self.num_iterations)
         self.trainer.log(self.figures(self.analysis))
 
     def figures(self, analysis: Analysis) -> dict[str, float]:
-        """What is logged of an analysis."""
+        """The numbers of an analysis that are logged."""
         figures: dict[str, float] = {}
         for name in analysis.statistics:
             values = analysis.mean(name)

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a model answers when it runs fewer or more iterations than it was trained with."""
+"""Accuracy and energy of a model that runs fewer or more iterations than it was trained with."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,24 +11,26 @@ from .measuring import check_model, undefined
 
 
 def default_multiple(config: PreTrainedConfig) -> int:
-    """How many times as deep as trained to look where nothing is said: twice, or once with depth-wise LoRA."""
+    """The default largest depth, as a multiple of the trained depth: 2, or 1 with depth-wise LoRA."""
     return 1 if config.lora_rank else 2
 
 
 def by_depth(analysis: Analysis) -> dict[str, Any]:
     """
-    Accuracy and total energy by the number of iterations, of a model with one layer: its first `n` steps are those of a model
-    that runs `n` iterations, so one analysis holds them all.
+    Accuracy and energies by the number of iterations, for a model with one layer. A run with `n` iterations is the same as the
+    first `n` steps of a longer one, so one analysis holds all depths.
 
     Returns:
         `dict` with `trained_iterations`, and lists with an entry for each depth: `num_iterations`, and those of `accuracy`,
         `token_accuracy`, `attention_energy`, `feedforward_energy` and `total_energy` that were measured.
 
     Raises:
-        `ValueError`: the model has several layers; see [`analyze_depths`].
+        `ValueError`: the model has several layers. Use [`analyze_depths`].
     """
     if analysis.num_layers != 1:
-        raise ValueError(f"`analysis` must be of a model with one layer, got {analysis.num_layers} layers.")
+        raise ValueError(
+            f"`analysis` must be of a model with one layer, got {analysis.num_layers} layers: use `analyze_depths`."
+        )
     depths = range(1, analysis.num_iterations + 1)
     found = {"trained_iterations": analysis.trained_iterations, "num_iterations": list(depths)}
     for name in ("accuracy", "token_accuracy", "attention_energy", "feedforward_energy", "total_energy"):
@@ -44,18 +46,18 @@ def analyze_depths(
     progress: bool = True,
 ) -> dict[str, Any]:
     """
-    What [`by_depth`] gives, of any model: from one pass over `batches` with one layer, from a pass for each depth with several,
-    whose first layer goes as deep as its last.
+    The same as [`by_depth`], for any model. A model with one layer needs one pass over `batches`. A model with several layers
+    needs a pass for each depth, and all its layers run at this depth.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): Any model of the family.
-        batches (iterable of `Mapping`): As in [`analyze`]; several layers need one that can be iterated again.
-        num_iterations (`int`, *optional*): The largest depth; twice the trained one if not given, or the trained one with
-            depth-wise LoRA, which has weights for no more.
+        batches (iterable of `Mapping`): As in [`analyze`]. With several layers it must allow several passes.
+        num_iterations (`int`, *optional*): The largest depth. Default: twice the trained depth, or the trained depth with
+            depth-wise LoRA, because it has no weights for more.
         progress (`bool`): Whether to show a progress bar.
 
     Raises:
-        `ValueError`: as in [`analyze`], or several layers and batches that can be iterated once only.
+        `ValueError`: as in [`analyze`], or several layers and batches that only allow one pass.
     """
     trained = check_model(model, None)
     if num_iterations is None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What depth buys: accuracy against the mean number of iterations, at fixed depths and at adaptive ones."""
+"""Measure accuracy against the mean number of iterations, at fixed depths and at adaptive ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from .measuring import batches_of, check_labels, check_model, evaluating, labels
 @dataclass
 class DepthPoint:
     """
-    One way to choose the depth, and what it gives.
+    One way to choose the depth, and its results.
 
     Args:
         energy_tolerance (`float`, *optional*): The tolerance of adaptive depth; `None` for a fixed depth.
         num_iterations (`int`): The fixed depth of each layer, or the most that adaptive depth takes.
-        accuracy (`float`): The share of labels that are predicted, of those that are not -100.
-        mean_iterations (`float`): Iterations that a sample takes, of all layers together.
-        num_samples (`int`): The samples that it was measured on.
-        trained_iterations (`int`): Iterations of each layer that the config says.
+        accuracy (`float`): The share of labels (other than -100) that are predicted.
+        mean_iterations (`float`): The mean iterations of a sample, summed over all layers.
+        num_samples (`int`): The number of samples.
+        trained_iterations (`int`): Iterations of each layer in the config.
     """
 
     energy_tolerance: float | None
@@ -43,20 +43,20 @@ def accuracy_at_depths(
     Measure a classifier of samples or of tokens at several depths, in one pass over the data.
 
     Args:
-        model ([`HyperSETPreTrainedModel`]): The classifier. It is evaluated in evaluation mode and left as it was.
-        batches (`Mapping` or iterable of such, as a `DataLoader`):
-            The model's inputs, as tensors on any device, with `labels`: a class for each sample, or for each token with -100
-            where there is none.
+        model ([`HyperSETPreTrainedModel`]): The classifier. It runs in evaluation mode, and is as before afterwards.
+        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`):
+            The model's inputs, as tensors on any device, with `labels`: a class for each sample, or for each token, with -100
+            for tokens without a label.
         energy_tolerances: Tolerances of adaptive depth.
         num_iterations: Fixed depths.
-        most_iterations (`int`, *optional*): The most that adaptive depth takes; the trained depth if not given.
+        most_iterations (`int`, *optional*): The most that adaptive depth takes. Default: the trained depth.
 
     Returns:
         A [`DepthPoint`] for each of `energy_tolerances`, then for each of `num_iterations`.
 
     Raises:
-        `ValueError`: a model of another family or without classes, a batch without labels that are classes, no label at all, or
-            a depth or tolerance that the model refuses.
+        `ValueError`: a model of another family or without classes, a batch without `labels` that are classes, no label at all,
+            or a depth or tolerance that the model does not accept.
     """
     check_model(model, most_iterations)
     if "accuracy" in (reasons := undefined(model)):
@@ -86,7 +86,7 @@ def accuracy_at_depths(
                 else:
                     iterations[index] += int(outputs.num_iterations_used.sum())
     if num_labels == 0:
-        raise ValueError("`batches` hold no label to measure an accuracy on.")
+        raise ValueError("`batches` must hold labels other than -100 to measure an accuracy, got none.")
     return [
         DepthPoint(
             energy_tolerance=None if choice["energy_tolerance"] is False else choice["energy_tolerance"],

@@ -1,9 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-The paper's figures of what the forward pass does, from an [`Analysis`]. Needs matplotlib.
+The paper's figures of the forward pass, from an [`Analysis`]. Needs matplotlib.
 
-Every function returns a `matplotlib.figure.Figure`, to be shown or saved. A curve carries the name of its numbers as its `gid`.
-Colours are those of Okabe and Ito, which stay apart for the colour-blind; markers and dashes keep curves apart in grey.
+Every function returns a `matplotlib.figure.Figure` to show or save. The `gid` of a curve is the name of its numbers. Readers
+who are colour-blind can tell the colours of Okabe and Ito apart; markers and dashes differ even in grey.
 """
 
 import math
@@ -24,7 +24,7 @@ except ImportError as error:
 
 
 BLACK, BLUE, ORANGE, GREEN, PURPLE, SKY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
-# One for each of several curves in a plot.
+# A style for each curve of a plot.
 STYLES: list[dict[str, Any]] = [
     {"color": BLUE, "marker": "o", "linestyle": "-"},
     {"color": ORANGE, "marker": "s", "linestyle": "--"},
@@ -40,8 +40,8 @@ RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle":
 
 def draw_energies(analysis: Analysis) -> Figure:
     """
-    Figure 5: attention, feedforward and total energy after every iteration, the mean over samples and a band of one standard
-    deviation, and the accuracy of the answers read from the same tokens, if it was measured.
+    Figure 5: attention, feedforward and total energy after every iteration, as the mean over samples with a band of one
+    standard deviation. If the accuracy was measured, it has a panel too.
     """
     panels = [
         ("attention_energy", r"attention energy $E_\mathrm{ATTN}$", {"color": BLUE, "marker": "o"}),
@@ -63,7 +63,7 @@ def draw_energies(analysis: Analysis) -> Figure:
 def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
     """
     Figure 6: effective rank and average angle of the tokens in the subspace of one `head` (from 1), with a band of one standard
-    deviation over samples. Both averages of the angle are drawn, see [`average_angles`], the band is the first's.
+    deviation over samples. Both averages of the angle are drawn, see [`average_angles`]; only the mean angle has a band.
     """
     if not 1 <= head <= analysis.num_heads:
         raise ValueError(f"`head` must lie between 1 and {analysis.num_heads}, got {head}.")
@@ -89,7 +89,7 @@ def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
 
 def draw_per_head(analysis: Analysis, name: str) -> Figure:
     """
-    Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine` of every head, in a panel each, on one scale.
+    Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine`, with a panel for each head, all on one scale.
     """
     titles = {
         "effective_rank": ("Effective rank", "effective rank"),
@@ -101,7 +101,7 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     title, label = titles[name]
     columns = min(4, analysis.num_heads)
     rows = math.ceil(analysis.num_heads / columns)
-    width = max(2.3 * columns + 0.6, 7.0)  # of the title
+    width = max(2.3 * columns + 0.6, 7.0)  # the title needs 7
     figure = Figure(figsize=(width, 2.1 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     used = list(grid.flat[: analysis.num_heads])
@@ -127,10 +127,10 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
     Figure 3, right: accuracy against the number of iterations, below and beyond the trained one.
 
     Args:
-        depths: What [`by_depth`] or [`analyze_depths`] gave, by the name of the model in the legend.
+        depths: The results of [`by_depth`] or [`analyze_depths`], by the name of the model in the legend.
 
     Raises:
-        `ValueError`: no model, or more than there are styles.
+        `ValueError`: no model, or more models than styles.
     """
     if not 1 <= len(depths) <= len(STYLES):
         raise ValueError(f"`depths` must hold 1 to {len(STYLES)} models, got {len(depths)}.")
@@ -155,11 +155,11 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
 
 def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
     """
-    Accuracy against the mean number of iterations that a sample takes, at fixed depths, the trained one in a ring, and at
-    adaptive ones, each by its tolerance.
+    Accuracy against the mean number of iterations of a sample, at fixed and at adaptive depths. The trained depth has a ring.
+    Adaptive depths are labelled with their tolerances.
 
     Args:
-        points: What [`accuracy_at_depths`] gave.
+        points: The results of [`accuracy_at_depths`].
     """
     figure, (axes,) = panels_of(1, scale=1.7)
     fixed = [point for point in points if point.energy_tolerance is None]
@@ -181,8 +181,8 @@ def draw_adaptive_depth(points: Sequence[DepthPoint]) -> Figure:
 
 def label_tolerances(axes, points: Sequence[DepthPoint]) -> None:
     """
-    Each point's tolerance beside it, aslant, so that neighbours stay apart, and on the side that the curve leaves free: below
-    where it rises. Points in one place share a label.
+    Write the tolerance beside each point, at an angle, so that neighbours do not overlap. It is below the point where the curve
+    rises, else above. Points in one place share a label.
     """
     places: dict[tuple[float, float], list[str]] = {}
     for point in sorted(points, key=lambda point: (point.mean_iterations, point.energy_tolerance)):
@@ -208,8 +208,8 @@ def label_tolerances(axes, points: Sequence[DepthPoint]) -> None:
 
 def draw_step_sizes(analysis: Analysis) -> Figure:
     """
-    The step sizes α and γ: their mean over tokens, channels and samples with a band of the deviation over tokens and channels,
-    and the share of them that is positive.
+    The step sizes α and γ: their mean over tokens, channels and samples, with a band of their deviation over tokens and
+    channels, and the share of them that is positive.
     """
     figure, (*both, right) = panels_of(3)
     sides = (
@@ -236,11 +236,11 @@ def draw_step_sizes(analysis: Analysis) -> Figure:
 
 def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
     """
-    Figure 4: accuracy and parameters of models with different layers and iterations of each, a curve for each `series`.
+    Figure 4: accuracy and parameters by the number of layers and of iterations of each layer, with a curve for each `series`.
 
     Args:
-        models: For each model `series` (`str`), `num_layers`, `num_iterations`, `num_parameters` and `accuracy`. Models alike
-            in the first three, such as those of several seeds, are one point, the mean, with a bar of one standard deviation.
+        models: For each model `series` (`str`), `num_layers`, `num_iterations`, `num_parameters` and `accuracy`. Models with
+            the same first three (for example several seeds) become one point: the mean, with a bar of one standard deviation.
     """
     if not models:
         raise ValueError("`models` is empty: there is nothing to draw.")
@@ -275,7 +275,7 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
 
 
 def panels_of(count: int, scale: float = 1.0):
-    """A figure with so many panels side by side, `scale` times as wide as usual."""
+    """A figure with `count` panels side by side, `scale` times as wide as usual."""
     figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.25), layout="constrained")
     grid = figure.subplots(1, count, squeeze=False)[0]
     return figure, grid
@@ -290,7 +290,7 @@ def curve(
     label: str | None = None,
     band: bool = True,
 ) -> None:
-    """Mean and, as a band, deviation over samples of a quantity, after every step."""
+    """The mean of a quantity over samples after every step, and its deviation as a band."""
     mean, std = analysis.mean(name), analysis.std(name)
     gid = name
     if head is not None:
@@ -302,7 +302,7 @@ def curve(
 
 
 def plot_accuracy(axes, analysis: Analysis) -> None:
-    """Accuracy, and beside it, dashed, that of tokens where labels are of tokens."""
+    """The accuracy. If the labels are for tokens, also the token accuracy, dashed."""
     mean = analysis.mean("accuracy")
     steps = range(1, len(mean) + 1)
     has_tokens = "token_accuracy" in analysis.statistics
@@ -315,7 +315,7 @@ def plot_accuracy(axes, analysis: Analysis) -> None:
 
 
 def legend_below(figure: Figure, title: str | None = None) -> None:
-    """A legend of all that has a label in the figure, below the panels, where it covers no curve, and room for it."""
+    """Add a legend of all labels below the panels, where it covers no curve, and make the figure higher for it."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -354,6 +354,6 @@ def finish(grid: Sequence, analysis: Analysis, label_all: bool = True) -> None:
 
 
 def samples(analysis: Analysis, name: str) -> str:
-    """How many samples a quantity was measured on."""
+    """The number of samples on which a quantity was measured."""
     count = analysis.statistics[name]["count"]
     return f"{count:,} sample{'' if count == 1 else 's'}"

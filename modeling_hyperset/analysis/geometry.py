@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""How evenly tokens spread in the subspaces: effective rank (Eq. 17) and angles (Eq. 18)."""
+"""Measure how evenly tokens spread in the subspaces: effective rank (Eq. 17) and angles (Eq. 18)."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -12,15 +12,15 @@ from ..baselines_hyperset import SoftmaxAttention
 from ..layers_hyperset import HyperSETLayer
 
 
-# Eigenvalues below this share of the largest are computed again in float64: a Gram matrix in float32 is wrong by about 1e-7 of
-# its largest eigenvalue, and Eq. 17 takes the root.
+# If an eigenvalue is below this share of the largest, all are computed again in float64. In float32 the error of a Gram matrix
+# is about 1e-7 of its largest eigenvalue, and Eq. 17 takes the root.
 SMALLEST_SHARE = 1e-5
-# Cosines to hold at once.
+# The most cosines to hold at once.
 PAIRS = 2**22
 
 
 def has_subspaces(layer: nn.Module) -> bool:
-    """Whether one matrix of the layer projects tokens on the subspaces, so that [`subspace_tokens`] exist."""
+    """Whether the layer has one matrix that projects tokens on the subspaces. [`subspace_tokens`] need it."""
     if isinstance(layer, HyperSETLayer):
         return True
     attention = getattr(layer, "attention", None)
@@ -30,22 +30,22 @@ def has_subspaces(layer: nn.Module) -> bool:
 def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
     """
     Tokens in the subspaces, on their spheres: W_h x after RMSNorm without gain (Eq. 4), with the base weights, in float32 at
-    least. In the shared-QKV Transformer, CRATE and CRATE-T it is their one projection of the normalised tokens that stands for
-    W, as in Figure 13, in the model's dtype.
+    least. For the shared-QKV Transformer, CRATE and CRATE-T, as in Figure 13, W is their one projection. It is applied to the
+    normalised tokens in the model's dtype.
 
     Args:
-        layer: The layer whose W projects.
+        layer: The layer that has W.
         hidden_states (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): Tokens before or after an iteration.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`, every token of length √head_dim.
 
     Raises:
-        `ValueError`: the layer has matrices of their own for queries and keys, so that there are no such subspaces.
+        `ValueError`: the layer has different matrices for queries and keys, so it has no such subspaces.
     """
     if not has_subspaces(layer):
         raise ValueError(
-            f"`layer` must project queries and keys with one matrix, {type(layer).__name__} has one for each."
+            f"`layer` must project queries and keys with one matrix, but {type(layer).__name__} has one for each."
         )
     dtype = torch.promote_types(hidden_states.dtype, torch.float32)
     with torch.autocast(hidden_states.device.type, enabled=False):
@@ -62,15 +62,14 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
 
 def effective_rank(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """
-    exp(−Σ p_i ln p_i) with p_i = σ_i / Σσ, σ the singular values of the uncentred tokens (Eq. 17).
+    exp(−Σ p_i ln p_i) with p_i = σ_i / Σσ, where σ are the singular values of the uncentred tokens (Eq. 17).
 
     Args:
         tokens (`torch.Tensor` of shape `(…, seq_len, head_dim)`).
         mask (`torch.BoolTensor` that broadcasts to `(…, seq_len)`, *optional*): `True` for tokens, `False` for padding.
 
     Returns:
-        `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim); NaN where all tokens are zero or one is not
-        finite.
+        `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim). NaN if all tokens are zero or one is not finite.
     """
     if mask is not None:
         tokens = tokens * mask.unsqueeze(-1)
@@ -81,8 +80,8 @@ def effective_rank(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> to
 
 def singular_values(tokens: torch.Tensor) -> torch.Tensor:
     """
-    σ of `(…, seq_len, head_dim)`, in ascending order, `(…, min(seq_len, head_dim))`: as roots of the eigenvalues of the smaller
-    Gram matrix, at half the time of an SVD.
+    σ of `(…, seq_len, head_dim)`, in ascending order, of shape `(…, min(seq_len, head_dim))`. They are the roots of the
+    eigenvalues of the smaller Gram matrix, in half the time of an SVD.
     """
     rows = tokens.transpose(-1, -2) if tokens.shape[-2] > tokens.shape[-1] else tokens
     gram = rows @ rows.transpose(-1, -2)
@@ -99,7 +98,7 @@ def singular_values(tokens: torch.Tensor) -> torch.Tensor:
 
 
 def eigenvalues(matrices: torch.Tensor) -> torch.Tensor:
-    """`torch.linalg.eigvalsh`, on as many threads as torch has: on a CPU it takes one matrix after the other by itself."""
+    """`torch.linalg.eigvalsh` on all threads of torch. (On a CPU torch itself takes one matrix after the other.)"""
     threads = torch.get_num_threads()
     flat = matrices.flatten(0, -3) if matrices.ndim > 2 else matrices[None]
     if matrices.device.type != "cpu" or threads == 1 or len(flat) < 8 * threads:
@@ -111,19 +110,18 @@ def eigenvalues(matrices: torch.Tensor) -> torch.Tensor:
 
 def average_angles(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    The two averages of the angles between tokens, in degrees. They differ, because the arc cosine is no straight line.
+    The two averages of the angles between tokens, in degrees. They differ, because the arc cosine is not linear.
 
     Args:
         tokens (`torch.Tensor` of shape `(…, seq_len, dim)`).
         mask (`torch.BoolTensor` that broadcasts to `(…, seq_len)`, *optional*): `True` for tokens, `False` for padding.
 
     Returns:
-        The average as Eq. 18 defines it, the arc cosine of the mean cosine over all pairs, and the average as the authors plot
-        it, the mean over all pairs of the arc cosine; `torch.Tensor` of shape `(…)` each, NaN where there are less than two
-        tokens.
+        Two `torch.Tensor` of shape `(…)`, NaN for less than two tokens. First the average of Eq. 18: the arc cosine of the mean
+        cosine over all pairs. Then the average in the authors' plots: the mean of the arc cosine over all pairs.
 
     Raises:
-        `ValueError`: `seq_len` is less than two, so that there is no pair.
+        `ValueError`: `seq_len` is less than two.
     """
     if tokens.shape[-2] < 2:
         raise ValueError(f"`tokens` must hold at least two tokens to have an angle, got {tokens.shape[-2]}.")
@@ -137,7 +135,7 @@ def average_angles(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> tu
         count = mask.sum(dim=-1).to(directions.dtype).expand(shape)
     pairs = count * (count - 1)
 
-    # Σ_ij cos = ‖Σ_i u_i‖², of which Σ_i ‖u_i‖² are no pairs.
+    # Σ_ij cos = ‖Σ_i u_i‖². Its part Σ_i ‖u_i‖² is not from pairs.
     length = directions.sum(dim=-2).square().sum(dim=-1)
     mean_cosine = (length - directions.square().sum(dim=(-1, -2))) / pairs
 
@@ -158,5 +156,5 @@ def angle_of_mean_cosine(tokens: torch.Tensor, mask: torch.Tensor | None = None)
 
 
 def mean_angle(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """The second of [`average_angles`]: what the authors plot."""
+    """The second of [`average_angles`]: the average in the authors' plots."""
     return average_angles(tokens, mask)[1]

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a forward pass does, measured after every iteration by hooks on the layers: no second pass, no tokens that are kept."""
+"""Measure a forward pass after every iteration, with hooks on the layers. It needs no second pass and keeps no tokens."""
 
 import contextlib
 from collections import deque
@@ -23,7 +23,7 @@ from ..modeling_hyperset import (
 from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
 
 
-# What can be measured, and the names of the results, each a value per iteration and sample but for those marked.
+# What can be measured, and the names of the results. Each is a value per iteration and sample; some are also per head.
 QUANTITIES: dict[str, tuple[str, ...]] = {
     "energies": ("attention_energy", "feedforward_energy", "total_energy"),
     "rank": ("effective_rank",),  # and per head
@@ -33,23 +33,23 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     ),
     "accuracy": ("accuracy", "token_accuracy"),
 }
-SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others answer for every token
+SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others classify every token
 PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
 def base_of(model: PreTrainedModel) -> HyperSETModel:
-    """The model below the head, with its type, which transformers does not know."""
+    """The model below the head, as a [`HyperSETModel`] for type checkers."""
     return cast(HyperSETModel, model.base_model)
 
 
 def undefined(model: PreTrainedModel) -> dict[str, str]:
-    """Which of the [`QUANTITIES`] do not exist for `model`, whatever its inputs, and why."""
+    """The [`QUANTITIES`] that `model` does not have with any inputs, and the reasons."""
     layer = cast(IteratedLayer, base_of(model).layers[0])
     name, reasons = type(layer).__name__, {}
     if not model.config.has_energies:
         reasons["energies"] = f"{name} is not derived from an energy"
     if not has_subspaces(layer):
-        reasons["rank"] = reasons["angles"] = f"{name} has a matrix each for queries and keys, so no one subspace"
+        reasons["rank"] = reasons["angles"] = f"{name} has different matrices for queries and keys"
     if not model.config.has_step_sizes:
         reasons["step_sizes"] = f"{name} has no step sizes"
     if not any(hasattr(model, head) for head in ("classifier", "decoder")):
@@ -61,10 +61,10 @@ def undefined(model: PreTrainedModel) -> dict[str, str]:
 
 def check_quantities(model: PreTrainedModel, quantities: Collection[str] | str | None) -> set[str]:
     """
-    The `quantities` as a set, all where none are given.
+    The `quantities` as a set. `None` means all.
 
     Raises:
-        `ValueError`: one that there is not, or not of this model.
+        `ValueError`: a quantity that does not exist, or that this model does not have.
     """
     wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
     if unknown := wanted - set(QUANTITIES):
@@ -82,13 +82,13 @@ def check_model(model: Any, num_iterations: int | None) -> int:
     `num_iterations`, or the model's own.
 
     Raises:
-        `ValueError`: `model` is none of this family, or the number does not fit it.
+        `ValueError`: `model` is not a model of this family, or the number does not fit it.
     """
     if not isinstance(model, HyperSETPreTrainedModel):
-        # Layers are told apart by their classes: those of the code that a checkpoint brings are others.
+        # The analysis checks the classes of layers. The code in a checkpoint has other classes.
         raise ValueError(
-            "`model` must be a model of the Hyper-SET family, of the classes of this package and without a wrapper "
-            f"(`get_base_model()` of PEFT's, `module` of DataParallel), got {type(model).__module__}.{type(model).__name__}."
+            "`model` must be an instance of one of this package's model classes, without a wrapper, got "
+            f"{type(model).__module__}.{type(model).__name__}. Pass PEFT's `get_base_model()`, or DataParallel's `module`."
         )
     if num_iterations is None:
         num_iterations = model.config.num_iterations
@@ -102,17 +102,17 @@ def batches_of(batches: Mapping[str, Any] | Iterable[Mapping[str, Any]], device:
     The batches, or the one batch, with their tensors on `device`.
 
     Raises:
-        `ValueError`: something else than mappings of names to inputs.
+        `ValueError`: a batch is not a mapping of names to inputs.
     """
     for batch in [batches] if isinstance(batches, Mapping) else batches:
         if not isinstance(batch, Mapping):
-            raise ValueError(f"`batches` must hold mappings of what the model takes, got {type(batch).__name__}.")
+            raise ValueError(f"`batches` must hold mappings from input names to inputs, got {type(batch).__name__}.")
         yield {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
 
 
 @contextlib.contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Within it, `model` is in evaluation mode and has no gradients. Afterwards every module is in the mode it was in."""
+    """Inside it, `model` is in evaluation mode without gradients. Afterwards every module has its old mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -125,7 +125,7 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching(model: PreTrainedModel) -> Iterator[None]:
-    """[`evaluating`], and the last iteration computes all tokens too."""
+    """Like [`evaluating`], and the last iteration computes all tokens too."""
     prunes = model.config.prune_last_iteration
     model.config.prune_last_iteration = False
     try:
@@ -137,7 +137,7 @@ def watching(model: PreTrainedModel) -> Iterator[None]:
 
 class Recorder:
     """
-    Measures every iteration of the forward passes that `model` makes within it.
+    Measures every iteration of the forward passes of `model` inside the `with` block.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): Any model of the family.
@@ -146,11 +146,11 @@ class Recorder:
 
     def __init__(self, model: PreTrainedModel, wanted: set[str]):
         self.model, self.wanted = model, wanted
-        self.labels: torch.Tensor | None = None  # of the batch that comes
-        self.batch_size = 0  # of the batch that came
+        self.labels: torch.Tensor | None = None  # of the next batch
+        self.batch_size = 0  # of the last batch
         self.measured: dict[str, list[torch.Tensor]] = {}
-        self.weights: dict[str, torch.Tensor] = {}  # what each sample of the batch counts, where that is not 1
-        self.step_sizes: deque[torch.Tensor] = deque()  # of iterations to come
+        self.weights: dict[str, torch.Tensor] = {}  # the weight of each sample of the batch, if not all are 1
+        self.step_sizes: deque[torch.Tensor] = deque()  # of the next iterations
 
     def __enter__(self) -> "Recorder":
         base = base_of(self.model)
@@ -167,8 +167,8 @@ class Recorder:
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]]:
         """
-        What was measured since the last call, by name: the values, `(steps, batch_size)` or, per head, `(steps, batch_size,
-        num_heads)`, and what each sample counts, `(batch_size,)`, if not all count 1.
+        The measurements since the last call, by name. Each has values of shape `(steps, batch_size)` or, per head, `(steps,
+        batch_size, num_heads)`, and weights of the samples, of shape `(batch_size,)`, or `None` if all are 1.
         """
         measured = {name: (torch.stack(values), self.weights.get(name)) for name, values in self.measured.items()}
         self.measured, self.weights = {}, {}
@@ -180,7 +180,7 @@ class Recorder:
             self.measured.setdefault(name, []).append(value)
 
     def see_step_sizes(self, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        # One iteration's, or those of several computed ahead.
+        # The step sizes of one iteration, or of several that were computed ahead.
         self.step_sizes.extend(output.unbind(0) if output.ndim == 4 else [output])
 
     def see_layer(self, layer: IteratedLayer, inputs: tuple, options: dict[str, Any], outputs: tuple) -> None:
@@ -207,7 +207,7 @@ class Recorder:
             self.see_answers(tokens, mask)
 
     def see_sizes(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
-        """Mean, deviation and share of positive values of α and γ over the tokens and channels of each sample."""
+        """For each sample: mean, deviation and share of positive values of α and γ, over tokens and channels."""
         config = self.model.config
         if config.step_size_type == "learned":
             sizes = self.step_sizes.popleft().unflatten(-1, (2, -1)).float()
@@ -234,7 +234,7 @@ class Recorder:
             )
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
-        """Whether the head's answers from these tokens are right: as if this iteration were the last."""
+        """Whether the head predicts the labels from these tokens, as if this iteration were the last."""
         labels, is_first = cast(torch.Tensor, self.labels), "accuracy" not in self.measured
         logits = answer_of(self.model, tokens, mask)
         if is_first:
@@ -266,8 +266,8 @@ def energies(
     layer: IteratedLayer, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    What `layer.energies` gives, as two tensors of shape `(batch_size,)`; Hyper-SET's with the [`subspace_tokens`] that are
-    there already.
+    The same as `layer.energies`, as two tensors of shape `(batch_size,)`. For Hyper-SET it uses `tokens`, the
+    [`subspace_tokens`], to save time.
     """
     if not isinstance(layer, HyperSETLayer) or tokens is None:
         attention, feedforward = layer.energies(hidden_states, mask).unbind(dim=-1)
@@ -278,7 +278,7 @@ def energies(
 
 
 def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:
-    """The labels that an answer can be right or wrong by: one class for each sample or for each token; else `None`."""
+    """The labels of a batch if they are classes, one for each sample or for each token. Otherwise `None`."""
     labels, config = batch.get("labels"), model.config
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None
@@ -291,7 +291,7 @@ def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor 
 def check_labels(model: PreTrainedModel, labels: torch.Tensor, logits: torch.Tensor) -> None:
     """
     Raises:
-        `ValueError`: `labels`, of [`labels_of`], do not fit the `logits`, of shape `(…, num_classes)`.
+        `ValueError`: `labels`, from [`labels_of`], do not fit the `logits` of shape `(…, num_classes)`.
     """
     if isinstance(model, SAMPLE_HEADS):
         check_sample_labels(labels, len(logits), model.config)

@@ -12,8 +12,8 @@ from .trajectories import Trajectories
 
 def draw_trajectories(paths: Trajectories, max_tokens: int = 32) -> Figure:
     """
-    Figure 1: tokens of one sample on the sphere, in a subspace and in the whole space, from light (start) to dark. At most
-    `max_tokens` are drawn, spread evenly over the sequence.
+    Figure 1: tokens of one sample on the sphere, in a subspace and in the whole space, from light (start) to dark (end). It
+    draws at most `max_tokens` tokens, spread evenly over the sequence.
     """
     from matplotlib import colormaps
 
@@ -59,7 +59,7 @@ def draw_trajectories(paths: Trajectories, max_tokens: int = 32) -> Figure:
 
 
 def draw_sphere(axes) -> None:
-    """The unit sphere as a faint grid, seen without axes."""
+    """Draw the unit sphere as a faint grid, without axes."""
     angles = torch.linspace(0, 2 * math.pi, 61)
     for latitude in torch.arange(-60, 61, 30) * (math.pi / 180):
         ring = latitude.cos() * angles.cos(), latitude.cos() * angles.sin(), latitude.sin().expand(61)

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Mean and deviation of what comes in batches, in constant memory."""
+"""Mean and standard deviation of data in batches, in constant memory."""
 
 import math
 from typing import Any, cast
@@ -9,8 +9,8 @@ import torch
 
 class RunningStatistics:
     """
-    Mean and standard deviation over all samples seen, merged batch by batch as Chan, Golub and LeVeque (1979) do, in float64:
-    no sum of squares that cancels, no sample that is kept.
+    Mean and standard deviation over all samples so far, in float64. Batches are merged as in Chan, Golub and LeVeque (1979): no
+    sums of squares cancel, and no samples are kept.
     """
 
     def __init__(self):
@@ -23,7 +23,7 @@ class RunningStatistics:
         Args:
             values (`torch.Tensor` of shape `(steps, batch_size, …)`): A value for each step and sample.
             weights (`torch.Tensor` of shape `(batch_size,)`, *optional*):
-                What each sample counts, 1 if not given. The value of a sample that counts 0 is not looked at.
+                The weight of each sample. Default: 1. The value of a sample with weight 0 is ignored.
         """
         values = values.detach().to("cpu", torch.float64)
         if weights is None:
@@ -47,7 +47,7 @@ class RunningStatistics:
 
     @property
     def std(self) -> torch.Tensor:
-        """The standard deviation of the samples seen, √(Σ w (x − mean)² / Σ w)."""
+        """The standard deviation of the samples so far, √(Σ w (x − mean)² / Σ w)."""
         return (cast(torch.Tensor, self.squares) / self.weight).sqrt()
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class RunningStatistics:
 
 
 def plain(values: Any) -> Any:
-    """Nested lists of numbers, `None` for those that are not finite: JSON has no other."""
+    """Nested lists of numbers. `None` replaces numbers that are not finite, because JSON cannot hold them."""
     if isinstance(values, list):
         return [plain(value) for value in values]
     return values if math.isfinite(values) else None

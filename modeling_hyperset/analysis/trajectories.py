@@ -20,19 +20,18 @@ from .measuring import base_of, check_model, watching
 @dataclass
 class Trajectories:
     """
-    Points on the unit sphere in three dimensions, before the first iteration and after each.
+    Points on the unit sphere in three dimensions, before the first iteration and after each iteration.
 
     Args:
-        layer, head (`int`): Which layer (from 1) and which of its heads (from 1).
+        layer, head (`int`): The number of the layer and of its head, both from 1.
         trained_iterations, num_iterations (`int`): Iterations of the layer in training and here.
         subspace (`torch.Tensor` of shape `(num_iterations + 1, num_tokens, 3)`):
             The tokens in the subspace of the head, W_h x. Padding is left out.
         tokens (`torch.Tensor` of shape `(num_iterations + 1, num_tokens, 3)`): The tokens themselves, x / ‖x‖.
         anchors (`torch.Tensor` of shape `(num_anchors, 3)`):
-            Columns of D, d_m / ‖d_m‖, those that the tokens are aligned with best after the last iteration; none of a baseline.
+            Columns of D, d_m / ‖d_m‖: those most aligned with the tokens after the last iteration. Empty for baselines.
         subspace_share, tokens_share (`float`):
-            How much of the squared length of the points the three dimensions hold. What is drawn is near to what is there
-            where it is near 1.
+            The share of the squared length of the points in the three dimensions. Near 1, the drawing shows almost everything.
     """
 
     layer: int
@@ -62,19 +61,19 @@ def trajectories(
     """
     Follow the tokens of one sample through the iterations of one layer.
 
-    The three dimensions are those that hold most of the squared length of all points together (the leading right singular
-    vectors, uncentred, so that the centre of the sphere stays where it is); each point is then put back on the unit sphere.
+    The three dimensions hold the most squared length of all points together. They are the leading right singular vectors,
+    uncentred, so that the centre of the sphere does not move. Each point is then put back on the unit sphere.
 
     Args:
         model ([`HyperSETPreTrainedModel`]): A model whose layer has [`subspace_tokens`].
-        inputs (`Mapping`): A batch, as the model takes it; `labels` are ignored.
-        sample (`int`): Which sample of the batch, from 0.
-        layer, head (`int`): Which layer and head, from 1.
-        num_iterations (`int`, *optional*): Iterations of each layer, if not the config's.
-        num_anchors (`int`): How many columns of D to give.
+        inputs (`Mapping`): A batch, as the model takes it. `labels` are ignored.
+        sample (`int`): The number of the sample in the batch, from 0.
+        layer, head (`int`): The numbers of the layer and the head, from 1.
+        num_iterations (`int`, *optional*): Iterations of each layer. Default: the config's.
+        num_anchors (`int`): How many columns of D to return.
 
     Raises:
-        `ValueError`: a number that is out of range, a layer without subspaces, or a sample of padding alone.
+        `ValueError`: a number is out of range, the layer has no subspaces, or the sample is only padding.
     """
     num_iterations = check_model(model, num_iterations)
     config = model.config
@@ -115,7 +114,7 @@ def trajectories(
     if masks[0] is not None:
         kept = masks[0][sample]
         if not kept.any():
-            raise ValueError(f"`sample` must have tokens that are no padding, sample {sample} has none.")
+            raise ValueError(f"`sample` must have tokens that are not padding, got {sample}: it is only padding.")
         tokens, in_subspace = tokens[:, kept], in_subspace[:, kept]
 
     anchors = tokens.new_zeros(0, tokens.shape[-1])
@@ -140,14 +139,14 @@ def trajectories(
 
 def to_three(points: torch.Tensor, more: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
     """
-    `(…, dim)` → `(…, 3)` on the unit sphere, by the three directions that hold most of the squared length of the directions of
-    `points`; `more` the same way; and that share. In less than three dimensions the rest is zero.
+    `points`, `(…, dim)` → `(…, 3)` on the unit sphere. The three dimensions hold the most squared length of the normalised
+    points. Also returns `more`, projected the same way, and the share of that length. If `dim` < 3, the rest is zero.
     """
     points, more = (F.normalize(group.cpu().double(), dim=-1) for group in (points, more))
     flat = points.flatten(0, -2)
     _, values, directions = torch.linalg.svd(flat, full_matrices=False)
     directions, squares = directions[:3], values.square()
-    # The sign of a singular vector is any; this one is the same on every machine.
+    # A singular vector can have any sign. This makes it the same on every machine.
     largest = directions.abs().argmax(dim=-1, keepdim=True)
     directions = directions * directions.gather(-1, largest).sign()
     missing = 3 - len(directions)

@@ -100,7 +100,7 @@ def test_training_is_the_same_with_and_without(tmp_path):
 
 def test_a_batch_of_ones_own(tmp_path):
     trainer = make_trainer(tmp_path, eval_dataset=None)
-    with pytest.raises(ValueError, match="`batch` must be given to a trainer that has no `eval_dataset`"):
+    with pytest.raises(ValueError, match="`batch` must be given if the trainer has no `eval_dataset`"):
         EnergyCallback(trainer)
     callback = EnergyCallback(trainer, make_inputs("image-classification", batch_size=3))
     callback.on_evaluate(trainer.args, trainer.state, trainer.control)

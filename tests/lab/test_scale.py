@@ -274,7 +274,7 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(monkeypatch, tmp_p
     ("flags", "message"),
     [
         (["--do_train", "false"], "without `--do_train`, evaluate with another"),
-        (["--log_energies"], "whose energies are not logged"),
+        (["--log_energies"], "must not shard its model"),
     ],
 )
 def test_what_shards_cannot_do_is_refused_before_training(monkeypatch, tmp_path, flags, message):

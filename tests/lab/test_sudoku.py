@@ -220,7 +220,7 @@ def test_mistakes_stop_before_training(trained, flags, message, tmp_path, monkey
         run(SMALL_RECIPE, *tiny_flags(tmp_path / "out", trained[1])[2:], *sizes, *flags)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_small_recipe_solves_95_percent_of_the_boards(tmp_path):
     """And not many fewer at twice the iterations that it was trained with. The README has 98.8 and 97.6 %."""
     with threads(1):

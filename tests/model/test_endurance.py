@@ -116,13 +116,13 @@ def test_threads_share_no_memory_of_the_kernels():
 
 
 def trained(case: str, num_threads: int) -> dict[str, torch.Tensor]:
-    """The weights after ten steps from a seed, with dropout."""
+    """The weights after five steps from a seed, with dropout."""
     with threads(num_threads):
         torch.manual_seed(3)
         model_class, kind = CASES[case]
         model = model_class(model_class.config_class(**(SMALL | kind | {"embedding_dropout": 0.1}))).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        for _ in range(10):
+        for _ in range(5):
             model(**make_inputs(case, labels=True)).loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -1,12 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The paper's models have the paper's numbers of parameters, to the digit."""
 
-import subprocess
-import sys
-
 import pytest
 
-from modeling_hyperset import HyperSETConfig
+from modeling_hyperset import HyperSETConfig, presets
 from modeling_hyperset.presets import PRESETS, count_parameters, preset_config
 
 
@@ -67,9 +64,9 @@ def test_overrides_and_unknown_names():
         preset_config("imagenet-tiny")
 
 
-def test_command_prints_the_table():
-    command = [sys.executable, "-m", "modeling_hyperset.presets"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_command_prints_the_table(capsys):
+    presets.main()
+    printed = capsys.readouterr().out
     for name, count in COUNTS.items():
         (line,) = (line for line in printed.splitlines() if line.startswith(f"{name} "))
         assert f"{count:,}" in line and PRESETS[name].paper_parameters in line

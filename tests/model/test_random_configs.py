@@ -234,11 +234,11 @@ def test_fields_that_transformers_says_do_not_go_together():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_iteration": 3}, "`num_iteration`.*do you mean `num_iterations`"),
-        ({"validate": 5}, "`validate` is no field"),
-        ({"attribute_map": {"hidden_size": "patch_size"}}, "`attribute_map` is no field"),
-        ({"__class__": "x"}, "`__class__` is no field"),
-        ({"head_dim": 3}, "`head_dim` is no field"),
+        ({"num_iteration": 3}, "`num_iteration`.*Do you mean `num_iterations`"),
+        ({"validate": 5}, "`validate` is not a field"),
+        ({"attribute_map": {"hidden_size": "patch_size"}}, "`attribute_map` is not a field"),
+        ({"__class__": "x"}, "`__class__` is not a field"),
+        ({"head_dim": 3}, "`head_dim` is not a field"),
         ({"per_layer_config": {"0": {}}}, "per_layer_config"),
         ({"id2label": {1: "x", 7: "y"}}, "id2label"),
         ({"num_labels": True}, "num_labels"),

@@ -2,10 +2,15 @@
 """Work in a process of its own, which may be killed or change what is global, without the seconds that imports take."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
 
 import torch
+
+
+SECONDS = 900  # that a busy machine may take; a process that waits for ever is stopped then, and says where it was
 
 
 def in_a_process(work) -> int:
@@ -22,5 +27,9 @@ def in_a_process(work) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
+    timer = threading.Timer(SECONDS, os.kill, (child, signal.SIGABRT))
+    timer.daemon = True
+    timer.start()
     _, status = os.waitpid(child, 0)
+    timer.cancel()
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)

@@ -166,11 +166,10 @@ def test_pickled_code_does_not_run(checkpoint, as_state_dict):
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": 2**40}, "hidden_size"),
         ({"num_iteration": 3}, "num_iterations"),
-        ({"check": True}, "check"),
+        ({"validate": True}, "validate"),
         ({"__class__": "int"}, "__class__"),
         ({"__dict__": {}}, "__dict__"),
         ({"layer_type": "os.system"}, "layer_type"),
-        ({"attention_energy": "my_energy"}, "attention_energy"),
         ({"num_labels": 10**12, "id2label": None}, "num_labels"),
         ({"initializer_range": float("nan")}, "initializer_range"),
         ({"dtype": "os"}, "dtype"),
@@ -187,6 +186,11 @@ def test_config_with_unknown_or_mistyped_fields(checkpoint, fields, match):
     edit_config(checkpoint, **fields)
     for load in (AutoConfig.from_pretrained, AutoModelForImageClassification.from_pretrained):
         refused(checkpoint, ValueError, match, load)
+
+
+def test_config_with_an_energy_that_is_not_registered(checkpoint):
+    edit_config(checkpoint, attention_energy="my_energy")
+    refused(checkpoint, ValueError, "`attention_energy` must be one of .*'my_energy'")
 
 
 @pytest.mark.parametrize("fields", [{"hidden_size": 64}, {"vocab_size": 9}, {"layer_type": "transformer"}])
@@ -227,7 +231,7 @@ def test_shards_outside_of_the_folder(checkpoint, shard):
     (checkpoint / "model.safetensors").unlink()
     index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, shard)}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(checkpoint, ValueError, "weight_map.*must name files of its folder")
+    refused(checkpoint, ValueError, "weight_map.*must name files in its folder")
     refused(checkpoint, ValueError, "weight_map", HyperSETForImageClassification.from_pretrained)
     inner = checkpoint.parent / "repository"
     inner.mkdir()

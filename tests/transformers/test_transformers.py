@@ -208,12 +208,22 @@ def test_dtype_of_from_pretrained(dtype, tmp_path):
 @pytest.mark.skipif(
     torch.__version__.startswith("2.6."), reason="torch 2.6 traces no model of transformers 5 whole, ViT neither"
 )
-@pytest.mark.parametrize("case", ["image-classification", "sequence-classification", "masked-codes"])
-@pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
+@pytest.mark.parametrize(
+    ("case", "attn_implementation"),
+    [
+        *((case, "fused") for case in ("image-classification", "sequence-classification", "masked-codes")),
+        ("sequence-classification", "eager"),
+        ("image-classification", "sdpa"),
+        pytest.param("image-classification", "eager", marks=pytest.mark.slow),
+        pytest.param("masked-codes", "eager", marks=pytest.mark.slow),
+        pytest.param("sequence-classification", "sdpa", marks=pytest.mark.slow),
+        pytest.param("masked-codes", "sdpa", marks=pytest.mark.slow),
+    ],
+)
 def test_compile_fullgraph(case, attn_implementation):
     """No graph break, forward and backward; `aot_eager` traces what inductor would compile."""
     torch.compiler.reset()
-    model = make_model(case, num_hidden_layers=2)
+    model = make_model(case, num_hidden_layers=2, num_iterations=2)
     inputs = make_inputs(case, labels=True)
     model.set_attn_implementation(attn_implementation)
     if "input_ids" in inputs:
