@@ -143,6 +143,18 @@ def test_an_evaluation_leaves_the_card_of_the_model_beside_it(main, trained, tmp
     assert f'from_pretrained("{folder}", trust_remote_code=True)' in elsewhere and "fine-tuned" not in elsewhere
 
 
+def test_a_recipe_evaluates_and_fine_tunes_a_saved_model(main, trained, tmp_path):
+    """Its data and its schedule, not its config: another width than the recipe's comes from the checkpoint."""
+    folder, _ = trained
+    flags = [str(RECIPE), "--model_name_or_path", str(folder), "--use_cpu", "--max_eval_samples", "50"]
+    metrics = main([*flags, "--do_train", "false", "--output_dir", str(tmp_path / "evaluated")])
+    saved = json.loads((folder / "eval_results.json").read_text())
+    assert metrics["eval_accuracy"] == pytest.approx(saved["eval_accuracy"])
+    more = ["--output_dir", str(tmp_path / "tuned"), "--max_train_samples", "64", "--num_train_epochs", "1"]
+    main([*flags, *more])
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["hidden_size"] == 16
+
+
 def test_streaming_equals_its_data_set_loaded_whole(main, images, tmp_path):
     """Read while training, passed through more than once, from several processes; resumed in a later pass bit by bit."""
     flags = [
