@@ -108,7 +108,7 @@ def test_stages_that_do_not_exist(fields):
 def test_text_has_no_feature_maps():
     config = make_config(vocab_size=7)
     assert config.out_features is None and config.out_indices is None
-    with pytest.raises(ValueError, match=r"`vocab_size` of None, got 7"):
+    with pytest.raises(ValueError, match=r"`vocab_size` must be None.*, got 7"):
         AutoBackbone.from_config(config)
     with pytest.raises(ValueError, match="out_features"):
         make_config(vocab_size=7, out_indices=[0])
