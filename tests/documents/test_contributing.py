@@ -10,12 +10,12 @@ from support.documents import ROOT, blocks
 
 
 def code_of(section: str) -> list[str]:
-    """The blocks of Python in a section of CONTRIBUTING.md."""
+    """The blocks of code in a section of CONTRIBUTING.md."""
     page = ROOT / "CONTRIBUTING.md"
     lines = page.read_text(encoding="utf-8").splitlines()
     first = lines.index(f"## {section}")
     last = next(index for index in range(first + 1, len(lines)) if lines[index].startswith("## "))
-    return [block.text for block in blocks(page) if block.language == "python" and first < block.line < last]
+    return [block.text for block in blocks(page) if first < block.line < last]
 
 
 def test_add_a_head(tmp_path):

@@ -8,6 +8,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_a_checkpoint_that_does_not_fit_stops_before_training(main, trained, tmp
 
 def test_an_evaluation_leaves_the_card_of_the_model_beside_it(main, trained, tmp_path):
     """That card has the command of the training; an evaluation elsewhere has a card that claims no training."""
-    folder, _ = trained
+    folder = Path(shutil.copytree(trained[0], tmp_path / "model"))
     card = (folder / "README.md").read_text()
     flags = ["--model_name_or_path", str(folder), "--dataset_name", "digits", "--do_eval", "--use_cpu"]
     flags += ["--max_eval_samples", "20", "--eval_num_iterations", "2"]
