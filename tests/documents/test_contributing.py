@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from support.documents import ROOT, blocks
 
 
@@ -18,6 +20,7 @@ def code_of(section: str) -> list[str]:
     return [block.text for block in blocks(page) if first < block.line < last]
 
 
+@pytest.mark.slow
 def test_add_a_head(tmp_path):
     head, entry, cases = code_of("Add a head")
     for folder in ("modeling_hyperset", "scripts", "tests"):

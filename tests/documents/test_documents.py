@@ -30,6 +30,7 @@ def scripts():
     yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_from_top_to_bottom(scripts, page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

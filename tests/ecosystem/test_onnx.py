@@ -48,9 +48,8 @@ def exported(case: str, folder: Path, *flags: str, **fields):
     return exporting.onnxruntime.InferenceSession(path), model
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow if case != "sequence-classification" else ()) for case in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_every_head(case, tmp_path, capsys):
     session, model = exported(case, tmp_path)
     assert "onnxruntime differs from the model by" in capsys.readouterr().out

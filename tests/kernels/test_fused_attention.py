@@ -171,6 +171,7 @@ def test_transforms_of_torch_func_are_exact(fields):
     torch.testing.assert_close(product(images)[1], (gradients[0] - gradients[1]) / 2e-6, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_checkpoint_runs_beside_the_package(tmp_path):
     """Both define operators, each its own."""
     config = make_config()
@@ -245,6 +246,7 @@ print(json.dumps(errors))
 """
 
 
+@pytest.mark.slow
 def test_triton_kernels_in_the_interpreter():
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = os.environ | {"TRITON_INTERPRET": "1"}

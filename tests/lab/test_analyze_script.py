@@ -238,6 +238,7 @@ def test_the_picture_of_adaptive_depth_names_every_tolerance_once():
         assert ("as trained" in curves(figure)) == (trained == 4)
 
 
+@pytest.mark.slow
 def test_more_models_than_a_picture_can_tell_apart(main, figures, tmp_path, capsys):
     flags = ["--model_name_or_path", image_model(tmp_path / "0"), "--dataset_name", "digits", "--use_cpu"]
     flags += ["--max_eval_samples", "4", "--output_dir", str(tmp_path / "out"), "--depth_multiple", "1"]
@@ -321,6 +322,7 @@ def test_a_token_classifier_that_is_no_solver_is_refused(main, tmp_path):
     assert main([*flags, "--task", "sudoku"]).num_samples == 2
 
 
+@pytest.mark.slow
 def test_text(main, figures, tmp_path):
     """Texts of different lengths, in padded batches."""
     texts = [f"{'really ' * (row % 5)}{('good', 'bad')[row % 2]} food" for row in range(12)]
@@ -346,6 +348,7 @@ def test_text(main, figures, tmp_path):
     assert len(paths["tokens"][0]) == len(tokenizer(texts[1])["input_ids"])  # no padding
 
 
+@pytest.mark.slow
 def test_the_cost_is_measured(main, tmp_path, capsys):
     """What `benchmark_analysis.py` reports; how much it is, the command says."""
     benchmark = importlib.import_module("benchmark_analysis").main

@@ -43,6 +43,7 @@ def test_every_line_of_a_preset_is_measured(main, preset, flags, tmp_path, capsy
             assert row[label][1] == pytest.approx(statistics.median(ratios))
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_with_the_first_setting(main, capsys):
     flags = [
         "--models",

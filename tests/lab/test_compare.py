@@ -213,6 +213,7 @@ def test_runs_of_other_settings_are_not_reused(copied, modules, monkeypatch, cha
         modules["compare"].main([recipe, "--time_only"])
 
 
+@pytest.mark.slow
 def test_a_record_that_was_tampered_with(copied, modules, finished, trained):
     """One whose settings are not those of its name is not reused; one that cannot be read is an error that names it."""
     recipe, out = copied
@@ -265,6 +266,7 @@ def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp
     ).read_text().replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_runs_that_diverge_are_results(modules, trained, tmp_path):
     """A rate with which one does is not chosen; a model that does with the chosen one has no accuracy."""
     recipe = write_recipe(tmp_path / "planted", learning_rates=[0.1, 0.2])
@@ -325,6 +327,7 @@ def test_validation_images_are_training_images_alone(modules, monkeypatch):
             image_data.load_images(arguments, 0, {})
 
 
+@pytest.mark.slow
 def test_time_alone_is_measured_again(copied, finished, modules, trained):
     recipe, out = copied
     stored = json.loads((out / "comparison.json").read_text())
@@ -355,6 +358,7 @@ TEXTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "base", "score"),
     [

@@ -78,7 +78,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_.*able` 
 
 @pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 traces no model of transformers 5 whole")
 @pytest.mark.parametrize(
-    "name", ["attention-linear-sigmoid", "rule-adam", "lora", "transformer", "energy_transformer"]
+    "name",
+    [
+        "attention-linear-sigmoid",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("rule-adam", "lora", "transformer", "energy_transformer")
+        ),
+    ],
 )
 def test_variants_compile_whole(name):
     torch.compiler.reset()

@@ -15,6 +15,8 @@ from safetensors.torch import load as load_safetensors
 from support.hub_stand_in import TOKEN, HubStandIn
 
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "fixtures" / "golden" / "ic_hyperset"
 TINY = '{"hidden_size": 16, "num_attention_heads": 2, "num_iterations": 2, "image_size": 8, "patch_size": 4}'

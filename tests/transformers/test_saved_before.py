@@ -46,6 +46,7 @@ torch.testing.assert_close(model(**inputs, energy_tolerance=False).logits, expec
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUTO_CLASSES)
 def test_by_its_own_code(name, tmp_path):
     folder = tmp_path / "saved"

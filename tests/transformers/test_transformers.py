@@ -319,6 +319,7 @@ for word in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_remote_code(tmp_path):
     """Saved folders compute the same in a process that cannot import the package."""
     words = []
