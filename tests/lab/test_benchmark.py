@@ -22,7 +22,7 @@ TINY = ["--device", "cpu", "--rounds", "2", "--batch_size", "1"]
     [
         pytest.param("table16", ["--num_tokens", "5"], marks=pytest.mark.slow),
         pytest.param("text", ["--num_tokens", "6"], marks=pytest.mark.slow),
-        ("attention", ["--num_tokens", "9"]),
+        pytest.param("attention", ["--num_tokens", "9"], marks=pytest.mark.slow),
     ],
 )
 def test_every_line_of_a_preset_is_measured(main, preset, flags, tmp_path, capsys):

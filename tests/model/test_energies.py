@@ -138,7 +138,7 @@ def test_energy_falls_under_small_fixed_steps(attention, attention_phi, feedforw
         step_size_type="fixed",
         step_size_attention=0.0 if side == "feedforward" else 1e-3,
         step_size_feedforward=0.0 if side == "attention" else 1e-3,
-        num_iterations=20,
+        num_iterations=8,
         num_attention_heads=1,
         attention_energy=attention,
         attention_phi=attention_phi or "sigmoid",

@@ -266,6 +266,7 @@ print(*(measure(seq_len) - start for seq_len in (65536, 131072)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory where Linux tells it")
 def test_linear_attention_needs_linear_memory():
     """Peak memory of value and direction, one head of 64: doubling N = 65,536 takes at most 2.2 times as much."""
