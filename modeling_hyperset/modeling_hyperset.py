@@ -630,10 +630,9 @@ class HyperSETTextHead(HyperSETHead):
         Args:
             input_ids, attention_mask, inputs_embeds, num_iterations, energy_tolerance, output_…:
                 As in [`HyperSETModel.forward`].
-            labels (`torch.Tensor`, *optional*):
-                For sequence classification as in [`HyperSETForImageClassification.forward`]. For tokens a
-                `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size). -100 marks tokens
-                without a label: padding, the given cells of a Sudoku, tokens that are not masked.
+            labels (`torch.Tensor`, *optional*): For sequence classification as in [`HyperSETForImageClassification.forward`].
+                For tokens a `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size). -100
+                marks tokens without a label: padding, the given cells of a Sudoku, tokens that are not masked.
 
         Raises:
             `ValueError`: labels that do not fit, or as in [`HyperSETModel.forward`].
@@ -942,10 +941,8 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
     def forward(self, pixel_values: torch.Tensor, **kwargs) -> BackboneOutput:
         r"""
         Args:
-            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-                Images.
-            output_hidden_states, output_attentions, return_dict (`bool`, *optional*):
-                As in [`HyperSETModel.forward`].
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): Images.
+            output_hidden_states, output_attentions, return_dict (`bool`, *optional*): As in [`HyperSETModel.forward`].
 
         Returns:
             [`BackboneOutput`] with `feature_maps`: for each chosen stage its tokens, without [CLS], after the final norm, of

@@ -44,11 +44,10 @@ class Analysis:
         trained_iterations (`int`): Iterations of each layer in the config.
         num_iterations (`int`): Iterations of each layer that were run.
         num_samples (`int`): How many samples were analysed.
-        statistics (`dict`):
-            By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step. For
-            `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std` divides
-            by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that have a
-            value; for `token_accuracy` it counts tokens.
+        statistics (`dict`): By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step.
+            For `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std`
+            divides by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that
+            have a value; for `token_accuracy` it counts tokens.
         absent (`dict`): The quantities that were not measured, each with the reason.
     """
 
@@ -216,10 +215,9 @@ def analyze(
               leave `accuracy` out for a large vocabulary.
 
             Padding is left out. A sample is not counted if it has no value, for example no rank because it is only padding.
-        detail_samples (`int`, *optional*, defaults to 1024):
-            `rank`, `angles` and `step_sizes` together cost more than the forward pass of a small model. So they are measured on
-            about this many samples, in whole batches spread evenly over the data. `None`, or `batches` without a length: on all
-            samples.
+        detail_samples (`int`, *optional*, defaults to 1024): `rank`, `angles` and `step_sizes` together cost more than the
+            forward pass of a small model. So they are measured on about this many samples, in whole batches spread evenly over
+            the data. `None`, or `batches` without a length: on all samples.
         progress (`bool`): Whether to show a progress bar for more than one batch.
 
     Returns:

@@ -44,9 +44,8 @@ def accuracy_at_depths(
 
     Args:
         model ([`HyperSETPreTrainedModel`]): The classifier. It runs in evaluation mode, and is as before afterwards.
-        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`):
-            The model's inputs, as tensors on any device, with `labels`: a class for each sample, or for each token, with -100
-            for tokens without a label.
+        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`): The model's inputs, as tensors on any device, with
+            `labels`: a class for each sample, or for each token, with -100 for tokens without a label.
         energy_tolerances: Tolerances of adaptive depth.
         num_iterations: Fixed depths.
         most_iterations (`int`, *optional*): The most that adaptive depth takes. Default: the trained depth.
