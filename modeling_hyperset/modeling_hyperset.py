@@ -48,11 +48,16 @@ from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
 
-# The outputs of transformers, each with the energies and the depth.
+@dataclass
+class EnergyOutputs:
+    """What every output has after the fields of transformers, see [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
-class HyperSETModelOutput(BaseModelOutputWithPooling):
+class HyperSETModelOutput(EnergyOutputs, BaseModelOutputWithPooling):
     """
     Output of [`HyperSETModel`].
 
@@ -74,40 +79,25 @@ class HyperSETModelOutput(BaseModelOutputWithPooling):
             With an `energy_tolerance`: how many iterations each sample took, summed over all layers.
     """
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETImageClassifierOutput(ImageClassifierOutput):
+class HyperSETImageClassifierOutput(EnergyOutputs, ImageClassifierOutput):
     """`ImageClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETSequenceClassifierOutput(SequenceClassifierOutput):
+class HyperSETSequenceClassifierOutput(EnergyOutputs, SequenceClassifierOutput):
     """`SequenceClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETTokenClassifierOutput(TokenClassifierOutput):
+class HyperSETTokenClassifierOutput(EnergyOutputs, TokenClassifierOutput):
     """`TokenClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETMaskedLMOutput(MaskedLMOutput):
+class HyperSETMaskedLMOutput(EnergyOutputs, MaskedLMOutput):
     """`MaskedLMOutput` and the energies and depth of [`HyperSETModelOutput`]."""
-
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
