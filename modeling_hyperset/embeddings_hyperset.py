@@ -121,10 +121,7 @@ class HyperSETEmbeddings(nn.Module):
         return torch.cat((prefix, patches.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
 
     def embed_images(
-        self,
-        pixel_values: torch.Tensor,
-        bool_masked_pos: torch.BoolTensor | None,
-        interpolate_pos_encoding: bool,
+        self, pixel_values: torch.Tensor, bool_masked_pos: torch.BoolTensor | None, interpolate_pos_encoding: bool
     ) -> torch.Tensor:
         """[CLS] and embedded patches, plus positions. Masked patches are replaced by the mask token."""
         embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
@@ -144,10 +141,7 @@ class HyperSETEmbeddings(nn.Module):
         return embeddings + positions
 
     def embed_tokens(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        mask: torch.Tensor | None,
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, mask: torch.Tensor | None
     ) -> torch.Tensor:
         """Embedded token ids, or the given embeddings, plus positions. `mask` is boolean."""
         if input_ids is not None:

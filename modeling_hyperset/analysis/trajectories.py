@@ -77,10 +77,7 @@ def trajectories(
     """
     num_iterations = check_model(model, num_iterations)
     config = model.config
-    for name, value, most in (
-        ("layer", layer, config.num_hidden_layers),
-        ("head", head, config.num_attention_heads),
-    ):
+    for name, value, most in (("layer", layer, config.num_hidden_layers), ("head", head, config.num_attention_heads)):
         if not 1 <= value <= most:
             raise ValueError(f"`{name}` must lie between 1 and {most}, got {value}.")
     if num_anchors < 0:
