@@ -98,7 +98,7 @@ def check_inputs(
         batch_size, _, height, width = pixel_values.shape
         num_patches = (height // config.patch_size) * (width // config.patch_size)
         if bool_masked_pos is not None:
-            check_masked_positions(bool_masked_pos, (batch_size, num_patches))
+            check_shape("bool_masked_pos", bool_masked_pos, (batch_size, num_patches), "(batch_size, num_patches)")
         return check_mask(attention_mask, (batch_size, num_patches + int(config.has_cls_token)))
     for name, given in (("bool_masked_pos", bool_masked_pos), ("interpolate_pos_encoding", interpolate_pos_encoding)):
         if given is not None and given is not False:
@@ -181,6 +181,12 @@ def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
     check_finite("inputs_embeds", inputs_embeds)
 
 
+def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int], sizes: str) -> None:
+    """The tensor has this shape; `sizes` names what it consists of."""
+    if tensor.shape != shape:
+        raise ValueError(f"`{name}` must have shape {sizes} = {tuple(shape)}, got {tuple(tensor.shape)}.")
+
+
 def check_finite(name: str, tensor: torch.Tensor) -> None:
     """There is no NaN or infinity. In training one would spread over the whole batch."""
     if can_read_values(tensor) and not bool(torch.isfinite(tensor).all()):
@@ -205,11 +211,7 @@ def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> tor
     """1 for each token and 0 for padding. Returned as booleans."""
     if attention_mask is None:
         return None
-    if attention_mask.shape != shape:
-        raise ValueError(
-            f"`attention_mask` must have shape (batch_size, seq_len) = {tuple(shape)}, got "
-            f"{tuple(attention_mask.shape)}."
-        )
+    check_shape("attention_mask", attention_mask, shape, "(batch_size, seq_len)")
     # Additive masks are errors: their 0 means the opposite.
     if attention_mask.dtype != torch.bool and not is_traced(attention_mask) and attention_mask.numel():
         message = "`attention_mask` must hold 1 for tokens and 0 for padding, got other values."
@@ -231,15 +233,6 @@ def flatten_grid(name: str, tensor: torch.Tensor, grid: Sequence[int] | None) ->
     if tensor.ndim == 3 and grid is not None and tuple(tensor.shape[1:]) != tuple(grid):
         raise ValueError(f"`{name}` must be a grid of {tuple(grid)}, got {tuple(tensor.shape[1:])}.")
     return tensor.flatten(1)
-
-
-def check_masked_positions(bool_masked_pos: torch.Tensor, shape: Sequence[int]) -> None:
-    """One flag for each patch or code: the shape is `(batch_size, num_patches)`."""
-    if bool_masked_pos.shape != shape:
-        raise ValueError(
-            f"`bool_masked_pos` must have shape (batch_size, num_patches) = {tuple(shape)}, got "
-            f"{tuple(bool_masked_pos.shape)}."
-        )
 
 
 def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETConfig) -> None:

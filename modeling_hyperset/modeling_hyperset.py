@@ -29,12 +29,12 @@ from .checks_hyperset import (
     check_energy_tolerance,
     check_ids,
     check_inputs,
-    check_masked_positions,
     check_num_iterations,
     check_one_input,
     check_pixel_values,
     check_range,
     check_sample_labels,
+    check_shape,
     check_shards,
     check_tensors,
     check_token_labels,
@@ -530,7 +530,16 @@ class HyperSETHead(HyperSETPreTrainedModel):
         return self.output_class(**fields, **{name: getattr(base, name) for name in names})
 
 
-class HyperSETForImageClassification(HyperSETHead):
+class HyperSETClassifier(HyperSETHead):
+    """A head whose Linear gives a logit for each class."""
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
+        self.post_init()
+
+
+class HyperSETForImageClassification(HyperSETClassifier):
     """
     A norm and a Linear on the pooled tokens of an image.
 
@@ -549,11 +558,6 @@ class HyperSETForImageClassification(HyperSETHead):
 
     takes_token_ids = False
     output_class = HyperSETImageClassifierOutput
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
 
     @can_return_tuple
     def forward(
@@ -645,7 +649,7 @@ class HyperSETTextHead(HyperSETHead):
         return self.outputs(base, loss=loss, logits=logits)
 
 
-class HyperSETForSequenceClassification(HyperSETTextHead):
+class HyperSETForSequenceClassification(HyperSETClassifier, HyperSETTextHead):
     """
     A norm and a Linear on the pooled tokens of a text.
 
@@ -667,11 +671,6 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
     reads_pooled = True
     loss = HyperSETHead.sample_loss
 
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
-
     def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.pooler_output)
 
@@ -679,7 +678,7 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
         check_sample_labels(labels, shape[0], self.config)
 
 
-class HyperSETForTokenClassification(HyperSETTextHead):
+class HyperSETForTokenClassification(HyperSETClassifier, HyperSETTextHead):
     """
     A norm and a Linear on every token: the digit of every Sudoku cell, the tag of every word.
 
@@ -698,11 +697,6 @@ class HyperSETForTokenClassification(HyperSETTextHead):
 
     output_class = HyperSETTokenClassifierOutput
     loss = HyperSETHead.token_loss
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
 
     def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.last_hidden_state)
@@ -847,7 +841,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         check_ids(codes, self.mask_token_id + 1)
         if bool_masked_pos is not None:
             masked = flatten_grid("bool_masked_pos", bool_masked_pos, grid).bool()
-            check_masked_positions(masked, codes.shape)
+            check_shape("bool_masked_pos", masked, codes.shape, "(batch_size, num_patches)")
             if labels is None:
                 check_range("input_ids", codes.masked_fill(~masked, 0), self.mask_token_id, "codebook size")
                 labels = codes.masked_fill(~masked, -100)

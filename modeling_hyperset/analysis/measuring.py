@@ -224,14 +224,9 @@ class Recorder:
         mean = average(sizes)
         deviation = average((sizes - mean[:, None, :, None]).square()).sqrt()
         positive = average((sizes.sign() + 1) / 2)
-        for index, side in enumerate(("attention", "feedforward")):
-            self.add(
-                **{
-                    f"{side}_step_size": mean[:, index],
-                    f"{side}_step_size_deviation": deviation[:, index],
-                    f"{side}_step_size_positive": positive[:, index],
-                }
-            )
+        for kind, values in (("", mean), ("_deviation", deviation), ("_positive", positive)):
+            attention, feedforward = values.unbind(dim=-1)
+            self.add(**{f"attention_step_size{kind}": attention, f"feedforward_step_size{kind}": feedforward})
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Whether the head predicts the labels from these tokens, as if this iteration were the last."""
