@@ -45,10 +45,7 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
     if isinstance(num_iterations, bool) or not isinstance(num_iterations, int) or num_iterations < 1:
         raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
     if most is not None and num_iterations > most:
-        raise ValueError(
-            f"`num_iterations` must be at most {most}, got {num_iterations}: only {most} iterations have depth-wise LoRA "
-            "adapters."
-        )
+        raise ValueError(f"`num_iterations` must be at most {most}, the number of adapters, got {num_iterations}.")
 
 
 def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
@@ -73,10 +70,7 @@ def check_can_stop(hidden_states: torch.Tensor, **asked_for: bool) -> None:
             "different iterations: pass `energy_tolerance=False`, or do not ask for them."
         )
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or hidden_states.is_meta:
-        raise ValueError(
-            "`energy_tolerance` cannot be used in an exported or traced model or on the meta device: pass "
-            "`energy_tolerance=False`."
-        )
+        raise ValueError("`energy_tolerance` must be False in an exported or traced model and on the meta device.")
 
 
 def check_inputs(
@@ -138,9 +132,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
     size = tuple(pixel_values.shape[-2:])
     if any_size:
         if any(side < config.patch_size or side % config.patch_size for side in size):
-            raise ValueError(
-                f"`pixel_values` must have sides that are multiples of patch_size={config.patch_size}, got {size}."
-            )
+            raise ValueError(f"`pixel_values` sides must be divisible by patch_size={config.patch_size}, got {size}.")
     elif size != config.image_height_width:
         raise ValueError(
             f"`pixel_values` must be images of {config.image_height_width}, got {size}. Pass "
@@ -191,9 +183,7 @@ def check_finite(name: str, tensor: torch.Tensor) -> None:
     """There is no NaN or infinity. In training one would spread over the whole batch."""
     if can_read_values(tensor) and not bool(torch.isfinite(tensor).all()):
         samples = (~torch.isfinite(tensor.detach().flatten(1))).any(dim=1).nonzero().flatten().tolist()
-        raise ValueError(
-            f"`{name}` must be finite, got NaN or infinity in the samples {samples[:8]} of {len(tensor)}."
-        )
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity in samples {samples[:8]} of {len(tensor)}.")
 
 
 def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ignore: int | None = None) -> None:
@@ -286,7 +276,5 @@ def check_shards(name_or_path: str | os.PathLike | None, subfolder: str | None) 
             shards = {str(shard) for shard in index["weight_map"].values()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} must be JSON with a `weight_map` from weights to files: {error!r}.") from error
-        if outside := sorted(
-            shard for shard in shards if shard != os.path.basename(shard) or shard in ("", ".", "..")
-        ):
+        if outside := sorted(name for name in shards if name != os.path.basename(name) or name in ("", ".", "..")):
             raise ValueError(f"The `weight_map` of {path} must name files in its folder, got {', '.join(outside)}.")

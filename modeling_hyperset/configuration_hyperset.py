@@ -317,9 +317,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(
-                f"`id2label` must name the classes 0, 1, 2, … without gaps, got the keys {list(names)[:8]}."
-            )
+            raise ValueError(f"`id2label` must name the classes 0, 1, 2, … without gaps, got keys {list(names)[:8]}.")
 
     def validate_outputs(self) -> None:
         self.check_num_labels(self.num_labels)
@@ -331,11 +329,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
                 raise ValueError(f"`{name}` must be {unset}: layer_type={self.layer_type!r} has no energy.")
 
     def validate_layer(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
-                f"and hidden_size={self.hidden_size}."
-            )
+        if self.hidden_size % (heads := self.num_attention_heads):
+            raise ValueError(f"`num_attention_heads` must divide hidden_size={self.hidden_size}, got {heads}.")
         if self.intermediate_size is None:
             raise ValueError("`intermediate_size` must be an integer, got None.")
         if self.lora_rank and not self.has_step_sizes:
@@ -348,10 +343,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         if not isinstance(size, int) and len(size) != 2:
             raise ValueError(f"`image_size` must be an integer or (height, width), got {size}.")
         if any(side < 1 or side % self.patch_size for side in self.image_height_width):
-            raise ValueError(
-                f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
-                f"patch_size={self.patch_size}."
-            )
+            raise ValueError(f"`image_size` must be a positive multiple of patch_size={self.patch_size}, got {size}.")
         if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
             raise ValueError(
                 f"`image_size`, `patch_size` and `num_channels` must make at most {LARGEST_SIZE} patches, and at most as many "
@@ -361,29 +353,23 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     def validate_positions(self) -> None:
         kind = self.position_embedding_type
         divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
-        if self.hidden_size % divisor:
-            raise ValueError(
-                f"`hidden_size` must be a multiple of {divisor} for position_embedding_type={kind!r}, got "
-                f"{self.hidden_size}."
-            )
+        if (width := self.hidden_size) % divisor:
+            raise ValueError(f"`hidden_size` must be a multiple of {divisor} for {kind!r} positions, got {width}.")
         rows, columns = self.grid_size
         if kind == "sinusoidal_2d" and self.takes_token_ids and rows * columns != self.max_position_embeddings:
             raise ValueError(
-                "`max_position_embeddings` must be a square number for position_embedding_type='sinusoidal_2d', got "
-                f"{self.max_position_embeddings}."
+                f"`max_position_embeddings` must be a square for {kind!r} positions, got {self.max_position_embeddings}."
             )
 
     def validate_time_code(self) -> None:
         if self.step_size_type == "fixed" or not self.has_step_sizes:
             return
         if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
-            raise ValueError(
-                f"`step_size_time_dim` must be an even number of at least 4, got {self.step_size_time_dim}."
-            )
+            raise ValueError(f"`step_size_time_dim` must be even and at least 4, got {self.step_size_time_dim}.")
         if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
             raise ValueError(
-                "`step_size_time_dim` must equal `hidden_size` if step_size_time_network='none', got "
-                f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
+                f"`step_size_time_dim` must equal hidden_size={self.hidden_size} with step_size_time_network='none', got "
+                f"{self.step_size_time_dim}."
             )
 
     @property

@@ -127,9 +127,7 @@ class HyperSETEmbeddings(nn.Module):
         embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
         if bool_masked_pos is not None:
             if self.mask_token is None:
-                raise ValueError(
-                    "`bool_masked_pos` needs a model with a mask token: use `HyperSETForMaskedImageModeling`."
-                )
+                raise ValueError("`bool_masked_pos` needs a mask token: use `HyperSETForMaskedImageModeling`.")
             masked = bool_masked_pos.bool().unsqueeze(-1)
             embeddings = torch.where(masked, self.mask_token.to(embeddings.dtype), embeddings)
         if self.cls_token is not None:

@@ -257,17 +257,12 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         if base.lora is None:
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
-            raise ValueError(
-                "Depth-wise LoRA can only be merged with one iteration per layer, got num_iterations="
-                f"{base.lora.num_iterations}: its weights differ between iterations."
-            )
+            raise ValueError(f"LoRA can only be merged with one iteration per layer, got {base.lora.num_iterations}.")
         projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
         if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
             raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
         if any(parameter.is_meta for parameter in base.parameters()):
-            raise ValueError(
-                "Depth-wise LoRA cannot be merged into weights on the meta device: load the model without offloading."
-            )
+            raise ValueError("Depth-wise LoRA cannot be merged on the meta device: load the model without offloading.")
         bases_delta, directions_delta = base.lora(1)
         for bases, directions in projections:
             bases.weight += bases_delta
@@ -500,9 +495,7 @@ class HyperSETHead(HyperSETPreTrainedModel):
         super().__init__(config)
         if self.takes_token_ids not in (None, config.takes_token_ids):
             wanted = "an integer" if self.takes_token_ids else "None"
-            raise ValueError(
-                f"{type(self).__name__} needs `vocab_size` to be {wanted} in its config, got {config.vocab_size}."
-            )
+            raise ValueError(f"{type(self).__name__} needs `vocab_size` to be {wanted}, got {config.vocab_size}.")
         self.num_labels = config.num_labels
         self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
 
@@ -786,9 +779,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         return self.decoder.out_features
 
     def resize_token_embeddings(self, *args, **kwargs):
-        raise ValueError(
-            "HyperSETForMaskedImageModeling cannot resize its vocabulary, because it is the codebook and the mask."
-        )
+        raise ValueError("HyperSETForMaskedImageModeling cannot resize its vocabulary, the codebook and the mask.")
 
     @can_return_tuple
     def forward(
@@ -832,9 +823,8 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         self, codes: torch.Tensor, bool_masked_pos: torch.Tensor | None, labels: torch.Tensor | None, kwargs: dict
     ) -> HyperSETMaskedImageModelingOutput:
         """Codes of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)` → logits over the codebook."""
-        grid: Sequence[int] | None = (
-            self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
-        )
+        is_grid = self.config.position_embedding_type == "sinusoidal_2d"
+        grid: Sequence[int] | None = self.config.grid_size if is_grid else None
         if codes.ndim == 3:
             grid = tuple(codes.shape[1:]) if grid is None else grid
         codes = flatten_grid("input_ids", codes, grid)
@@ -904,9 +894,7 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
 
     def __init__(self, config: HyperSETConfig):
         if config.takes_token_ids:
-            raise ValueError(
-                f"{type(self).__name__} takes images: `vocab_size` must be None in its config, got {config.vocab_size}."
-            )
+            raise ValueError(f"HyperSETBackbone takes images: `vocab_size` must be None, got {config.vocab_size}.")
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
         self.hyperset = HyperSETModel(config)

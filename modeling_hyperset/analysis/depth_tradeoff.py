@@ -61,9 +61,7 @@ def accuracy_at_depths(
     if "accuracy" in (reasons := undefined(model)):
         raise ValueError(f"`model` must have an accuracy: {reasons['accuracy']}.")
     most = model.config.num_iterations if most_iterations is None else most_iterations
-    choices: list[dict[str, Any]] = [
-        {"energy_tolerance": tolerance, "num_iterations": most} for tolerance in energy_tolerances
-    ]
+    choices: list[dict[str, Any]] = [{"energy_tolerance": t, "num_iterations": most} for t in energy_tolerances]
     choices += [{"energy_tolerance": False, "num_iterations": depth} for depth in num_iterations]
     correct, iterations = [0] * len(choices), [0] * len(choices)
     num_labels = num_samples = 0

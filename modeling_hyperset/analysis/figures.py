@@ -126,12 +126,10 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
         raise ValueError(f"`depths` must hold 1 to {len(STYLES)} models, got {len(depths)}.")
     figure, (axes,) = panels_of(1, scale=1.5)
     for (label, found), style in zip(depths.items(), STYLES, strict=False):
-        axes.plot(
-            found["num_iterations"], found["accuracy"], gid=label, label=label, markersize=4, linewidth=1.2, **style
-        )
-        trained = found["trained_iterations"]
-        if trained in found["num_iterations"]:
-            there = found["accuracy"][found["num_iterations"].index(trained)]
+        steps, accuracy, trained = (found[key] for key in ("num_iterations", "accuracy", "trained_iterations"))
+        axes.plot(steps, accuracy, gid=label, label=label, markersize=4, linewidth=1.2, **style)
+        if trained in steps:
+            there = accuracy[steps.index(trained)]
             axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **RING)
     axes.plot([], [], color=GREY, label="as trained", **RING | {"markersize": 9})
     axes.set(
@@ -241,13 +239,11 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
     figure, (left, right) = panels_of(2, scale=1.25)
     for name, style in zip(names, STYLES, strict=False):
         points = []
-        for position, place in enumerate(places):
+        for index, place in enumerate(places):
             alike = [m for m in models if m["series"] == name and (m["num_layers"], m["num_iterations"]) == place]
             if alike:
                 accuracy = torch.tensor([model["accuracy"] for model in alike], dtype=torch.float64)
-                points.append(
-                    (position, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6)
-                )
+                points.append((index, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6))
         positions, means, deviations, parameters = zip(*points, strict=True)
         line, _, _ = left.errorbar(positions, means, deviations, capsize=3, label=name, linewidth=1.2, **style)
         line.set_gid(f"{name}: accuracy")

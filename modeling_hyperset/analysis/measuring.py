@@ -68,9 +68,8 @@ def check_quantities(model: PreTrainedModel, quantities: Collection[str] | str |
     """
     wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
     if unknown := wanted - set(QUANTITIES):
-        raise ValueError(
-            f"`quantities` must be among {', '.join(QUANTITIES)}, got {', '.join(sorted(map(str, unknown)))}."
-        )
+        got = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"`quantities` must be among {', '.join(QUANTITIES)}, got {got}.")
     reasons = undefined(model)
     if quantities is not None and (missing := sorted(wanted & set(reasons))):
         raise ValueError(f"`quantities`: {missing[0]!r} does not exist here: {reasons[missing[0]]}.")
@@ -241,9 +240,8 @@ class Recorder:
         right = logits.argmax(dim=-1) == labels
         count = wanted.sum(dim=-1)
         self.weights["accuracy"], self.weights["token_accuracy"] = count > 0, count
-        self.add(
-            accuracy=(right | ~wanted).all(dim=-1), token_accuracy=(right & wanted).sum(dim=-1) / count.clamp(min=1)
-        )
+        share = (right & wanted).sum(dim=-1) / count.clamp(min=1)
+        self.add(accuracy=(right | ~wanted).all(dim=-1), token_accuracy=share)
 
 
 def answer_of(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

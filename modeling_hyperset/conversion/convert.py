@@ -60,10 +60,7 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     missing, extra = shapes.keys() - renamed.keys(), renamed.keys() - shapes.keys()
     if missing or extra:
-        raise ValueError(
-            f"The checkpoint does not fit its options: missing {sorted(missing) or 'nothing'}, left over "
-            f"{sorted(extra) or 'nothing'}."
-        )
+        raise ValueError(f"The checkpoint does not fit its options: missing {sorted(missing)}, extra {sorted(extra)}.")
     wrong = [
         f"{name} {tuple(t.shape)} ≠ {tuple(shapes[name])}" for name, t in renamed.items() if t.shape != shapes[name]
     ]

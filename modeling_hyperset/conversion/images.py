@@ -121,9 +121,7 @@ def patches(options: Options, values: int) -> dict[str, int]:
         options.missing["img_size"] += ", or 'patch', the patches per side"
         return {"image_size": patch_size, "patch_size": patch_size}
     if image_size % patch_size:
-        raise ValueError(
-            f"The option 'img_size' must be a multiple of the {patch_size}-pixel patches, got {image_size}."
-        )
+        raise ValueError(f"The option 'img_size' must be a multiple of {patch_size}-pixel patches, got {image_size}.")
     options.measured("patch", image_size // patch_size)
     return {"image_size": image_size, "patch_size": patch_size}
 

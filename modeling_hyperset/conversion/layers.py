@@ -14,9 +14,7 @@ LAYER = r"(?:enc|blocks)\.(\d+)"
 
 def layer_renames(modules: dict[str, str], layer: str = LAYER, ours: str = "hyperset.layers") -> Renames:
     """The renames of the weights and biases in every layer, from the authors' names of its modules to ours."""
-    return [
-        (rf"{layer}\.{re.escape(theirs)}\.(weight|bias)", rf"{ours}.\1.{name}.\2") for theirs, name in modules.items()
-    ]
+    return [(rf"{layer}\.{re.escape(theirs)}\.(\w+)", rf"{ours}.\1.{name}.\2") for theirs, name in modules.items()]
 
 
 # What all Hyper-SET layers have; images and Sudoku add the norms of theirs.

@@ -80,17 +80,13 @@ class Options:
     def measured(self, name: str, value: Any) -> Any:
         """What the weights say. The option need not be given; if it is, it must say the same."""
         if self.values.get(name, value) != value:
-            raise ValueError(
-                f"The option {name!r} is {self.values[name]!r}, which contradicts the weights: they say {value!r}."
-            )
+            raise ValueError(f"The option {name!r}={self.values[name]!r} contradicts the weights: {value!r}.")
         return value
 
     def refuse(self, names: Sequence[str], model: str) -> None:
         """Options that would make another function of the same weights, and that `model` does not have."""
-        if given := [name for name in names if name in self.values]:
-            raise ValueError(
-                f"{model} has no option {', '.join(map(repr, given))}, got {[self.values[name] for name in given]}."
-            )
+        if given := {name: self.values[name] for name in names if name in self.values}:
+            raise ValueError(f"{model} has no option {', '.join(map(repr, given))}, got {list(given.values())}.")
 
     def check(self) -> None:
         """
