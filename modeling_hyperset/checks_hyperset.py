@@ -45,7 +45,9 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
     if isinstance(num_iterations, bool) or not isinstance(num_iterations, int) or num_iterations < 1:
         raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
     if most is not None and num_iterations > most:
-        raise ValueError(f"`num_iterations` must be at most {most}, the number of adapters, got {num_iterations}.")
+        raise ValueError(
+            f"`num_iterations` must be at most {most}, got {num_iterations}: only {most} have LoRA adapters."
+        )
 
 
 def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
