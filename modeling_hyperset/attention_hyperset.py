@@ -25,11 +25,7 @@ RowSelection = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bi_softmax_eager(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scaling: float,
-    mask: torch.Tensor | None = None,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The reference. It forms the scores, and returns the output and the sum of both softmaxes."""
     scores = scaling * (query @ key.transpose(-1, -2))
@@ -60,11 +56,7 @@ def column_maxima(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | N
 
 
 def bi_softmax_sdpa(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scaling: float,
-    mask: torch.Tensor | None = None,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, None]:
     """
     Three calls of `scaled_dot_product_attention`. They do not form the N × N scores if its kernel does not.

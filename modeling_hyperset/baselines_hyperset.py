@@ -11,6 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .attention_hyperset import implementation_of
 from .configuration_hyperset import HyperSETConfig
+from .energies_hyperset import sum_over_tokens
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
 from .projection_hyperset import HyperSETProjection, symmetric
 
@@ -248,6 +249,4 @@ class EnergyTransformerLayer(BaselineLayer):
         """The attention energy and −½ Σ ReLU(Ξ g)²."""
         tokens = self.norm(hidden_states)
         per_token = -0.5 * F.relu(symmetric(self.memories)(tokens)).square().sum(dim=-1)
-        if attention_mask is not None:
-            per_token = per_token.masked_fill(~attention_mask, 0.0)
-        return self.attention.value(tokens, attention_mask), per_token.sum(dim=-1)
+        return self.attention.value(tokens, attention_mask), sum_over_tokens(per_token, attention_mask)

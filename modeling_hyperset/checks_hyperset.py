@@ -46,8 +46,7 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
         raise ValueError(f"`num_iterations` must be an integer of at least 1, got {num_iterations!r}.")
     if most is not None and num_iterations > most:
         raise ValueError(
-            f"`num_iterations` must be at most {most}, got {num_iterations}: only {most} iterations have depth-wise LoRA "
-            "adapters."
+            f"`num_iterations` must be at most {most}, got {num_iterations}: only {most} have LoRA adapters."
         )
 
 
@@ -73,10 +72,7 @@ def check_can_stop(hidden_states: torch.Tensor, **asked_for: bool) -> None:
             "different iterations: pass `energy_tolerance=False`, or do not ask for them."
         )
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or hidden_states.is_meta:
-        raise ValueError(
-            "`energy_tolerance` cannot be used in an exported or traced model or on the meta device: pass "
-            "`energy_tolerance=False`."
-        )
+        raise ValueError("`energy_tolerance` must be False in an exported or traced model and on the meta device.")
 
 
 def check_inputs(
@@ -98,7 +94,7 @@ def check_inputs(
         batch_size, _, height, width = pixel_values.shape
         num_patches = (height // config.patch_size) * (width // config.patch_size)
         if bool_masked_pos is not None:
-            check_masked_positions(bool_masked_pos, (batch_size, num_patches))
+            check_shape("bool_masked_pos", bool_masked_pos, (batch_size, num_patches), "(batch_size, num_patches)")
         return check_mask(attention_mask, (batch_size, num_patches + int(config.has_cls_token)))
     for name, given in (("bool_masked_pos", bool_masked_pos), ("interpolate_pos_encoding", interpolate_pos_encoding)):
         if given is not None and given is not False:
@@ -138,9 +134,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
     size = tuple(pixel_values.shape[-2:])
     if any_size:
         if any(side < config.patch_size or side % config.patch_size for side in size):
-            raise ValueError(
-                f"`pixel_values` must have sides that are multiples of patch_size={config.patch_size}, got {size}."
-            )
+            raise ValueError(f"`pixel_values` sides must be divisible by patch_size={config.patch_size}, got {size}.")
     elif size != config.image_height_width:
         raise ValueError(
             f"`pixel_values` must be images of {config.image_height_width}, got {size}. Pass "
@@ -181,13 +175,17 @@ def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
     check_finite("inputs_embeds", inputs_embeds)
 
 
+def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int], sizes: str) -> None:
+    """The tensor has this shape; `sizes` names what it consists of."""
+    if tensor.shape != shape:
+        raise ValueError(f"`{name}` must have shape {sizes} = {tuple(shape)}, got {tuple(tensor.shape)}.")
+
+
 def check_finite(name: str, tensor: torch.Tensor) -> None:
     """There is no NaN or infinity. In training one would spread over the whole batch."""
     if can_read_values(tensor) and not bool(torch.isfinite(tensor).all()):
         samples = (~torch.isfinite(tensor.detach().flatten(1))).any(dim=1).nonzero().flatten().tolist()
-        raise ValueError(
-            f"`{name}` must be finite, got NaN or infinity in the samples {samples[:8]} of {len(tensor)}."
-        )
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity in samples {samples[:8]} of {len(tensor)}.")
 
 
 def check_range(name: str, tensor: torch.Tensor, bound: int, bound_name: str, ignore: int | None = None) -> None:
@@ -205,11 +203,7 @@ def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> tor
     """1 for each token and 0 for padding. Returned as booleans."""
     if attention_mask is None:
         return None
-    if attention_mask.shape != shape:
-        raise ValueError(
-            f"`attention_mask` must have shape (batch_size, seq_len) = {tuple(shape)}, got "
-            f"{tuple(attention_mask.shape)}."
-        )
+    check_shape("attention_mask", attention_mask, shape, "(batch_size, seq_len)")
     # Additive masks are errors: their 0 means the opposite.
     if attention_mask.dtype != torch.bool and not is_traced(attention_mask) and attention_mask.numel():
         message = "`attention_mask` must hold 1 for tokens and 0 for padding, got other values."
@@ -231,15 +225,6 @@ def flatten_grid(name: str, tensor: torch.Tensor, grid: Sequence[int] | None) ->
     if tensor.ndim == 3 and grid is not None and tuple(tensor.shape[1:]) != tuple(grid):
         raise ValueError(f"`{name}` must be a grid of {tuple(grid)}, got {tuple(tensor.shape[1:])}.")
     return tensor.flatten(1)
-
-
-def check_masked_positions(bool_masked_pos: torch.Tensor, shape: Sequence[int]) -> None:
-    """One flag for each patch or code: the shape is `(batch_size, num_patches)`."""
-    if bool_masked_pos.shape != shape:
-        raise ValueError(
-            f"`bool_masked_pos` must have shape (batch_size, num_patches) = {tuple(shape)}, got "
-            f"{tuple(bool_masked_pos.shape)}."
-        )
 
 
 def check_sample_labels(labels: torch.Tensor, batch_size: int, config: HyperSETConfig) -> None:
@@ -293,7 +278,5 @@ def check_shards(name_or_path: str | os.PathLike | None, subfolder: str | None) 
             shards = {str(shard) for shard in index["weight_map"].values()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} must be JSON with a `weight_map` from weights to files: {error!r}.") from error
-        if outside := sorted(
-            shard for shard in shards if shard != os.path.basename(shard) or shard in ("", ".", "..")
-        ):
+        if outside := sorted(name for name in shards if name != os.path.basename(name) or name in ("", ".", "..")):
             raise ValueError(f"The `weight_map` of {path} must name files in its folder, got {', '.join(outside)}.")

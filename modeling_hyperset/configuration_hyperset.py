@@ -89,120 +89,90 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     Sudoku cells or VQ codes.
 
     Args:
-        vocab_size (`int`, *optional*):
-            Number of token ids. `None`: the model takes images. An `int`: the model takes `input_ids`. For masked image
-            modeling of VQ codes it is the codebook size plus one, and the last id is the mask.
-        image_size (`int` or pair of `int`, defaults to 224):
-            Height and width of the images in pixels (image models only).
-        patch_size (`int`, defaults to 14):
-            Side of the square patches in pixels. (The authors' option `patch` counts patches per side: their 16 is 14 here.)
-        num_channels (`int`, defaults to 3):
-            Channels of the images.
-        patch_embedding_norm (`bool`, *optional*):
-            `True`: LayerNorm(patch) → Linear → LayerNorm, as in the authors' image models. `False`: the Linear alone. Default:
-            `True` for Hyper-SET and `False` for the baselines, as in the paper's program.
-        max_position_embeddings (`int`, defaults to 512):
-            Longest sequence of token ids. With `"learned"` positions it is the size of their table. With `"sinusoidal_2d"` the
-            tokens are a square grid of that many cells.
-        position_embedding_type (`str`, defaults to `"sinusoidal"`):
-            `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"` (column then row, fixed) or `"learned"`.
-        embedding_dropout (`float`, defaults to 0.0):
-            Dropout on the sum of embeddings and positions.
-        pooling (`str`, defaults to `"cls"`):
-            `"cls"` reads the first token: a learned [CLS] in image models, the first id in token models. `"mean"` averages the
-            tokens that are not padding. Image models then have no [CLS].
-        norm_type (`str`, defaults to `"layernorm"`):
-            Norm after the last iteration, and before the sublayers of the baselines: `"layernorm"` or `"rmsnorm"`.
-        sublayer_norm_type (`str`, *optional*):
-            Norm before the sublayers of the Transformers and of CRATE, where it differs from `norm_type`.
-        prune_last_iteration (`bool`, defaults to `True`):
-            Whether image and sequence classifiers with `pooling="cls"` compute only the token they read in the last iteration.
-            The logits and gradients stay the same. It is off for calls that return hidden states, attentions or energies, and
-            for the baselines.
-        classifier_bias (`bool`, defaults to `True`):
-            Whether the classification heads have a bias.
-        layer_type (`str`, defaults to `"hyperset"`):
-            The layer that is iterated: `"hyperset"`, or a baseline of the paper: `"transformer"`, `"shared_qkv_transformer"`,
-            `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the fields about energies, step sizes, update
-            rules and LoRA.
-        hidden_size (`int`, defaults to 768):
-            Width d of the tokens.
-        num_hidden_layers (`int`, defaults to 1):
-            Number of distinct layers, applied one after the other.
-        num_iterations (`int`, defaults to 12):
-            Iterations of each distinct layer. A call can ask for another number with `num_iterations=`.
-        num_attention_heads (`int`, defaults to 12):
-            Number of subspaces H; each has width p = d / H.
-        intermediate_size (`int`, *optional*):
-            Number of directions M of the feedforward energy, by default `hidden_size`. For the Transformers it is the width of
-            the MLP, for the Energy Transformer the number of memories, by default four times `hidden_size`. CRATE ignores it.
-        attention_energy (`str`, defaults to `"bi_softmax"`):
-            The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`, `"linear"`, or your own that you registered.
-        attention_phi (`str`, defaults to `"sigmoid"`):
-            Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or
-            `"elu_plus_one"`.
-        attention_beta (`float`, *optional*):
-            Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
-        feedforward_energy (`str`, defaults to `"relu"`):
-            The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`, or your own that you registered.
-        feedforward_phi (`str`, defaults to `"sigmoid"`):
-            Φ of the `"gated"` feedforward energy.
-        hidden_act (`str`, defaults to `"gelu"`):
-            Activation in the step of the `"relu"` feedforward energy. `"relu"` is the gradient of that energy (Eq. 10). The
-            authors' image models use `"gelu"` instead.
-        shared_qkv_norm (`bool`, defaults to `False`):
-            `True`: one RMSNorm gain for queries, keys and values, as in the authors' Sudoku and masked image models. `False`:
-            one for each, as in their image classifiers.
-        update_rule (`str`, defaults to `"gradient_descent"`):
-            How descent directions become moves: `"gradient_descent"`, `"momentum"`, `"nesterov"`, `"rmsprop"`,
-            `"rmsprop_momentum"`, `"adam"`, or your own that you registered.
-        lora_rank (`int`, defaults to 0):
-            Rank of the depth-wise LoRA of W and D, with adapters for each of the `num_iterations` (Table 5). 0: no adapters.
-        lora_alpha (`float`, *optional*):
-            The adapters are scaled by `lora_alpha / lora_rank`. Default: by 4, as in the paper.
-        lora_init (`str`, defaults to `"normal"`):
-            `"normal"`: both factors start from a normal distribution with standard deviation 0.02, as in the paper, which
-            trains them together with the base. `"zeros"`: B starts at zero, so new adapters do not change a trained base.
-        step_size_type (`str`, defaults to `"learned"`):
-            `"learned"` (Eq. 12) or `"fixed"`.
-        step_size_attention (`float`, defaults to 0.1):
-            α of every iteration when `step_size_type="fixed"`.
-        step_size_feedforward (`float`, defaults to 0.1):
-            γ of every iteration when `step_size_type="fixed"`.
-        step_size_condition (`str`, defaults to `"current"`):
-            Learned step sizes depend on the iteration and on the tokens: `"current"` X_t or `"initial"` X_0.
-        step_size_time_dim (`int`, defaults to 512):
-            Width of the sinusoidal code of the iteration index. Must equal `hidden_size` if `step_size_time_network="none"`.
-        step_size_time_network (`str`, defaults to `"normed_mlp"`):
-            Turns the code of t into e_t: `"normed_mlp"` (Linear, RMSNorm, GELU, RMSNorm, Linear, RMSNorm), `"mlp"` (Linear,
-            GELU, Linear) or `"none"` (the code itself).
-        step_size_time_init (`str`, defaults to `"normal"`):
-            Start of the Linears of that network: `"normal"`, or `"zeros"` as in the authors' program. With zeros only the last
-            bias ever gets a gradient, so step sizes never depend on t. This can help a model that runs deeper than it was
-            trained, and the Sudoku presets use it. Both start as the identity on the tokens, because the last Linear of the
-            step size starts at zero.
-        step_size_token_norm (`bool`, defaults to `True`):
-            Whether an RMSNorm is applied to the tokens before e_t is added.
-        step_size_sum_norm (`bool`, defaults to `False`):
-            Whether an RMSNorm is applied to that sum.
-        step_size_per_layer (`bool`, defaults to `False`):
-            Whether each distinct layer has its own norms and last Linear for its step sizes. All layers always share e_t.
-        initializer_range (`float`, defaults to 0.02):
-            Linears, Embeddings and learned positions start from a normal distribution with this standard deviation, at most 1.
-        layer_norm_eps (`float`, defaults to 1e-5):
-            Epsilon of the LayerNorms.
-        rms_norm_eps (`float`, *optional*):
-            Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
-        tie_word_embeddings (`bool`, defaults to `True`):
-            Whether the decoder of [`HyperSETForMaskedLM`] shares the weight of the token embedding.
-        energy_tolerance (`float`, *optional*):
-            Adaptive depth: each sample is iterated until its energy falls by no more than this share of itself, at least twice
-            and at most `num_iterations` times. See `iteration_hyperset.py`. `None`: always `num_iterations` times.
-        output_energies (`bool`, defaults to `False`):
-            Whether every forward pass returns the energies after every iteration.
-        out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*):
-            The feature maps of [`HyperSETBackbone`] (images only): names or indices of `stage_names`, in their order. Default:
-            the last one.
+        vocab_size (`int`, *optional*): Number of token ids. `None`: the model takes images. An `int`: the model takes
+            `input_ids`. For masked image modeling of VQ codes it is the codebook size plus one, and the last id is the mask.
+        image_size (`int` or pair of `int`, defaults to 224): Height and width of the images in pixels (image models only).
+        patch_size (`int`, defaults to 14): Side of the square patches in pixels. (The authors' option `patch` counts patches
+            per side: their 16 is 14 here.)
+        num_channels (`int`, defaults to 3): Channels of the images.
+        patch_embedding_norm (`bool`, *optional*): `True`: LayerNorm(patch) → Linear → LayerNorm, as in the authors' image
+            models. `False`: the Linear alone. Default: `True` for Hyper-SET and `False` for the baselines, as in the paper's
+            program.
+        max_position_embeddings (`int`, defaults to 512): Longest sequence of token ids. With `"learned"` positions it is the
+            size of their table. With `"sinusoidal_2d"` the tokens are a square grid of that many cells.
+        position_embedding_type (`str`, defaults to `"sinusoidal"`): `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"`
+            (column then row, fixed) or `"learned"`.
+        embedding_dropout (`float`, defaults to 0.0): Dropout on the sum of embeddings and positions.
+        pooling (`str`, defaults to `"cls"`): `"cls"` reads the first token: a learned [CLS] in image models, the first id in
+            token models. `"mean"` averages the tokens that are not padding. Image models then have no [CLS].
+        norm_type (`str`, defaults to `"layernorm"`): Norm after the last iteration, and before the sublayers of the baselines:
+            `"layernorm"` or `"rmsnorm"`.
+        sublayer_norm_type (`str`, *optional*): Norm before the sublayers of the Transformers and of CRATE, where it differs
+            from `norm_type`.
+        prune_last_iteration (`bool`, defaults to `True`): Whether image and sequence classifiers with `pooling="cls"` compute
+            only the token they read in the last iteration. The logits and gradients stay the same. It is off for calls that
+            return hidden states, attentions or energies, and for the baselines.
+        classifier_bias (`bool`, defaults to `True`): Whether the classification heads have a bias.
+        layer_type (`str`, defaults to `"hyperset"`): The layer that is iterated: `"hyperset"`, or a baseline of the paper:
+            `"transformer"`, `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the
+            fields about energies, step sizes, update rules and LoRA.
+        hidden_size (`int`, defaults to 768): Width d of the tokens.
+        num_hidden_layers (`int`, defaults to 1): Number of distinct layers, applied one after the other.
+        num_iterations (`int`, defaults to 12): Iterations of each distinct layer. A call can ask for another number with
+            `num_iterations=`.
+        num_attention_heads (`int`, defaults to 12): Number of subspaces H; each has width p = d / H.
+        intermediate_size (`int`, *optional*): Number of directions M of the feedforward energy, by default `hidden_size`. For
+            the Transformers it is the width of the MLP, for the Energy Transformer the number of memories, by default four
+            times `hidden_size`. CRATE ignores it.
+        attention_energy (`str`, defaults to `"bi_softmax"`): The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`,
+            `"linear"`, or your own that you registered.
+        attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`,
+            `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
+        attention_beta (`float`, *optional*): Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
+        feedforward_energy (`str`, defaults to `"relu"`): The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`,
+            or your own that you registered.
+        feedforward_phi (`str`, defaults to `"sigmoid"`): Φ of the `"gated"` feedforward energy.
+        hidden_act (`str`, defaults to `"gelu"`): Activation in the step of the `"relu"` feedforward energy. `"relu"` is the
+            gradient of that energy (Eq. 10). The authors' image models use `"gelu"` instead.
+        shared_qkv_norm (`bool`, defaults to `False`): `True`: one RMSNorm gain for queries, keys and values, as in the authors'
+            Sudoku and masked image models. `False`: one for each, as in their image classifiers.
+        update_rule (`str`, defaults to `"gradient_descent"`): How descent directions become moves: `"gradient_descent"`,
+            `"momentum"`, `"nesterov"`, `"rmsprop"`, `"rmsprop_momentum"`, `"adam"`, or your own that you registered.
+        lora_rank (`int`, defaults to 0): Rank of the depth-wise LoRA of W and D, with adapters for each of the `num_iterations`
+            (Table 5). 0: no adapters.
+        lora_alpha (`float`, *optional*): The adapters are scaled by `lora_alpha / lora_rank`. Default: by 4, as in the paper.
+        lora_init (`str`, defaults to `"normal"`): `"normal"`: both factors start from a normal distribution with standard
+            deviation 0.02, as in the paper, which trains them together with the base. `"zeros"`: B starts at zero, so new
+            adapters do not change a trained base.
+        step_size_type (`str`, defaults to `"learned"`): `"learned"` (Eq. 12) or `"fixed"`.
+        step_size_attention (`float`, defaults to 0.1): α of every iteration when `step_size_type="fixed"`.
+        step_size_feedforward (`float`, defaults to 0.1): γ of every iteration when `step_size_type="fixed"`.
+        step_size_condition (`str`, defaults to `"current"`): Learned step sizes depend on the iteration and on the tokens:
+            `"current"` X_t or `"initial"` X_0.
+        step_size_time_dim (`int`, defaults to 512): Width of the sinusoidal code of the iteration index. Must equal
+            `hidden_size` if `step_size_time_network="none"`.
+        step_size_time_network (`str`, defaults to `"normed_mlp"`): Turns the code of t into e_t: `"normed_mlp"` (Linear,
+            RMSNorm, GELU, RMSNorm, Linear, RMSNorm), `"mlp"` (Linear, GELU, Linear) or `"none"` (the code itself).
+        step_size_time_init (`str`, defaults to `"normal"`): Start of the Linears of that network: `"normal"`, or `"zeros"` as
+            in the authors' program. With zeros only the last bias ever gets a gradient, so step sizes never depend on t. This
+            can help a model that runs deeper than it was trained, and the Sudoku presets use it. Both start as the identity on
+            the tokens, because the last Linear of the step size starts at zero.
+        step_size_token_norm (`bool`, defaults to `True`): Whether an RMSNorm is applied to the tokens before e_t is added.
+        step_size_sum_norm (`bool`, defaults to `False`): Whether an RMSNorm is applied to that sum.
+        step_size_per_layer (`bool`, defaults to `False`): Whether each distinct layer has its own norms and last Linear for its
+            step sizes. All layers always share e_t.
+        initializer_range (`float`, defaults to 0.02): Linears, Embeddings and learned positions start from a normal
+            distribution with this standard deviation, at most 1.
+        layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the LayerNorms.
+        rms_norm_eps (`float`, *optional*): Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
+        tie_word_embeddings (`bool`, defaults to `True`): Whether the decoder of [`HyperSETForMaskedLM`] shares the weight of
+            the token embedding.
+        energy_tolerance (`float`, *optional*): Adaptive depth: each sample is iterated until its energy falls by no more than
+            this share of itself, at least twice and at most `num_iterations` times. See `iteration_hyperset.py`. `None`: always
+            `num_iterations` times.
+        output_energies (`bool`, defaults to `False`): Whether every forward pass returns the energies after every iteration.
+        out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*): The feature maps of [`HyperSETBackbone`]
+            (images only): names or indices of `stage_names`, in their order. Default: the last one.
 
     Raises:
         `ValueError`: a value has a wrong type or range, an option is unknown, or a field is misspelt. The message names it.
@@ -347,9 +317,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(
-                f"`id2label` must name the classes 0, 1, 2, … without gaps, got the keys {list(names)[:8]}."
-            )
+            raise ValueError(f"`id2label` must name the classes 0, 1, 2, … without gaps, got keys {list(names)[:8]}.")
 
     def validate_outputs(self) -> None:
         self.check_num_labels(self.num_labels)
@@ -361,11 +329,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
                 raise ValueError(f"`{name}` must be {unset}: layer_type={self.layer_type!r} has no energy.")
 
     def validate_layer(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"`num_attention_heads` must divide `hidden_size`, got num_attention_heads={self.num_attention_heads} "
-                f"and hidden_size={self.hidden_size}."
-            )
+        if self.hidden_size % (heads := self.num_attention_heads):
+            raise ValueError(f"`num_attention_heads` must divide hidden_size={self.hidden_size}, got {heads}.")
         if self.intermediate_size is None:
             raise ValueError("`intermediate_size` must be an integer, got None.")
         if self.lora_rank and not self.has_step_sizes:
@@ -378,10 +343,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         if not isinstance(size, int) and len(size) != 2:
             raise ValueError(f"`image_size` must be an integer or (height, width), got {size}.")
         if any(side < 1 or side % self.patch_size for side in self.image_height_width):
-            raise ValueError(
-                f"`image_size` must be a positive multiple of `patch_size`, got image_size={size} and "
-                f"patch_size={self.patch_size}."
-            )
+            raise ValueError(f"`image_size` must be a positive multiple of patch_size={self.patch_size}, got {size}.")
         if self.num_channels * self.patch_size**2 > LARGEST_SIZE or self.num_positions > LARGEST_SIZE:
             raise ValueError(
                 f"`image_size`, `patch_size` and `num_channels` must make at most {LARGEST_SIZE} patches, and at most as many "
@@ -391,29 +353,23 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     def validate_positions(self) -> None:
         kind = self.position_embedding_type
         divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
-        if self.hidden_size % divisor:
-            raise ValueError(
-                f"`hidden_size` must be a multiple of {divisor} for position_embedding_type={kind!r}, got "
-                f"{self.hidden_size}."
-            )
+        if (width := self.hidden_size) % divisor:
+            raise ValueError(f"`hidden_size` must be a multiple of {divisor} for {kind!r} positions, got {width}.")
         rows, columns = self.grid_size
         if kind == "sinusoidal_2d" and self.takes_token_ids and rows * columns != self.max_position_embeddings:
             raise ValueError(
-                "`max_position_embeddings` must be a square number for position_embedding_type='sinusoidal_2d', got "
-                f"{self.max_position_embeddings}."
+                f"`max_position_embeddings` must be a square for {kind!r} positions, got {self.max_position_embeddings}."
             )
 
     def validate_time_code(self) -> None:
         if self.step_size_type == "fixed" or not self.has_step_sizes:
             return
         if self.step_size_time_dim % 2 or self.step_size_time_dim < 4:
-            raise ValueError(
-                f"`step_size_time_dim` must be an even number of at least 4, got {self.step_size_time_dim}."
-            )
+            raise ValueError(f"`step_size_time_dim` must be even and at least 4, got {self.step_size_time_dim}.")
         if self.step_size_time_network == "none" and self.step_size_time_dim != self.hidden_size:
             raise ValueError(
-                "`step_size_time_dim` must equal `hidden_size` if step_size_time_network='none', got "
-                f"step_size_time_dim={self.step_size_time_dim} and hidden_size={self.hidden_size}."
+                f"`step_size_time_dim` must equal hidden_size={self.hidden_size} with step_size_time_network='none', got "
+                f"{self.step_size_time_dim}."
             )
 
     @property

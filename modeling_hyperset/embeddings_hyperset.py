@@ -121,18 +121,13 @@ class HyperSETEmbeddings(nn.Module):
         return torch.cat((prefix, patches.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
 
     def embed_images(
-        self,
-        pixel_values: torch.Tensor,
-        bool_masked_pos: torch.BoolTensor | None,
-        interpolate_pos_encoding: bool,
+        self, pixel_values: torch.Tensor, bool_masked_pos: torch.BoolTensor | None, interpolate_pos_encoding: bool
     ) -> torch.Tensor:
         """[CLS] and embedded patches, plus positions. Masked patches are replaced by the mask token."""
         embeddings = self.patch_embeddings(pixel_values.to(self.position_embeddings.dtype))
         if bool_masked_pos is not None:
             if self.mask_token is None:
-                raise ValueError(
-                    "`bool_masked_pos` needs a model with a mask token: use `HyperSETForMaskedImageModeling`."
-                )
+                raise ValueError("`bool_masked_pos` needs a mask token: use `HyperSETForMaskedImageModeling`.")
             masked = bool_masked_pos.bool().unsqueeze(-1)
             embeddings = torch.where(masked, self.mask_token.to(embeddings.dtype), embeddings)
         if self.cls_token is not None:
@@ -144,10 +139,7 @@ class HyperSETEmbeddings(nn.Module):
         return embeddings + positions
 
     def embed_tokens(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        mask: torch.Tensor | None,
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, mask: torch.Tensor | None
     ) -> torch.Tensor:
         """Embedded token ids, or the given embeddings, plus positions. `mask` is boolean."""
         if input_ids is not None:

@@ -137,8 +137,7 @@ class AttentionEnergy:
         scaled copies of the tokens, or to compute some rows faster than all.
 
         Args:
-            tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
-                The normalised tokens of [`value`].
+            tokens (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`): The normalised tokens of [`value`].
             gains (three `torch.Tensor` of shape `(head_dim,)`): For queries, keys and values.
             mask, output_weights: As in [`direction`].
             rows (callable, *optional*):

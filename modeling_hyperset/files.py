@@ -11,9 +11,8 @@ from typing import Any
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write a JSON file completely or not at all."""
-    write_whole(
-        path, lambda temporary: Path(temporary).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    )
+    text = json.dumps(value, indent=2) + "\n"
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 
 def write_whole(path: str | os.PathLike, write: Callable[[str], Any]) -> None:

@@ -208,12 +208,8 @@ class HyperSETLayer(IteratedLayer):
         take = rows or (lambda tokens: tokens)
         # The state is flat: a reentrant checkpoint follows gradients through tensors, but not through tuples of them.
         half = len(state) // 2
-        attention_state: UpdateState
-        feedforward_state: UpdateState
-        attention_state, feedforward_state = (
-            [take(part) for part in state[:half]],
-            [take(part) for part in state[half:]],
-        )
+        attention_state: UpdateState = [take(part) for part in state[:half]]
+        feedforward_state: UpdateState = [take(part) for part in state[half:]]
         alpha, gamma = step_size(time_embedding, take(hidden_states), take(initial_states))
         bases_delta, directions_delta = (None, None) if lora is None else lora(iteration)
         direction, _ = self.attention(hidden_states, attention_mask, output_attentions, bases_delta, rows)
@@ -226,6 +222,5 @@ class HyperSETLayer(IteratedLayer):
         return hidden_states, energies, *attention_state, *feedforward_state
 
     def values(self, hidden_states, attention_mask):
-        return self.attention.value(hidden_states, attention_mask), self.feedforward.value(
-            hidden_states, attention_mask
-        )
+        attention = self.attention.value(hidden_states, attention_mask)
+        return attention, self.feedforward.value(hidden_states, attention_mask)

@@ -29,12 +29,12 @@ from .checks_hyperset import (
     check_energy_tolerance,
     check_ids,
     check_inputs,
-    check_masked_positions,
     check_num_iterations,
     check_one_input,
     check_pixel_values,
     check_range,
     check_sample_labels,
+    check_shape,
     check_shards,
     check_tensors,
     check_token_labels,
@@ -48,11 +48,16 @@ from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
 
-# The outputs of transformers, each with the energies and the depth.
+@dataclass
+class EnergyOutputs:
+    """What every output has after the fields of transformers, see [`HyperSETModelOutput`]."""
+
+    energies: tuple[torch.Tensor, ...] | None = None
+    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
-class HyperSETModelOutput(BaseModelOutputWithPooling):
+class HyperSETModelOutput(EnergyOutputs, BaseModelOutputWithPooling):
     """
     Output of [`HyperSETModel`].
 
@@ -74,40 +79,25 @@ class HyperSETModelOutput(BaseModelOutputWithPooling):
             With an `energy_tolerance`: how many iterations each sample took, summed over all layers.
     """
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETImageClassifierOutput(ImageClassifierOutput):
+class HyperSETImageClassifierOutput(EnergyOutputs, ImageClassifierOutput):
     """`ImageClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETSequenceClassifierOutput(SequenceClassifierOutput):
+class HyperSETSequenceClassifierOutput(EnergyOutputs, SequenceClassifierOutput):
     """`SequenceClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETTokenClassifierOutput(TokenClassifierOutput):
+class HyperSETTokenClassifierOutput(EnergyOutputs, TokenClassifierOutput):
     """`TokenClassifierOutput` and the energies and depth of [`HyperSETModelOutput`]."""
 
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
-
 
 @dataclass
-class HyperSETMaskedLMOutput(MaskedLMOutput):
+class HyperSETMaskedLMOutput(EnergyOutputs, MaskedLMOutput):
     """`MaskedLMOutput` and the energies and depth of [`HyperSETModelOutput`]."""
-
-    energies: tuple[torch.Tensor, ...] | None = None
-    num_iterations_used: torch.LongTensor | None = None
 
 
 @dataclass
@@ -267,17 +257,12 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         if base.lora is None:
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
-            raise ValueError(
-                "Depth-wise LoRA can only be merged with one iteration per layer, got num_iterations="
-                f"{base.lora.num_iterations}: its weights differ between iterations."
-            )
+            raise ValueError(f"LoRA can only be merged with one iteration per layer, got {base.lora.num_iterations}.")
         projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
         if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
             raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
         if any(parameter.is_meta for parameter in base.parameters()):
-            raise ValueError(
-                "Depth-wise LoRA cannot be merged into weights on the meta device: load the model without offloading."
-            )
+            raise ValueError("Depth-wise LoRA cannot be merged on the meta device: load the model without offloading.")
         bases_delta, directions_delta = base.lora(1)
         for bases, directions in projections:
             bases.weight += bases_delta
@@ -510,9 +495,7 @@ class HyperSETHead(HyperSETPreTrainedModel):
         super().__init__(config)
         if self.takes_token_ids not in (None, config.takes_token_ids):
             wanted = "an integer" if self.takes_token_ids else "None"
-            raise ValueError(
-                f"{type(self).__name__} needs `vocab_size` to be {wanted} in its config, got {config.vocab_size}."
-            )
+            raise ValueError(f"{type(self).__name__} needs `vocab_size` to be {wanted}, got {config.vocab_size}.")
         self.num_labels = config.num_labels
         self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
 
@@ -540,7 +523,16 @@ class HyperSETHead(HyperSETPreTrainedModel):
         return self.output_class(**fields, **{name: getattr(base, name) for name in names})
 
 
-class HyperSETForImageClassification(HyperSETHead):
+class HyperSETClassifier(HyperSETHead):
+    """A head whose Linear gives a logit for each class."""
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
+        self.post_init()
+
+
+class HyperSETForImageClassification(HyperSETClassifier):
     """
     A norm and a Linear on the pooled tokens of an image.
 
@@ -559,11 +551,6 @@ class HyperSETForImageClassification(HyperSETHead):
 
     takes_token_ids = False
     output_class = HyperSETImageClassifierOutput
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
 
     @can_return_tuple
     def forward(
@@ -630,10 +617,9 @@ class HyperSETTextHead(HyperSETHead):
         Args:
             input_ids, attention_mask, inputs_embeds, num_iterations, energy_tolerance, output_…:
                 As in [`HyperSETModel.forward`].
-            labels (`torch.Tensor`, *optional*):
-                For sequence classification as in [`HyperSETForImageClassification.forward`]. For tokens a
-                `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size). -100 marks tokens
-                without a label: padding, the given cells of a Sudoku, tokens that are not masked.
+            labels (`torch.Tensor`, *optional*): For sequence classification as in [`HyperSETForImageClassification.forward`].
+                For tokens a `torch.LongTensor` of shape `(batch_size, seq_len)`, in [0, num_labels) or [0, vocab_size). -100
+                marks tokens without a label: padding, the given cells of a Sudoku, tokens that are not masked.
 
         Raises:
             `ValueError`: labels that do not fit, or as in [`HyperSETModel.forward`].
@@ -656,7 +642,7 @@ class HyperSETTextHead(HyperSETHead):
         return self.outputs(base, loss=loss, logits=logits)
 
 
-class HyperSETForSequenceClassification(HyperSETTextHead):
+class HyperSETForSequenceClassification(HyperSETClassifier, HyperSETTextHead):
     """
     A norm and a Linear on the pooled tokens of a text.
 
@@ -678,11 +664,6 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
     reads_pooled = True
     loss = HyperSETHead.sample_loss
 
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
-
     def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.pooler_output)
 
@@ -690,7 +671,7 @@ class HyperSETForSequenceClassification(HyperSETTextHead):
         check_sample_labels(labels, shape[0], self.config)
 
 
-class HyperSETForTokenClassification(HyperSETTextHead):
+class HyperSETForTokenClassification(HyperSETClassifier, HyperSETTextHead):
     """
     A norm and a Linear on every token: the digit of every Sudoku cell, the tag of every word.
 
@@ -709,11 +690,6 @@ class HyperSETForTokenClassification(HyperSETTextHead):
 
     output_class = HyperSETTokenClassifierOutput
     loss = HyperSETHead.token_loss
-
-    def __init__(self, config: HyperSETConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)  # type: ignore[arg-type]
-        self.post_init()
 
     def logits_of(self, base: HyperSETModelOutput) -> torch.Tensor:
         return self.classifier(base.last_hidden_state)
@@ -803,9 +779,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         return self.decoder.out_features
 
     def resize_token_embeddings(self, *args, **kwargs):
-        raise ValueError(
-            "HyperSETForMaskedImageModeling cannot resize its vocabulary, because it is the codebook and the mask."
-        )
+        raise ValueError("HyperSETForMaskedImageModeling cannot resize its vocabulary, the codebook and the mask.")
 
     @can_return_tuple
     def forward(
@@ -849,16 +823,15 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
         self, codes: torch.Tensor, bool_masked_pos: torch.Tensor | None, labels: torch.Tensor | None, kwargs: dict
     ) -> HyperSETMaskedImageModelingOutput:
         """Codes of shape `(batch_size, rows, columns)` or `(batch_size, num_codes)` → logits over the codebook."""
-        grid: Sequence[int] | None = (
-            self.config.grid_size if self.config.position_embedding_type == "sinusoidal_2d" else None
-        )
+        is_grid = self.config.position_embedding_type == "sinusoidal_2d"
+        grid: Sequence[int] | None = self.config.grid_size if is_grid else None
         if codes.ndim == 3:
             grid = tuple(codes.shape[1:]) if grid is None else grid
         codes = flatten_grid("input_ids", codes, grid)
         check_ids(codes, self.mask_token_id + 1)
         if bool_masked_pos is not None:
             masked = flatten_grid("bool_masked_pos", bool_masked_pos, grid).bool()
-            check_masked_positions(masked, codes.shape)
+            check_shape("bool_masked_pos", masked, codes.shape, "(batch_size, num_patches)")
             if labels is None:
                 check_range("input_ids", codes.masked_fill(~masked, 0), self.mask_token_id, "codebook size")
                 labels = codes.masked_fill(~masked, -100)
@@ -921,9 +894,7 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
 
     def __init__(self, config: HyperSETConfig):
         if config.takes_token_ids:
-            raise ValueError(
-                f"{type(self).__name__} takes images: `vocab_size` must be None in its config, got {config.vocab_size}."
-            )
+            raise ValueError(f"HyperSETBackbone takes images: `vocab_size` must be None, got {config.vocab_size}.")
         super().__init__(config)
         self.num_features = [config.hidden_size] * len(config.stage_names)
         self.hyperset = HyperSETModel(config)
@@ -942,10 +913,8 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
     def forward(self, pixel_values: torch.Tensor, **kwargs) -> BackboneOutput:
         r"""
         Args:
-            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-                Images.
-            output_hidden_states, output_attentions, return_dict (`bool`, *optional*):
-                As in [`HyperSETModel.forward`].
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): Images.
+            output_hidden_states, output_attentions, return_dict (`bool`, *optional*): As in [`HyperSETModel.forward`].
 
         Returns:
             [`BackboneOutput`] with `feature_maps`: for each chosen stage its tokens, without [CLS], after the final norm, of

@@ -81,30 +81,28 @@ TEXT: dict[str, Any] = {
 } | SMALL
 
 
+def union(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
 def images(table: str, parameters: str, *parts: dict[str, Any]) -> Preset:
     """An image classifier whose config is the union of `parts`."""
-    return Preset(
-        HyperSETForImageClassification, {name: v for part in parts for name, v in part.items()}, table, parameters
-    )
+    return Preset(HyperSETForImageClassification, union(*parts), table, parameters)
 
 
 def text(parameters: str, *parts: dict[str, Any]) -> Preset:
     """A text classifier of Table 22."""
-    config = {name: v for part in (TEXT, *parts) for name, v in part.items()}
-    return Preset(HyperSETForSequenceClassification, config, "Table 22", parameters)
+    return Preset(HyperSETForSequenceClassification, union(TEXT, *parts), "Table 22", parameters)
 
 
 def codes(parameters: str, *parts: dict[str, Any]) -> Preset:
     """A masked image model of Tables 3 and 15."""
-    config = {name: v for part in (BASE, MASKED_IMAGES, *parts) for name, v in part.items()}
-    return Preset(HyperSETForMaskedImageModeling, config, "Tables 3, 15", parameters)
+    return Preset(HyperSETForMaskedImageModeling, union(BASE, MASKED_IMAGES, *parts), "Tables 3, 15", parameters)
 
 
 def lora(rank: int) -> dict[str, int]:
     return {"lora_rank": rank}
 
-
-SUDOKU_PRESET = Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M")
 
 PRESETS: dict[str, Preset] = {
     # One layer, ImageNet-1K
@@ -143,7 +141,7 @@ PRESETS: dict[str, Preset] = {
     "cifar100-crate-1152": images("Table 21", "4.2 M", CIFAR100, width(1152), CRATE),
     "cifar100-energy-transformer-1152": images("Table 21", "8.1 M", CIFAR100, width(1152), ENERGY_TRANSFORMER),
     # Sudoku
-    "sudoku": SUDOKU_PRESET,
+    "sudoku": Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M"),
     # Masked images. Only learned positions give the Transformer the paper's count.
     "mim-base": codes("3.94 M"),
     "mim-base-wide": codes("8.07 M", {"intermediate_size": 8 * 768, "num_iterations": 24}),

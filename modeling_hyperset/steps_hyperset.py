@@ -93,14 +93,12 @@ class RMSProp(StatefulRule):
 
 
 @UPDATE_RULES.register("rmsprop_momentum")
-class RMSPropMomentum(StatefulRule):
+class RMSPropMomentum(RMSProp):
     """v as in RMSProp; b ← 0.9 b + g / (√v + 1e-6); the move is b."""
 
-    divides_by_root = True
-
     def step(self, direction, state, iteration):
-        second = decayed(state, 0, 0.8) + 0.2 * direction.square()
-        velocity = decayed(state, 1, 0.9) + over_root(direction, second)
+        quotient, (second,) = super().step(direction, state, iteration)
+        velocity = decayed(state, 1, 0.9) + quotient
         return velocity, (second, velocity)
 
 

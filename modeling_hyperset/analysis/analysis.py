@@ -44,11 +44,10 @@ class Analysis:
         trained_iterations (`int`): Iterations of each layer in the config.
         num_iterations (`int`): Iterations of each layer that were run.
         num_samples (`int`): How many samples were analysed.
-        statistics (`dict`):
-            By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step. For
-            `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std` divides
-            by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that have a
-            value; for `token_accuracy` it counts tokens.
+        statistics (`dict`): By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step.
+            For `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std`
+            divides by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that
+            have a value; for `token_accuracy` it counts tokens.
         absent (`dict`): The quantities that were not measured, each with the reason.
     """
 
@@ -161,19 +160,6 @@ class Analysis:
 DETAILS = {"rank", "angles", "step_sizes"}
 
 
-@dataclass
-class Accumulator:
-    """Statistics by name, and the number of samples."""
-
-    statistics: dict[str, RunningStatistics]
-    num_samples: int = 0
-
-    def add(self, measured: dict[str, tuple[torch.Tensor, torch.Tensor | None]], batch_size: int) -> None:
-        for name, (values, weights) in measured.items():
-            self.statistics.setdefault(name, RunningStatistics()).update(values, weights)
-        self.num_samples += batch_size
-
-
 def length(batches: Any) -> int | None:
     """The number of batches, if it is known."""
     try:
@@ -216,10 +202,9 @@ def analyze(
               leave `accuracy` out for a large vocabulary.
 
             Padding is left out. A sample is not counted if it has no value, for example no rank because it is only padding.
-        detail_samples (`int`, *optional*, defaults to 1024):
-            `rank`, `angles` and `step_sizes` together cost more than the forward pass of a small model. So they are measured on
-            about this many samples, in whole batches spread evenly over the data. `None`, or `batches` without a length: on all
-            samples.
+        detail_samples (`int`, *optional*, defaults to 1024): `rank`, `angles` and `step_sizes` together cost more than the
+            forward pass of a small model. So they are measured on about this many samples, in whole batches spread evenly over
+            the data. `None`, or `batches` without a length: on all samples.
         progress (`bool`): Whether to show a progress bar for more than one batch.
 
     Returns:
@@ -237,7 +222,8 @@ def analyze(
     if isinstance(batches, Mapping):
         batches, progress = [batches], False
 
-    found, wanted, count = Accumulator({}), wanted - set(absent), length(batches)
+    running: dict[str, RunningStatistics] = {}
+    num_samples, wanted, count = 0, wanted - set(absent), length(batches)
     chosen, of = 1, 1  # `chosen` batches out of `of` are measured in detail
     bar = logging.tqdm(batches, desc="Analysing", unit="batch", disable=not progress)
     with watching(model), Recorder(model, wanted) as recorder:
@@ -245,7 +231,7 @@ def analyze(
             recorder.labels = labels_of(model, batch)
             if recorder.labels is None and "accuracy" in wanted:
                 reason = "the batch has no `labels` that are classes"
-                if quantities is not None or found.num_samples:
+                if quantities is not None or num_samples:
                     raise ValueError(f"`quantities`: 'accuracy' does not exist here: {reason}.")
                 absent["accuracy"] = reason
                 wanted = wanted - {"accuracy"}
@@ -253,16 +239,16 @@ def analyze(
             recorder.wanted = wanted if is_chosen else wanted - DETAILS
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
-            found.add(recorder.take(), recorder.batch_size)
+            for name, (values, weights) in recorder.take().items():
+                running.setdefault(name, RunningStatistics()).update(values, weights)
+            num_samples += recorder.batch_size
             if index == 0 and detail_samples is not None and count is not None:
-                chosen, of = min(count, math.ceil(detail_samples / found.num_samples)), count
-    if found.num_samples == 0:
+                chosen, of = min(count, math.ceil(detail_samples / num_samples)), count
+    if num_samples == 0:
         raise ValueError("`batches` is empty: there is nothing to analyse.")
 
-    running = {
-        name: found.statistics[name] for names in QUANTITIES.values() for name in names if name in found.statistics
-    }
-    statistics = {name: values.to_dict() for name, values in running.items() if values.weight > 0}
+    names = [name for group in QUANTITIES.values() for name in group if name in running]
+    statistics = {name: running[name].to_dict() for name in names if running[name].weight > 0}
     for quantity in wanted:
         if not statistics.keys() & set(QUANTITIES[quantity]):
             absent[quantity] = "no sample has a value"
@@ -274,7 +260,7 @@ def analyze(
         num_parameters=model.num_parameters(),
         trained_iterations=config.num_iterations,
         num_iterations=num_iterations,
-        num_samples=found.num_samples,
+        num_samples=num_samples,
         statistics=statistics,
         absent={name: absent[name] for name in QUANTITIES if name in absent},
     )

@@ -51,9 +51,7 @@ class EnergyCallback(TrainerCallback):
         if batch is None and trainer.eval_dataset is None:
             raise ValueError("`batch` must be given if the trainer has no `eval_dataset`.")
         if getattr(trainer, "is_fsdp_enabled", False):
-            raise ValueError(
-                "`trainer` must not shard its model (FSDP): analyse the saved model after training instead."
-            )
+            raise ValueError("`trainer` must not shard its model (FSDP): analyse the saved model after training.")
         self.trainer, self.batch, self.quantities = trainer, batch, quantities
         self.analysis: Analysis | None = None  # the last one
 

@@ -28,9 +28,7 @@ def by_depth(analysis: Analysis) -> dict[str, Any]:
         `ValueError`: the model has several layers. Use [`analyze_depths`].
     """
     if analysis.num_layers != 1:
-        raise ValueError(
-            f"`analysis` must be of a model with one layer, got {analysis.num_layers} layers: use `analyze_depths`."
-        )
+        raise ValueError(f"`analysis` must be of one layer, got {analysis.num_layers} layers: use `analyze_depths`.")
     depths = range(1, analysis.num_iterations + 1)
     found = {"trained_iterations": analysis.trained_iterations, "num_iterations": list(depths)}
     for name in ("accuracy", "token_accuracy", "attention_energy", "feedforward_energy", "total_energy"):

@@ -44,9 +44,8 @@ def accuracy_at_depths(
 
     Args:
         model ([`HyperSETPreTrainedModel`]): The classifier. It runs in evaluation mode, and is as before afterwards.
-        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`):
-            The model's inputs, as tensors on any device, with `labels`: a class for each sample, or for each token, with -100
-            for tokens without a label.
+        batches (`Mapping`, or iterable of `Mapping` like a `DataLoader`): The model's inputs, as tensors on any device, with
+            `labels`: a class for each sample, or for each token, with -100 for tokens without a label.
         energy_tolerances: Tolerances of adaptive depth.
         num_iterations: Fixed depths.
         most_iterations (`int`, *optional*): The most that adaptive depth takes. Default: the trained depth.
@@ -62,9 +61,7 @@ def accuracy_at_depths(
     if "accuracy" in (reasons := undefined(model)):
         raise ValueError(f"`model` must have an accuracy: {reasons['accuracy']}.")
     most = model.config.num_iterations if most_iterations is None else most_iterations
-    choices: list[dict[str, Any]] = [
-        {"energy_tolerance": tolerance, "num_iterations": most} for tolerance in energy_tolerances
-    ]
+    choices: list[dict[str, Any]] = [{"energy_tolerance": t, "num_iterations": most} for t in energy_tolerances]
     choices += [{"energy_tolerance": False, "num_iterations": depth} for depth in num_iterations]
     correct, iterations = [0] * len(choices), [0] * len(choices)
     num_labels = num_samples = 0

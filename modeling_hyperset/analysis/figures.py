@@ -71,16 +71,8 @@ def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
     curve(left, analysis, "effective_rank", {"color": BLUE, "marker": "o"}, head)
     left.set(title="effective rank", ylabel="effective rank")
     curve(right, analysis, "mean_angle", {"color": ORANGE, "marker": "s"}, head, label="mean angle")
-    label = "angle of the mean cosine (Eq. 18)"
-    curve(
-        right,
-        analysis,
-        "angle_of_mean_cosine",
-        {"color": BLACK, "marker": "x", "linestyle": "--"},
-        head,
-        label,
-        band=False,
-    )
+    dashed = {"color": BLACK, "marker": "x", "linestyle": "--"}
+    curve(right, analysis, "angle_of_mean_cosine", dashed, head, "angle of the mean cosine (Eq. 18)", band=False)
     right.set(title="average angle", ylabel="degrees")
     finish((left, right), analysis)
     figure.suptitle(f"Tokens in subspace {head}, over {samples(analysis, 'effective_rank')}", fontsize=10)
@@ -88,9 +80,7 @@ def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
 
 
 def draw_per_head(analysis: Analysis, name: str) -> Figure:
-    """
-    Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine`, with a panel for each head, all on one scale.
-    """
+    """Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine`, with a panel for each head, on one scale."""
     titles = {
         "effective_rank": ("Effective rank", "effective rank"),
         "mean_angle": ("Mean angle between tokens", "degrees"),
@@ -99,6 +89,7 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     if name not in titles:
         raise ValueError(f"`name` must be one of {', '.join(titles)}, got {name!r}.")
     title, label = titles[name]
+    style = {"color": BLUE, "marker": "o"} if name == "effective_rank" else {"color": ORANGE, "marker": "s"}
     columns = min(4, analysis.num_heads)
     rows = math.ceil(analysis.num_heads / columns)
     width = max(2.3 * columns + 0.6, 7.0)  # the title needs 7
@@ -106,7 +97,6 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     used = list(grid.flat[: analysis.num_heads])
     for head, axes in enumerate(used, start=1):
-        style = {"color": BLUE, "marker": "o"} if name == "effective_rank" else {"color": ORANGE, "marker": "s"}
         curve(axes, analysis, name, style, head)
         axes.set_title(f"head {head}", fontsize=9)
     for axes in grid.flat[analysis.num_heads :]:
@@ -136,12 +126,10 @@ def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
         raise ValueError(f"`depths` must hold 1 to {len(STYLES)} models, got {len(depths)}.")
     figure, (axes,) = panels_of(1, scale=1.5)
     for (label, found), style in zip(depths.items(), STYLES, strict=False):
-        axes.plot(
-            found["num_iterations"], found["accuracy"], gid=label, label=label, markersize=4, linewidth=1.2, **style
-        )
-        trained = found["trained_iterations"]
-        if trained in found["num_iterations"]:
-            there = found["accuracy"][found["num_iterations"].index(trained)]
+        steps, accuracy, trained = (found[key] for key in ("num_iterations", "accuracy", "trained_iterations"))
+        axes.plot(steps, accuracy, gid=label, label=label, markersize=4, linewidth=1.2, **style)
+        if trained in steps:
+            there = accuracy[steps.index(trained)]
             axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **RING)
     axes.plot([], [], color=GREY, label="as trained", **RING | {"markersize": 9})
     axes.set(
@@ -251,13 +239,11 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
     figure, (left, right) = panels_of(2, scale=1.25)
     for name, style in zip(names, STYLES, strict=False):
         points = []
-        for position, place in enumerate(places):
+        for index, place in enumerate(places):
             alike = [m for m in models if m["series"] == name and (m["num_layers"], m["num_iterations"]) == place]
             if alike:
                 accuracy = torch.tensor([model["accuracy"] for model in alike], dtype=torch.float64)
-                points.append(
-                    (position, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6)
-                )
+                points.append((index, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6))
         positions, means, deviations, parameters = zip(*points, strict=True)
         line, _, _ = left.errorbar(positions, means, deviations, capsize=3, label=name, linewidth=1.2, **style)
         line.set_gid(f"{name}: accuracy")
@@ -277,8 +263,7 @@ def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
 def panels_of(count: int, scale: float = 1.0):
     """A figure with `count` panels side by side, `scale` times as wide as usual."""
     figure = Figure(figsize=(scale * PANEL[0] * count, PANEL[1] + 0.25), layout="constrained")
-    grid = figure.subplots(1, count, squeeze=False)[0]
-    return figure, grid
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
 def curve(
@@ -296,21 +281,19 @@ def curve(
     if head is not None:
         mean, std, gid = mean[:, head - 1], std[:, head - 1], f"{name} of head {head}"
     steps = range(1, len(mean) + 1)
-    axes.plot(steps, mean, gid=gid, label=label, markersize=3.5, linewidth=1.2, **style)
+    axes.plot(steps, mean, gid=gid, label=label, **{"markersize": 3.5, "linewidth": 1.2} | style)
     if band:
         axes.fill_between(steps, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def plot_accuracy(axes, analysis: Analysis) -> None:
     """The accuracy. If the labels are for tokens, also the token accuracy, dashed."""
-    mean = analysis.mean("accuracy")
-    steps = range(1, len(mean) + 1)
     has_tokens = "token_accuracy" in analysis.statistics
-    style = {"color": GREEN, "marker": "^", "markersize": 4, "linewidth": 1.2}
-    axes.plot(steps, mean, gid="accuracy", label="samples all right" if has_tokens else None, **style)
+    style = {"color": GREEN, "marker": "^", "markersize": 4}
+    curve(axes, analysis, "accuracy", style, label="samples all right" if has_tokens else None, band=False)
     if has_tokens:
-        style = {"color": PURPLE, "linestyle": "--", "marker": "x", "markersize": 4, "linewidth": 1.2}
-        axes.plot(steps, analysis.mean("token_accuracy"), gid="token_accuracy", label="tokens right", **style)
+        style = {"color": PURPLE, "linestyle": "--", "marker": "x", "markersize": 4}
+        curve(axes, analysis, "token_accuracy", style, label="tokens right", band=False)
     axes.set(title="accuracy", ylabel="accuracy")
 
 

@@ -44,9 +44,7 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
         `ValueError`: the layer has different matrices for queries and keys, so it has no such subspaces.
     """
     if not has_subspaces(layer):
-        raise ValueError(
-            f"`layer` must project queries and keys with one matrix, but {type(layer).__name__} has one for each."
-        )
+        raise ValueError(f"`layer` must project queries and keys with one matrix, but {type(layer).__name__} has two.")
     dtype = torch.promote_types(hidden_states.dtype, torch.float32)
     with torch.autocast(hidden_states.device.type, enabled=False):
         if isinstance(layer, HyperSETLayer):
@@ -91,9 +89,7 @@ def singular_values(tokens: torch.Tensor) -> torch.Tensor:
         again = squares[..., 0] < SMALLEST_SHARE * squares[..., -1]
         if again.any():
             exact = rows[again].double()
-            squares = squares.double().masked_scatter(
-                again.unsqueeze(-1), torch.linalg.eigvalsh(exact @ exact.transpose(-1, -2))
-            )
+            squares = squares.double().masked_scatter(again.unsqueeze(-1), torch.linalg.eigvalsh(exact @ exact.mT))
     return squares.clamp(min=0).sqrt()
 
 

@@ -68,9 +68,8 @@ def check_quantities(model: PreTrainedModel, quantities: Collection[str] | str |
     """
     wanted = set(QUANTITIES if quantities is None else [quantities] if isinstance(quantities, str) else quantities)
     if unknown := wanted - set(QUANTITIES):
-        raise ValueError(
-            f"`quantities` must be among {', '.join(QUANTITIES)}, got {', '.join(sorted(map(str, unknown)))}."
-        )
+        got = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"`quantities` must be among {', '.join(QUANTITIES)}, got {got}.")
     reasons = undefined(model)
     if quantities is not None and (missing := sorted(wanted & set(reasons))):
         raise ValueError(f"`quantities`: {missing[0]!r} does not exist here: {reasons[missing[0]]}.")
@@ -224,14 +223,9 @@ class Recorder:
         mean = average(sizes)
         deviation = average((sizes - mean[:, None, :, None]).square()).sqrt()
         positive = average((sizes.sign() + 1) / 2)
-        for index, side in enumerate(("attention", "feedforward")):
-            self.add(
-                **{
-                    f"{side}_step_size": mean[:, index],
-                    f"{side}_step_size_deviation": deviation[:, index],
-                    f"{side}_step_size_positive": positive[:, index],
-                }
-            )
+        for kind, values in (("", mean), ("_deviation", deviation), ("_positive", positive)):
+            attention, feedforward = values.unbind(dim=-1)
+            self.add(**{f"attention_step_size{kind}": attention, f"feedforward_step_size{kind}": feedforward})
 
     def see_answers(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Whether the head predicts the labels from these tokens, as if this iteration were the last."""
@@ -246,9 +240,8 @@ class Recorder:
         right = logits.argmax(dim=-1) == labels
         count = wanted.sum(dim=-1)
         self.weights["accuracy"], self.weights["token_accuracy"] = count > 0, count
-        self.add(
-            accuracy=(right | ~wanted).all(dim=-1), token_accuracy=(right & wanted).sum(dim=-1) / count.clamp(min=1)
-        )
+        share = (right & wanted).sum(dim=-1) / count.clamp(min=1)
+        self.add(accuracy=(right | ~wanted).all(dim=-1), token_accuracy=share)
 
 
 def answer_of(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ..layers_hyperset import HyperSETLayer
 from ..projection_hyperset import symmetric
 from .geometry import subspace_tokens
-from .measuring import base_of, check_model, watching
+from .measuring import base_of, batches_of, check_model, watching
 
 
 @dataclass
@@ -77,10 +77,7 @@ def trajectories(
     """
     num_iterations = check_model(model, num_iterations)
     config = model.config
-    for name, value, most in (
-        ("layer", layer, config.num_hidden_layers),
-        ("head", head, config.num_attention_heads),
-    ):
+    for name, value, most in (("layer", layer, config.num_hidden_layers), ("head", head, config.num_attention_heads)):
         if not 1 <= value <= most:
             raise ValueError(f"`{name}` must lie between 1 and {most}, got {value}.")
     if num_anchors < 0:
@@ -97,15 +94,12 @@ def trajectories(
         states.append(outputs[0][sample])
 
     module = base_of(model).layers[layer - 1]
-    inputs = {
-        key: value.to(model.device) if torch.is_tensor(value) else value
-        for key, value in inputs.items()
-        if key != "labels"
-    }
+    (batch,) = batches_of(inputs, model.device)
+    batch = {name: value for name, value in batch.items() if name != "labels"}
     handle = module.register_forward_hook(see, with_kwargs=True)
     try:
         with watching(model):
-            model(**inputs, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
+            model(**batch, num_iterations=num_iterations, energy_tolerance=False, return_dict=True)
             tokens = torch.stack(states)
             in_subspace = subspace_tokens(module, tokens)[:, head - 1]
             tokens = tokens.float()

@@ -17,13 +17,13 @@ from .sudoku import sudoku_config
 from .weights import StateDict, check_tensors, rename_state_dict
 
 
+# For each task: what makes the config, the model, and a tensor that only checkpoints of the task hold. The tensor tells which
+# options are to be asked for where the task is not given.
 TASKS = {
-    "image-classification": (image_config, HyperSETForImageClassification),
-    "sudoku": (sudoku_config, HyperSETForTokenClassification),
-    "masked-image-modeling": (masked_image_config, HyperSETForMaskedImageModeling),
+    "image-classification": (image_config, HyperSETForImageClassification, "fc.1.weight"),
+    "sudoku": (sudoku_config, HyperSETForTokenClassification, "head.weight"),
+    "masked-image-modeling": (masked_image_config, HyperSETForMaskedImageModeling, "lm_head.1.weight"),
 }
-# A tensor that only checkpoints of a task hold. It tells which options are to be asked for where the task is not given.
-LAYOUTS = {"image-classification": "fc.1.weight", "sudoku": "head.weight", "masked-image-modeling": "lm_head.1.weight"}
 
 
 def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any]) -> HyperSETPreTrainedModel:
@@ -44,11 +44,11 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
     """
     check_tensors(state_dict)
     given = Options(options)
-    layout = next((task for task, name in LAYOUTS.items() if name in state_dict), None)
+    layout = next((task for task, (_, _, name) in TASKS.items() if name in state_dict), None)
     task = given.choice("task", TASKS, hint=f" (the weights look like {layout!r})" if layout else "")
     if "task" in given.missing and layout is None:
         given.check()
-    make_config, model_class = TASKS[layout if layout and "task" in given.missing else task]
+    make_config, model_class, _ = TASKS[layout if layout and "task" in given.missing else task]
     config, renames = make_config(given, state_dict)
     renamed = rename_state_dict(state_dict, renames)
     # The Energy Transformer's projections are (heads, head_dim, width) there.
@@ -60,10 +60,7 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     missing, extra = shapes.keys() - renamed.keys(), renamed.keys() - shapes.keys()
     if missing or extra:
-        raise ValueError(
-            f"The checkpoint does not fit its options: missing {sorted(missing) or 'nothing'}, left over "
-            f"{sorted(extra) or 'nothing'}."
-        )
+        raise ValueError(f"The checkpoint does not fit its options: missing {sorted(missing)}, extra {sorted(extra)}.")
     wrong = [
         f"{name} {tuple(t.shape)} ≠ {tuple(shapes[name])}" for name, t in renamed.items() if t.shape != shapes[name]
     ]

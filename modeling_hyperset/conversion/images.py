@@ -15,6 +15,7 @@ from .layers import (
     energy_transformer_config,
     energy_transformer_renames,
     heads_of_gain,
+    layer_renames,
     time_width,
     transformer_renames,
 )
@@ -63,32 +64,19 @@ AROUND_RENAMES = [
 ]
 IMAGE_LAYER_RENAMES = [
     *HYPERSET_RENAMES,
-    (rf"{LAYER}\.attn\.ln1_1\.weight", r"hyperset.layers.\1.attention.qkv_norms.0.weight"),
-    (rf"{LAYER}\.attn\.ln1_2\.weight", r"hyperset.layers.\1.attention.qkv_norms.1.weight"),
-    (rf"{LAYER}\.attn\.ln1_3\.weight", r"hyperset.layers.\1.attention.qkv_norms.2.weight"),
+    *layer_renames({f"attn.ln1_{index + 1}": f"attention.qkv_norms.{index}" for index in range(3)}),
     # Alternative energies: each layer has its own end of the step-size network.
-    (rf"{LAYER}\.ln_inp\.weight", r"hyperset.step_sizes.\1.token_norm.weight"),
-    (rf"{LAYER}\.time_mlp_inner\.0\.weight", r"hyperset.step_sizes.\1.sum_norm.weight"),
-    (rf"{LAYER}\.time_mlp_inner\.2\.(\w+)", r"hyperset.step_sizes.\1.projection.\2"),
+    *layer_renames(
+        {"ln_inp": "token_norm", "time_mlp_inner.0": "sum_norm", "time_mlp_inner.2": "projection"},
+        ours="hyperset.step_sizes",
+    ),
     *TIME_NETWORK_RENAMES,
     *SHARED_STEP_RENAMES,
 ]
-
-
-def vision_transformer_renames(*roles: str) -> Renames:
-    return transformer_renames(
-        attention_norm=rf"{LAYER}\.la1",
-        mlp_norm=rf"{LAYER}\.la2",
-        roles=tuple(rf"{LAYER}\.msa\.{role}" for role in roles),
-        output=rf"{LAYER}\.msa\.o",
-        up=rf"{LAYER}\.mlp\.0",
-        down=rf"{LAYER}\.mlp\.3",
-    )
-
-
+TRANSFORMER: dict[str, Any] = {"output": "msa.o", "norms": ("la1", "la2"), "mlp": ("mlp.0", "mlp.3")}
 BASELINE_RENAMES = {
-    "transformer": vision_transformer_renames("q", "k", "v"),
-    "shared_qkv_transformer": vision_transformer_renames("qkv"),
+    "transformer": transformer_renames(("msa.q", "msa.k", "msa.v"), **TRANSFORMER),
+    "shared_qkv_transformer": transformer_renames(("msa.qkv",), **TRANSFORMER),
     "crate": CRATE_RENAMES,
     "crate_t": CRATE_RENAMES,
     "energy_transformer": energy_transformer_renames(rf"{LAYER}\.0", rf"{LAYER}\.1"),
@@ -133,9 +121,7 @@ def patches(options: Options, values: int) -> dict[str, int]:
         options.missing["img_size"] += ", or 'patch', the patches per side"
         return {"image_size": patch_size, "patch_size": patch_size}
     if image_size % patch_size:
-        raise ValueError(
-            f"The option 'img_size' must be a multiple of the {patch_size}-pixel patches, got {image_size}."
-        )
+        raise ValueError(f"The option 'img_size' must be a multiple of {patch_size}-pixel patches, got {image_size}.")
     options.measured("patch", image_size // patch_size)
     return {"image_size": image_size, "patch_size": patch_size}
 

@@ -1,6 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """What the tasks share: the names of a layer's tensors, and what a layer's weights say of its config."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from .options import Options
@@ -8,12 +10,17 @@ from .weights import Renames, StateDict, count_layers, find
 
 
 LAYER = r"(?:enc|blocks)\.(\d+)"
+
+
+def layer_renames(modules: dict[str, str], layer: str = LAYER, ours: str = "hyperset.layers") -> Renames:
+    """The renames of the weights and biases in every layer, from the authors' names of its modules to ours."""
+    return [(rf"{layer}\.{re.escape(theirs)}\.(\w+)", rf"{ours}.\1.{name}.\2") for theirs, name in modules.items()]
+
+
 # What all Hyper-SET layers have; images and Sudoku add the norms of theirs.
-HYPERSET_RENAMES = [
-    (rf"{LAYER}\.attn\.qkv\.weight", r"hyperset.layers.\1.attention.bases.weight"),
-    (rf"{LAYER}\.mlp\.weight", r"hyperset.layers.\1.feedforward.directions.weight"),
-    (rf"{LAYER}\.ln2\.weight", r"hyperset.layers.\1.feedforward.norm.weight"),
-]
+HYPERSET_RENAMES = layer_renames(
+    {"attn.qkv": "attention.bases", "mlp": "feedforward.directions", "ln2": "feedforward.norm"}
+)
 # The first module of the authors' time network is the code, which has no weights. Where each layer has its own end of the
 # step-size network, the names lack the first index.
 TIME_NETWORK_RENAMES = [
@@ -26,30 +33,27 @@ SHARED_STEP_RENAMES = [
     (r"time_mlp\.1\.0\.weight", "hyperset.step_sizes.0.sum_norm.weight"),
     (r"time_mlp\.1\.2\.(\w+)", r"hyperset.step_sizes.0.projection.\1"),
 ]
-CRATE_RENAMES = [
-    (rf"{LAYER}\.attn\.norm\.(\w+)", r"hyperset.layers.\1.attention_norm.\2"),
-    (rf"{LAYER}\.attn\.fn\.qkv\.weight", r"hyperset.layers.\1.attention.qkv_projs.0.weight"),
-    (rf"{LAYER}\.attn\.fn\.to_out\.0\.(\w+)", r"hyperset.layers.\1.attention.output_proj.\2"),
-    (rf"{LAYER}\.ff\.norm\.(\w+)", r"hyperset.layers.\1.coding_norm.\2"),
-    (rf"{LAYER}\.ff\.fn\.weight", r"hyperset.layers.\1.dictionary.weight"),
-]
+CRATE_RENAMES = layer_renames(
+    {
+        "attn.norm": "attention_norm",
+        "attn.fn.qkv": "attention.qkv_projs.0",
+        "attn.fn.to_out.0": "attention.output_proj",
+        "ff.norm": "coding_norm",
+        "ff.fn": "dictionary",
+    }
+)
 # Options of some Hyper-SET models, which no other model reads.
 VARIANT_OPTIONS = ("attention", "ff", "r", "alpha", "phi_func", "stepsize")
 
 
 def transformer_renames(
-    attention_norm: str, mlp_norm: str, roles: tuple[str, ...], output: str, up: str, down: str
+    roles: Iterable[str], output: str, norms: tuple[str, str], mlp: tuple[str, str], layer: str = LAYER
 ) -> Renames:
-    """The renames of a Transformer's layers, from patterns; `roles` are those of Q, K and V, or the one of all three."""
-    layer = r"hyperset.layers.\1"
-    return [
-        (attention_norm + r"\.(\w+)", rf"{layer}.attention_norm.\2"),
-        *((role + r"\.weight", rf"{layer}.attention.qkv_projs.{i}.weight") for i, role in enumerate(roles)),
-        (output + r"\.weight", rf"{layer}.attention.output_proj.weight"),
-        (mlp_norm + r"\.(\w+)", rf"{layer}.mlp_norm.\2"),
-        (up + r"\.weight", rf"{layer}.up_proj.weight"),
-        (down + r"\.weight", rf"{layer}.down_proj.weight"),
-    ]
+    """The renames of a Transformer's layers. `roles` are those of Q, K and V, or the one of all three."""
+    modules = {role: f"attention.qkv_projs.{index}" for index, role in enumerate(roles)}
+    modules |= {output: "attention.output_proj"}
+    modules |= dict(zip((*norms, *mlp), ("attention_norm", "mlp_norm", "up_proj", "down_proj"), strict=True))
+    return layer_renames(modules, layer)
 
 
 def energy_transformer_renames(norm: str, block: str) -> Renames:

@@ -29,12 +29,11 @@ HYPERSET_RENAMES = [
 STEP_RENAMES = [(rf"transformer\.{pattern}", name) for pattern, name in SHARED_STEP_RENAMES]
 UNUSED_STEP_RENAMES = [(r"transformer\.time_mlp\..*", UNUSED)]
 TRANSFORMER_RENAMES = transformer_renames(
-    attention_norm=rf"{LAYER}\.0\.norm",
-    mlp_norm=rf"{LAYER}\.1\.norm",
-    roles=tuple(rf"{LAYER}\.0\.fn\.{role}" for role in ("query", "key", "value")),
-    output=rf"{LAYER}\.0\.fn\.proj",
-    up=rf"{LAYER}\.1\.fn\.net\.0",
-    down=rf"{LAYER}\.1\.fn\.net\.2",
+    ("0.fn.query", "0.fn.key", "0.fn.value"),
+    output="0.fn.proj",
+    norms=("0.norm", "1.norm"),
+    mlp=("1.fn.net.0", "1.fn.net.2"),
+    layer=LAYER,
 )
 
 

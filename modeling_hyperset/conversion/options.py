@@ -3,7 +3,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..energies_hyperset import PHI
@@ -20,34 +20,15 @@ UPDATE_RULE_NAMES = {
 }
 
 # All options that some model reads.
-NAMES = {
-    *(
-        "task",
-        "class",
-        "model_type",
-        "model",
-        "n_layer",
-        "n_recur",
-        "n_embd",
-        "head",
-        "n_head",
-        "num_classes",
-        "input_cond",
-    ),
-    *(
-        "img_size",
-        "patch",
-        "is_cls_token",
-        "mlp_hidden",
-        "multiplier",
-        "time_emb",
-        "time_embed",
-        "stepsize",
-        "r",
-        "alpha",
-    ),
-    *("attention", "ff", "phi_func", "adaptive_mode", "vocab_size", "block_size", "pos_emb", "codebook_size"),
-}
+NAMES = set(
+    "task class model_type model n_layer n_recur n_embd head n_head num_classes input_cond img_size patch is_cls_token "
+    "mlp_hidden multiplier time_emb time_embed stepsize r alpha attention ff phi_func adaptive_mode vocab_size "
+    "block_size pos_emb codebook_size".split()
+)
+
+
+def is_number(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 class Options:
@@ -70,51 +51,42 @@ class Options:
     def get(self, name: str) -> Any:
         return self.values.get(name)
 
+    def read(
+        self, name: str, default: Any, expected: str, fits: Callable[[Any], bool], stand_in: Any, hint: str = ""
+    ) -> Any:
+        """The option or its default, which must be as `expected`. A missing one is noted with the `hint`."""
+        value = self.values.get(name, default)
+        if value is None:
+            self.missing[name] = expected + hint
+            return stand_in
+        if not fits(value):
+            raise ValueError(f"The option {name!r} must be {expected}, got {value!r}.")
+        return value
+
     def choice(self, name: str, known: Iterable, default: Any = None, hint: str = "") -> Any:
         """The option, which must be one of `known`. The stand-in of a missing one is the first of them."""
         known = list(known)
-        value = self.values.get(name, default)
-        if value is None:
-            self.missing[name] = f"one of {', '.join(map(repr, known))}{hint}"
-            return known[0]
-        if value not in known:
-            raise ValueError(f"The option {name!r} must be one of {', '.join(map(repr, known))}, got {value!r}.")
-        return value
+        expected = f"one of {', '.join(map(repr, known))}"
+        return self.read(name, default, expected, known.__contains__, known[0], hint)
 
     def count(self, name: str, default: int | None = None) -> int:
         """The option, a whole number of at least 1. The stand-in of a missing one is 1."""
-        value = self.values.get(name, default)
-        if value is None:
-            self.missing[name] = "a whole number of at least 1"
-            return 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"The option {name!r} must be a whole number of at least 1, got {value!r}.")
-        return value
+        return self.read(name, default, "a whole number of at least 1", lambda x: is_number(x, int) and x >= 1, 1)
 
     def number(self, name: str) -> float:
         """The option, a number. The stand-in of a missing one is 1."""
-        value = self.values.get(name)
-        if value is None:
-            self.missing[name] = "a number"
-            return 1.0
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"The option {name!r} must be a number, got {value!r}.")
-        return value
+        return self.read(name, None, "a number", lambda x: is_number(x, (int, float)) and math.isfinite(x), 1.0)
 
     def measured(self, name: str, value: Any) -> Any:
         """What the weights say. The option need not be given; if it is, it must say the same."""
         if self.values.get(name, value) != value:
-            raise ValueError(
-                f"The option {name!r} is {self.values[name]!r}, which contradicts the weights: they say {value!r}."
-            )
+            raise ValueError(f"The option {name!r}={self.values[name]!r} contradicts the weights: {value!r}.")
         return value
 
     def refuse(self, names: Sequence[str], model: str) -> None:
         """Options that would make another function of the same weights, and that `model` does not have."""
-        if given := [name for name in names if name in self.values]:
-            raise ValueError(
-                f"{model} has no option {', '.join(map(repr, given))}, got {[self.values[name] for name in given]}."
-            )
+        if given := {name: self.values[name] for name in names if name in self.values}:
+            raise ValueError(f"{model} has no option {', '.join(map(repr, given))}, got {list(given.values())}.")
 
     def check(self) -> None:
         """

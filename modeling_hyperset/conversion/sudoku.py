@@ -15,6 +15,7 @@ from .layers import (
     energy_transformer_config,
     energy_transformer_renames,
     heads_of_gain,
+    layer_renames,
     multiple_of_width,
     time_width,
     transformer_renames,
@@ -46,28 +47,16 @@ AROUND_RENAMES = [
     (r"ln_f\.weight", "hyperset.norm.weight"),
     (r"head\.weight", "classifier.weight"),
 ]
-
-
-def sudoku_transformer_renames(*roles: str) -> Renames:
-    return transformer_renames(
-        attention_norm=rf"{LAYER}\.ln1",
-        mlp_norm=rf"{LAYER}\.ln2",
-        roles=tuple(rf"{LAYER}\.attn\.{role}" for role in roles),
-        output=rf"{LAYER}\.attn\.proj",
-        up=rf"{LAYER}\.mlp\.0",
-        down=rf"{LAYER}\.mlp\.2",
-    )
-
-
+TRANSFORMER: dict[str, Any] = {"output": "attn.proj", "norms": ("ln1", "ln2"), "mlp": ("mlp.0", "mlp.2")}
 LAYER_RENAMES = {
     "hyperset": [
         *HYPERSET_RENAMES,
-        (rf"{LAYER}\.attn\.ln1\.weight", r"hyperset.layers.\1.attention.qkv_norms.0.weight"),
+        *layer_renames({"attn.ln1": "attention.qkv_norms.0"}),
         *TIME_NETWORK_RENAMES,
         *SHARED_STEP_RENAMES,
     ],
-    "transformer": sudoku_transformer_renames("query", "key", "value"),
-    "shared_qkv_transformer": sudoku_transformer_renames("qkv"),
+    "transformer": transformer_renames(("attn.query", "attn.key", "attn.value"), **TRANSFORMER),
+    "shared_qkv_transformer": transformer_renames(("attn.qkv",), **TRANSFORMER),
     "crate": CRATE_RENAMES,
     "energy_transformer": energy_transformer_renames(rf"{LAYER}\.norm", rf"{LAYER}\.block"),
 }

@@ -56,9 +56,7 @@ def find(state_dict: StateDict, pattern: str, dimensions: int = 1) -> torch.Tens
     for name, tensor in state_dict.items():
         if re.fullmatch(pattern, name):
             if tensor.ndim < dimensions:
-                raise ValueError(
-                    f"The checkpoint's {name} must have {dimensions} dimensions, got shape {tuple(tensor.shape)}."
-                )
+                raise ValueError(f"{name} must have {dimensions} dimensions, got shape {tuple(tensor.shape)}.")
             return tensor
     raise ValueError(f"The checkpoint lacks a tensor {pattern!r} that says its size; it holds {sorted(state_dict)}.")
 
@@ -77,9 +75,8 @@ def stack_adapters(state_dict: StateDict) -> StateDict:
     stacked = {}
     for theirs, ours in LORA_PARTS.items():
         prefix = f"deltaW_{theirs}."
-        indices = sorted(
-            int(match[1]) for name in state_dict if (match := re.fullmatch(rf"{re.escape(prefix)}(\d+)", name))
-        )
+        pattern = rf"{re.escape(prefix)}(\d+)"
+        indices = sorted(int(match[1]) for name in state_dict if (match := re.fullmatch(pattern, name)))
         if indices != list(range(len(indices))):
             raise ValueError(f"The adapters {prefix}t must be numbered from 0 without gaps, got {indices}.")
         if len({state_dict[f"{prefix}{index}"].shape for index in indices}) > 1:
@@ -108,7 +105,5 @@ def rename_state_dict(state_dict: StateDict, renames: Renames) -> StateDict:
         else:
             unknown.append(name)
     if unknown:
-        raise ValueError(
-            f"The checkpoint holds tensors that the model has no place for: {', '.join(sorted(unknown))}."
-        )
+        raise ValueError(f"The checkpoint holds tensors the model has no place for: {', '.join(sorted(unknown))}.")
     return renamed

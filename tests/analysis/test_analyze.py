@@ -311,7 +311,7 @@ def test_bad_arguments():
         analyze(model, [], progress=False)
     with pytest.raises(ValueError, match="`batches` must hold mappings"):
         analyze(model, batch["pixel_values"], progress=False)
-    with pytest.raises(ValueError, match="at most 3, got 4: only 3 iterations have depth-wise LoRA"):
+    with pytest.raises(ValueError, match="at most 3, got 4: only 3 have LoRA adapters"):
         analyze(make_model("images", lora_rank=2), batch, num_iterations=4)
     for wrapper in (torch.nn.DataParallel(model), torch.compile(model, backend="eager")):
         with pytest.raises(ValueError, match="this package's model classes, without a wrapper"):
