@@ -2,9 +2,10 @@
 """What `analyze.py` is asked for, of which task a checkpoint is, and which pictures its numbers make."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from hyperset_lab.arguments import option
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
 from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories
@@ -29,37 +30,25 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 class AnalyzeArguments:
     """What to analyse and to draw."""
 
-    task: str | None = field(
-        default=None,
-        metadata={"help": f"What the checkpoint was trained for, if it cannot be told: {', '.join(NAMES)}."},
+    task: str | None = option(None, f"What the checkpoint was trained for, if it cannot be told: {', '.join(NAMES)}.")
+    depth_multiple: float | None = option(
+        None,
+        "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
+        "which has weights for no more.",
     )
-    depth_multiple: float | None = field(
-        default=None,
-        metadata={
-            "help": "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
-            "which has weights for no more."
-        },
+    compare_with: list[str] | None = option(  # noqa: RUF009
+        None,
+        "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
+        "layer, width, layers and iterations, such as several seeds, become one point with an error bar.",
     )
-    compare_with: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
-            "layer, width, layers and iterations, such as several seeds, become one point with an error bar."
-        },
+    energy_tolerances: list[float] | None = option(  # noqa: RUF009
+        None, "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."
     )
-    energy_tolerances: list[float] | None = field(
-        default=None,
-        metadata={"help": "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."},
-    )
-    layer: int = field(default=1, metadata={"help": "The layer, from 1, whose trajectories to draw."})
-    head: int = field(default=1, metadata={"help": "The head, from 1, whose rank, angle and trajectories to draw."})
-    sample: int = field(
-        default=0, metadata={"help": "The sample of the first batch, from 0, whose trajectories to draw."}
-    )
-    detail_samples: int | None = field(
-        default=1024, metadata={"help": "Samples to measure rank, angles and step sizes on; 0 for all."}
-    )
-    figure_format: str = field(default="png", metadata={"help": "png, pdf or svg."})
+    layer: int = option(1, "The layer, from 1, whose trajectories to draw.")
+    head: int = option(1, "The head, from 1, whose rank, angle and trajectories to draw.")
+    sample: int = option(0, "The sample of the first batch, from 0, whose trajectories to draw.")
+    detail_samples: int | None = option(1024, "Samples to measure rank, angles and step sizes on; 0 for all.")
+    figure_format: str = option("png", "png, pdf or svg.")
 
     def __post_init__(self):
         if self.depth_multiple is not None and not self.depth_multiple > 0:
@@ -75,9 +64,6 @@ def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None
     """
     The task of the checkpoint that a command line names, and the checkpoint's config; some task and no config where it asks
     for help.
-
-    Raises:
-        `ValueError`: there is no checkpoint, or its task cannot be told.
     """
     known = ("model_name_or_path", "cache_dir", "model_revision", "token", "task")
     recipe = read_recipe(words[0]) if words and is_recipe(words[0]) else {}
@@ -95,13 +81,7 @@ def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None
 
 
 def task_of(config: PreTrainedConfig, name: str | None) -> Task:
-    """
-    The task of a checkpoint: the one of that `name`, or the one that its head tells.
-
-    Raises:
-        `ValueError`: it is not of the family, has no head that can be analysed, or that of another task, or one of which the
-            task cannot be told.
-    """
+    """The task of a checkpoint: the one of that `name`, or the one that its head tells."""
     architecture = (config.architectures or ["none"])[0]
     with_heads = {other: task_named(other) for other in NAMES}
     with_heads = {other: task for other, task in with_heads.items() if task.head}

@@ -15,41 +15,32 @@ from modeling_hyperset.presets import PRESETS
 from transformers import HfArgumentParser
 
 
+def option(default: Any, help: str) -> Any:
+    """The field of a dataclass of arguments that `--help` explains with `help`."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class ModelArguments:
     """Which model to train: a checkpoint to fine-tune, or a config to train from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune: a folder or a name on the Hub."}
+    model_name_or_path: str | None = option(None, "Checkpoint to fine-tune: a folder or a name on the Hub.")
+    config_name: str | None = option(
+        None, f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
     )
-    config_name: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
-        },
+    layer_type: str | None = option(
+        None, f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
     )
-    layer_type: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
-        },
+    extension: str | None = option(None, "Python file to run first, such as one that registers an energy of your own.")
+    config_overrides: str | None = option(
+        None, "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."
     )
-    extension: str | None = field(
-        default=None,
-        metadata={"help": "Python file to run first, such as one that registers an energy of your own."},
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
-    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Whether to run code that the checkpoint brings."}
-    )
-    ignore_mismatched_sizes: bool = field(
-        default=False,
-        metadata={"help": "Whether to start a head afresh where its shape differs from the checkpoint's."},
+    cache_dir: str | None = option(None, "Where to keep what comes from the Hub.")
+    model_revision: str = option("main", "Branch, tag or commit of the checkpoint.")
+    token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
+    trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
+    ignore_mismatched_sizes: bool = option(
+        False, "Whether to start a head afresh where its shape differs from the checkpoint's."
     )
 
     def __post_init__(self):

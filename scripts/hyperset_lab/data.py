@@ -1,11 +1,13 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Where the data of a task come from, as its flags say, and how many of them are read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
+
+from hyperset_lab.arguments import option
 
 
 @dataclass
@@ -15,23 +17,18 @@ class DataArguments:
     SOURCES: ClassVar[dict[str, str]] = {}  # the flag that names the files of each split
     OWN: ClassVar[str | None] = None  # a `--dataset_name` that is not looked for elsewhere
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": "A data set of the Hub, or a local one. Empty for none, where a recipe has one."},
+    dataset_name: str | None = option(
+        None, "A data set of the Hub, or a local one. Empty for none, where a recipe has one."
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
-    train_val_split: float = field(
-        default=0.15, metadata={"help": "Share of the training data to evaluate on where there is no such split."}
+    dataset_config_name: str | None = option(None, "Which configuration of that data set.")
+    train_val_split: float = option(0.15, "Share of the training data to evaluate on where there is no such split.")
+    hold_out_validation: bool = option(
+        False,
+        "Evaluate on `train_val_split` of the training data, which are not trained on then, even where there is "
+        "a split to evaluate on: to choose hyperparameters without a look at it. `--seed` draws them.",
     )
-    hold_out_validation: bool = field(
-        default=False,
-        metadata={
-            "help": "Evaluate on `train_val_split` of the training data, which are not trained on then, even where there is "
-            "a split to evaluate on: to choose hyperparameters without a look at it. `--seed` draws them."
-        },
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on so many of the samples."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on so many of the samples."})
+    max_train_samples: int | None = option(None, "Train on so many of the samples.")
+    max_eval_samples: int | None = option(None, "Evaluate on so many of the samples.")
 
     def __post_init__(self):
         flags = [f"`--{flag}`" for flag in self.SOURCES.values()]

@@ -96,12 +96,7 @@ def load_checkpoint(name: str, **options) -> PreTrainedModel:
 
 @torch.no_grad()
 def check(path: str, model: TensorsOnly, tolerance: float) -> float:
-    """
-    The largest difference between the file run by onnxruntime and the model, over several batch sizes and lengths.
-
-    Raises:
-        `ValueError`: it exceeds `tolerance`, absolute and relative to the model's values.
-    """
+    """The largest difference between the file run by onnxruntime and the model, over several batch sizes and lengths."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     longest = model.model.config.max_position_embeddings if model.any_length else None
     largest = 0.0

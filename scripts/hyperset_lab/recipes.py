@@ -51,12 +51,7 @@ def is_recipe(path: str) -> bool:
 
 
 def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
-    """
-    What a recipe file says.
-
-    Raises:
-        `ValueError`: the file cannot be read, or holds no mapping.
-    """
+    """What a recipe file says."""
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -74,9 +69,6 @@ def is_empty(value: Any) -> bool:
 def behind(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """
     A recipe with the flags `given` behind it. They win: what they contradict is dropped. `config_overrides` of both add up.
-
-    Raises:
-        `ValueError`: `config_overrides` that are no JSON object.
     """
     dropped: set[str] = set()
     for flag, value in given.items():
@@ -137,12 +129,7 @@ def to_words(flags: Mapping[str, Any], optional: Collection[str]) -> list[str]:
 
 
 def parse_object(text: str, flag: str) -> dict[str, Any]:
-    """
-    The JSON object that `flag` is given.
-
-    Raises:
-        `ValueError`: it is none.
-    """
+    """The JSON object that `flag` is given."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

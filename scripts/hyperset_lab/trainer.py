@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from hyperset_lab.arguments import option
 from hyperset_lab.checkpoints import (
     STATE,
     UNFINISHED,
@@ -50,30 +51,22 @@ class ScriptTrainingArguments(TrainingArguments):
     if TYPE_CHECKING:
         output_dir: str = ""  # `TrainingArguments` sets it where it is not given
 
-    optim: str = field(
-        default=TrainingArguments.optim,
-        metadata={"help": "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."},
+    optim: str = option(
+        TrainingArguments.optim, "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."
     )
-    eval_num_iterations: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given."
-        },
+    eval_num_iterations: list[int] | None = option(  # noqa: RUF009
+        None,
+        "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given.",
     )
 
-    log_energies: bool = field(
-        default=False,
-        metadata={
-            "help": "Log the energies of the first batch to evaluate on at every evaluation (`EnergyCallback`)."
-        },
+    log_energies: bool = option(
+        False, "Log the energies of the first batch to evaluate on at every evaluation (`EnergyCallback`)."
     )
 
-    decay_all: bool = field(
-        default=False,
-        metadata={
-            "help": "Weight decay for every parameter, as in the paper's program. Otherwise gains, biases, the class and mask "
-            "tokens and learned positions have none."
-        },
+    decay_all: bool = option(
+        False,
+        "Weight decay for every parameter, as in the paper's program. Otherwise gains, biases, the class and mask "
+        "tokens and learned positions have none.",
     )
 
     def __getstate__(self) -> dict[str, Any]:

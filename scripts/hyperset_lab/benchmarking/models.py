@@ -89,11 +89,7 @@ def make_model(task: str, name: str, setting: Setting) -> PreTrainedModel:
 
 
 def image_size(setting: Setting) -> int:
-    """Pixels of a square image of so many tokens in 14-pixel patches, [CLS] among them.
-
-    Raises:
-        `ValueError`: there is none.
-    """
+    """Pixels of a square image of so many tokens in 14-pixel patches, [CLS] among them."""
     side = round((setting.num_tokens - 1) ** 0.5)
     if side < 1 or side**2 + 1 != setting.num_tokens:
         raise ValueError(

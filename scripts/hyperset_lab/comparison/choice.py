@@ -82,12 +82,7 @@ def compare(comparison: Comparison, trainers: dict[str, ScriptTrainer]) -> dict[
 
 
 def stored_result(path: Path, comparison: Comparison) -> dict[str, Any]:
-    """
-    What a finished comparison of the same settings wrote.
-
-    Raises:
-        `ValueError`: there is none, or it is of other settings.
-    """
+    """What a finished comparison of the same settings wrote."""
     if not path.is_file():
         raise ValueError(f"`--time_only` needs a finished comparison, and there is no {path}.")
     result = json.loads(path.read_text(encoding="utf-8"))

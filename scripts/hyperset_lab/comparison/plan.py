@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.arguments import ModelArguments, option
 from hyperset_lab.comparison.runs import Run, finish, trainer_of
 from hyperset_lab.models import model_of
 from hyperset_lab.recipes import behind, is_recipe, parse_object
@@ -54,21 +54,14 @@ class ComparisonArguments:
             "help": "Seeds to choose the learning rates with, in place of `seeds`: fewer trainings for a rougher choice."
         },
     )
-    flags: str = field(
-        default="{}", metadata={"help": "Flags of the training script to set otherwise for all models, as JSON."}
-    )
-    num_workers: int = field(
-        default=1, metadata={"help": "Trainings at a time, which share the processor's threads equally."}
-    )
-    timing_turns: int = field(
-        default=9, metadata={"help": "Turns that the models take when steps are timed, a few steps in each."}
-    )
-    time_only: bool = field(
-        default=False,
-        metadata={"help": "Measure the time per step of a finished comparison again, and leave all else as it is."},
+    flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
+    num_workers: int = option(1, "Trainings at a time, which share the processor's threads equally.")
+    timing_turns: int = option(9, "Turns that the models take when steps are timed, a few steps in each.")
+    time_only: bool = option(
+        False, "Measure the time per step of a finished comparison again, and leave all else as it is."
     )
 
-    task: str = field(default="images", metadata={"help": f"What the models are trained for: {', '.join(NAMES)}."})
+    task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):
         self.own_flags, self.shared_flags = parse_object(self.models, "models"), parse_object(self.flags, "flags")
@@ -170,12 +163,7 @@ class Comparison:
 
 
 def base_recipe_path(parsed: ComparisonArguments, arguments: list[str]) -> Path:
-    """
-    The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does.
-
-    Raises:
-        `ValueError`: it is no file.
-    """
+    """The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does."""
     beside = Path(arguments[0]).parent if is_recipe(arguments[0]) else Path()
     path = beside / parsed.base_recipe
     if not path.is_file():

@@ -72,12 +72,7 @@ def descend(model: PreTrainedModel, **inputs: torch.Tensor) -> Descent:
 
 
 def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
-    """
-    A classifier of handwritten digits and its image processor.
-
-    Raises:
-        `ValueError`: there is no such model, or it does something else.
-    """
+    """A classifier of handwritten digits and its image processor."""
     flag = "--model_name_or_path"
     model = load(flag, name, AutoModelForImageClassification, "ImageClassification", DIGITS_RECIPE, trust_remote_code)
     labels = label_names(model.config)
@@ -94,12 +89,7 @@ def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTra
 
 
 def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """
-    A solver of Sudokus.
-
-    Raises:
-        `ValueError`: there is no such model, or it does something else.
-    """
+    """A solver of Sudokus."""
     flag = "--sudoku_model"
     model = load(flag, name, AutoModelForTokenClassification, "TokenClassification", SUDOKU_RECIPE, trust_remote_code)
     config = model.config
@@ -112,12 +102,7 @@ def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedM
 
 
 def load(flag: str, name: str, auto_class, head: str, recipe: str, trust_remote_code: bool) -> PreTrainedModel:
-    """
-    A Hyper-SET or baseline with a `head`, in evaluation mode.
-
-    Raises:
-        `ValueError`: naming the `flag`, what was found and the `recipe` that trains such a model.
-    """
+    """A Hyper-SET or baseline with a `head`, in evaluation mode."""
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:

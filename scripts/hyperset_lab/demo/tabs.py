@@ -20,12 +20,7 @@ from hyperset_lab.sudoku.puzzles import parse_boards
 
 
 def picture_of(url: str) -> Image.Image:
-    """
-    The picture that a browser sends.
-
-    Raises:
-        `ValueError`: what came is no PNG in a data URL.
-    """
+    """The picture that a browser sends."""
     head, _, data = url.partition(",")
     try:
         if head != "data:image/png;base64":
@@ -76,12 +71,7 @@ class Sudokus:
         self.model = model
 
     def solve(self, cells: str) -> dict | None:
-        """
-        81 digits, 0 for a blank, watched; nothing where all are blank.
-
-        Raises:
-            `ValueError`: no 81 digits.
-        """
+        """81 digits, 0 for a blank, watched; nothing where all are blank."""
         puzzle = parse_boards([cells], "the board", "cells")[0]
         if not puzzle.any():
             return None

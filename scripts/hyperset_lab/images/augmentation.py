@@ -21,6 +21,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.nn import functional as F
 
+from hyperset_lab.arguments import option
 from hyperset_lab.models import model_of
 from hyperset_lab.trainer import ScriptTrainer
 
@@ -32,36 +33,24 @@ CROPS, POLICIES = ("resized", "padded"), ("imagenet", "cifar10", "svhn")
 class AugmentationArguments:
     """How the images that are trained on vary. Nothing varies unless asked for."""
 
-    random_crop: str | None = field(
-        default=None,
-        metadata={
-            "help": "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
-        },
+    random_crop: str | None = option(
+        None, "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
     )
     crop_scale: list[float] = field(
         default_factory=lambda: [0.08, 1.0],
         metadata={"help": "Least and largest share of the image's area that `--random_crop resized` takes."},
     )
-    crop_padding: int = field(default=4, metadata={"help": "Pixels that `--random_crop padded` pads on each side."})
-    random_flip: bool = field(default=False, metadata={"help": "Whether to mirror half of the images."})
-    auto_augment: str | None = field(
-        default=None, metadata={"help": f"Policy of AutoAugment: {', '.join(POLICIES)}. Needs kornia."}
+    crop_padding: int = option(4, "Pixels that `--random_crop padded` pads on each side.")
+    random_flip: bool = option(False, "Whether to mirror half of the images.")
+    auto_augment: str | None = option(None, f"Policy of AutoAugment: {', '.join(POLICIES)}. Needs kornia.")
+    mixup_alpha: float = option(0.0, "MixUp with shares from Beta(alpha, alpha); 0 for none.")
+    cutmix_alpha: float = option(
+        0.0, "CutMix with areas from Beta(alpha, alpha); 0 for none. With both, each batch gets either one at random."
     )
-    mixup_alpha: float = field(
-        default=0.0, metadata={"help": "MixUp with shares from Beta(alpha, alpha); 0 for none."}
-    )
-    cutmix_alpha: float = field(
-        default=0.0,
-        metadata={
-            "help": "CutMix with areas from Beta(alpha, alpha); 0 for none. With both, each batch gets either one at random."
-        },
-    )
-    crop_pct: float | None = field(
-        default=None,
-        metadata={
-            "help": "Share of the height and width that the central crop keeps at evaluation, usually 0.875; if not given, the "
-            "whole image is resized. For a new image processor, which keeps it."
-        },
+    crop_pct: float | None = option(
+        None,
+        "Share of the height and width that the central crop keeps at evaluation, usually 0.875; if not given, the "
+        "whole image is resized. For a new image processor, which keeps it.",
     )
 
     def __post_init__(self):

@@ -2,7 +2,7 @@
 """Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from datasets import (
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
+from hyperset_lab.arguments import option
 from hyperset_lab.data import DataArguments, limited
 from hyperset_lab.images.augmentation import AugmentationArguments
 from transformers import TrainingArguments
@@ -32,26 +33,19 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_dir", "validation": "validation_dir"}
     OWN: ClassVar[str | None] = "digits"
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
-            "none, where a recipe has one."
-        },
+    dataset_name: str | None = option(
+        None,
+        "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
+        "none, where a recipe has one.",
     )
-    train_dir: str | None = field(default=None, metadata={"help": "A folder with one folder of images per class."})
-    validation_dir: str | None = field(default=None, metadata={"help": "Another such folder, to evaluate on."})
-    streaming: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
-        },
+    train_dir: str | None = option(None, "A folder with one folder of images per class.")
+    validation_dir: str | None = option(None, "Another such folder, to evaluate on.")
+    streaming: bool = option(
+        False, "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
     )
-    shuffle_buffer_size: int = field(
-        default=10_000, metadata={"help": "Images that `--streaming` holds to draw the next one from."}
-    )
-    image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
-    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
+    shuffle_buffer_size: int = option(10_000, "Images that `--streaming` holds to draw the next one from.")
+    image_column_name: str = option("image", "The column of the images.")
+    label_column_name: str = option("label", "The column of the labels.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -5,12 +5,13 @@ masked.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from hyperset_lab.arguments import option
 from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
@@ -21,61 +22,40 @@ from hyperset_lab.masked_images.tokenizer import VQTokenizer
 class MaskingArguments:
     """What is masked, what fills it in, and how the result is measured."""
 
-    mask_ratio: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Share of every training image to mask, or two numbers between which it is drawn anew each time. 0 0.4 for "
-            "codes (Appendix D.4) and 0.6 for pixels if not given."
-        },
+    mask_ratio: list[float] | None = option(  # noqa: RUF009
+        None,
+        "Share of every training image to mask, or two numbers between which it is drawn anew each time. 0 0.4 for "
+        "codes (Appendix D.4) and 0.6 for pixels if not given.",
     )
-    eval_mask_ratio: list[float] | None = field(
-        default=None,
-        metadata={"help": "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."},
+    eval_mask_ratio: list[float] | None = option(  # noqa: RUF009
+        None, "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."
     )
-    mask_patch_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Side of the squares to mask, a multiple of the model's patches; one patch if not given. For pixels."
-        },
+    mask_patch_size: int | None = option(
+        None, "Side of the squares to mask, a multiple of the model's patches; one patch if not given. For pixels."
     )
-    vq_model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "The `VQModel` of diffusers that turns images into codes: a folder or a name on the Hub."},
+    vq_model_name_or_path: str | None = option(
+        None, "The `VQModel` of diffusers that turns images into codes: a folder or a name on the Hub."
     )
-    vq_subfolder: str | None = field(default=None, metadata={"help": "The folder of the VQ model in there."})
-    vq_zero_to_one: bool = field(
-        default=False,
-        metadata={"help": "Whether the VQ model takes pixels in [0, 1] (aMUSEd) rather than in [-1, 1] (VQGAN)."},
+    vq_subfolder: str | None = option(None, "The folder of the VQ model in there.")
+    vq_zero_to_one: bool = option(
+        False, "Whether the VQ model takes pixels in [0, 1] (aMUSEd) rather than in [-1, 1] (VQGAN)."
     )
-    image_size: int | None = field(
-        default=None, metadata={"help": "Side in pixels of the images to turn into codes; 256 if not given."}
+    image_size: int | None = option(None, "Side in pixels of the images to turn into codes; 256 if not given.")
+    codes_dir: str | None = option(
+        None, "Where to keep the codes of images; a folder beside the data sets' cache if not given."
     )
-    codes_dir: str | None = field(
-        default=None,
-        metadata={"help": "Where to keep the codes of images; a folder beside the data sets' cache if not given."},
+    decoding_steps: int | None = option(
+        None, "Steps in which masked codes are filled in; 24 if not given, as in the paper."
     )
-    decoding_steps: int | None = field(
-        default=None, metadata={"help": "Steps in which masked codes are filled in; 24 if not given, as in the paper."}
+    decoding_temperature: float | None = option(
+        None, "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
     )
-    decoding_temperature: float | None = field(
-        default=None,
-        metadata={
-            "help": "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
-        },
+    choice_temperature: float | None = option(
+        None, "Scale of the noise, at the first step, on which codes are the most certain ones; 4.5 if not given."
     )
-    choice_temperature: float | None = field(
-        default=None,
-        metadata={
-            "help": "Scale of the noise, at the first step, on which codes are the most certain ones; 4.5 if not given."
-        },
-    )
-    lpips_net: str = field(
-        default="alex",
-        metadata={"help": f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}."},
-    )
-    inception_weights: str | None = field(
-        default=None,
-        metadata={"help": "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."},
+    lpips_net: str = option("alex", f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}.")
+    inception_weights: str | None = option(
+        None, "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."
     )
 
     def __post_init__(self):

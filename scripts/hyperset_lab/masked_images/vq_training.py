@@ -8,7 +8,7 @@ the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
 """
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from accelerate.utils import broadcast
 from torch import nn
 from transformers.trainer_utils import HubStrategy
 
+from hyperset_lab.arguments import option
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
@@ -39,12 +40,10 @@ RESTART_UNTIL = 0.7
 class VQArguments:
     """Which VQ model to train."""
 
-    vq_config: str = field(
-        default="{}", metadata={"help": "Fields of diffusers' VQModel, as JSON: '{\"num_vq_embeddings\": 1024}'."}
-    )
-    image_size: int = field(default=256, metadata={"help": "Side of the images in pixels."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
-    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
+    vq_config: str = option("{}", "Fields of diffusers' VQModel, as JSON: '{\"num_vq_embeddings\": 1024}'.")
+    image_size: int = option(256, "Side of the images in pixels.")
+    cache_dir: str | None = option(None, "Where to keep what comes from the Hub.")
+    token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
 
     def __post_init__(self):
         self.fields = parse_object(self.vq_config, "vq_config")
@@ -153,12 +152,7 @@ def vary(example: dict, rng, processor, view: RandomView | None) -> dict:
 
 
 def build_vq_model(arguments: VQArguments):
-    """
-    A new VQ model.
-
-    Raises:
-        `ValueError`: fields that `VQModel` does not have or that do not fit, or images that do not divide into its codes.
-    """
+    """A new VQ model."""
     vq_class = import_vq_model()
     if unknown := arguments.fields.keys() - inspect.signature(vq_class).parameters.keys():
         raise ValueError(f"`--vq_config` sets fields that VQModel does not have: {', '.join(sorted(unknown))}.")

@@ -4,7 +4,7 @@
 import csv
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 
+from hyperset_lab.arguments import option
 from hyperset_lab.data import DataArguments
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
@@ -35,47 +36,34 @@ class SudokuDataArguments(DataArguments):
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "eval": "validation_file"}
     OWN: ClassVar[str | None] = GENERATED
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."},
+    dataset_name: str | None = option(
+        None, f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."
     )
-    train_file: str | None = field(
-        default=None,
-        metadata={"help": "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."},
+    train_file: str | None = option(
+        None, "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."
     )
-    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
-    puzzle_column_name: str = field(default="puzzle", metadata={"help": "The column of the puzzles."})
-    solution_column_name: str = field(default="solution", metadata={"help": "The column of the solutions."})
-    max_train_samples: int | None = field(
-        default=None,
-        metadata={"help": f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."},
+    validation_file: str | None = option(None, "Another such file, to evaluate on.")
+    puzzle_column_name: str = option("puzzle", "The column of the puzzles.")
+    solution_column_name: str = option("solution", "The column of the solutions.")
+    max_train_samples: int | None = option(
+        None, f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."
     )
-    max_eval_samples: int | None = field(
-        default=None,
-        metadata={"help": f"Evaluate on so many puzzles; {GENERATED_SAMPLES['eval']:,} generated ones if not given."},
+    max_eval_samples: int | None = option(
+        None, f"Evaluate on so many puzzles; {GENERATED_SAMPLES['eval']:,} generated ones if not given."
     )
-    min_givens: int | None = field(
-        default=None,
-        metadata={
-            "help": f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
-            "many given digits."
-        },
+    min_givens: int | None = option(
+        None,
+        f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
+        "many given digits.",
     )
-    max_givens: int | None = field(
-        default=None, metadata={"help": f"The same with at most so many (to {GENERATED_GIVENS[1]} if not given)."}
+    max_givens: int | None = option(None, f"The same with at most so many (to {GENERATED_GIVENS[1]} if not given).")
+    puzzle_seed: int = option(
+        0, "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
     )
-    puzzle_seed: int = field(
-        default=0,
-        metadata={
-            "help": "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
-        },
-    )
-    augment: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to train in every epoch on another board of the same form: digits renamed, rows, columns, bands "
-            "and stacks swapped, and the board transposed, at random."
-        },
+    augment: bool = option(
+        False,
+        "Whether to train in every epoch on another board of the same form: digits renamed, rows, columns, bands "
+        "and stacks swapped, and the board transposed, at random.",
     )
 
     def __post_init__(self):

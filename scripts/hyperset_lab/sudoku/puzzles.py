@@ -41,12 +41,7 @@ class Puzzles:
 
 
 def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:
-    """
-    Strings of 81 digits, 0 or . for a blank, as digits: `np.uint8` of shape `(len(values), 81)`.
-
-    Raises:
-        `ValueError`: a value that is no such string.
-    """
+    """Strings of 81 digits, 0 or . for a blank, as digits: `np.uint8` of shape `(len(values), 81)`."""
     values = list(values)
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str) or len(value) != 81:

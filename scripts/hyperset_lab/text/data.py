@@ -2,12 +2,13 @@
 """Texts with labels for the scripts: from the Hub, or from CSV and JSON files; classes, several labels per text, or numbers."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 
+from hyperset_lab.arguments import option
 from hyperset_lab.data import DataArguments, limited
 from transformers import PreTrainedTokenizerBase
 
@@ -26,34 +27,27 @@ class TextDataArguments(DataArguments):
 
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "validation": "validation_file", "test": "test_file"}
 
-    train_file: str | None = field(default=None, metadata={"help": f"Texts to train on: {', '.join(READERS)}."})
-    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
-    test_file: str | None = field(
-        default=None,
-        metadata={"help": "Another, for `--do_predict`; evaluated on if there is no `--validation_file`."},
+    train_file: str | None = option(None, f"Texts to train on: {', '.join(READERS)}.")
+    validation_file: str | None = option(None, "Another such file, to evaluate on.")
+    test_file: str | None = option(
+        None, "Another, for `--do_predict`; evaluated on if there is no `--validation_file`."
     )
-    text_column_names: str = field(
-        default="text", metadata={"help": "The column of the texts, or several with commas between, to be joined."}
+    text_column_names: str = option("text", "The column of the texts, or several with commas between, to be joined.")
+    text_column_delimiter: str = option(" ", "What to join several text columns with.")
+    label_column_name: str = option("label", "The column of the labels.")
+    label_delimiter: str | None = option(
+        None, "What stands between several labels of a text in a CSV file (JSON has lists of labels)."
     )
-    text_column_delimiter: str = field(default=" ", metadata={"help": "What to join several text columns with."})
-    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
-    label_delimiter: str | None = field(
-        default=None,
-        metadata={"help": "What stands between several labels of a text in a CSV file (JSON has lists of labels)."},
+    do_regression: bool | None = option(None, "Whether labels are numbers to predict; if not given, floats are.")
+    max_seq_length: int = option(128, "Longest sequence in tokens; the rest is cut off.")
+    pad_to_max_length: bool = option(
+        False, "Whether to pad to `--max_seq_length` rather than to a batch's longest text."
     )
-    do_regression: bool | None = field(
-        default=None, metadata={"help": "Whether labels are numbers to predict; if not given, floats are."}
-    )
-    max_seq_length: int = field(default=128, metadata={"help": "Longest sequence in tokens; the rest is cut off."})
-    pad_to_max_length: bool = field(
-        default=False, metadata={"help": "Whether to pad to `--max_seq_length` rather than to a batch's longest text."}
-    )
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Predict for the first so many texts."})
-    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that tokenize."})
-    overwrite_cache: bool = field(default=False, metadata={"help": "Whether to tokenize anew what is cached."})
-    metric_name: str | None = field(
-        default=None,
-        metadata={"help": "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."},
+    max_predict_samples: int | None = option(None, "Predict for the first so many texts.")
+    preprocessing_num_workers: int | None = option(None, "Processes that tokenize.")
+    overwrite_cache: bool = option(False, "Whether to tokenize anew what is cached.")
+    metric_name: str | None = option(
+        None, "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."
     )
 
     def __post_init__(self):
@@ -166,12 +160,7 @@ def hold_out_texts(
 
 
 def tokenize(name: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, arguments: TextDataArguments) -> Dataset:
-    """
-    Texts → `input_ids` (and what else the tokenizer gives), cut to `--max_seq_length` tokens.
-
-    Raises:
-        `ValueError`: a text without a single token.
-    """
+    """Texts → `input_ids` (and what else the tokenizer gives), cut to `--max_seq_length` tokens."""
     padding = "max_length" if arguments.pad_to_max_length else False
 
     def encode(batch):

@@ -32,12 +32,7 @@ class LabelSpace:
 
 
 def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
-    """
-    The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers.
-
-    Raises:
-        `ValueError`: flags that contradict each other or the data, or lists of numbers, which are neither.
-    """
+    """The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers."""
     several = isinstance(feature, List) or arguments.label_delimiter is not None
     if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
         raise ValueError(
@@ -56,9 +51,6 @@ def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> lis
     """
     The label of every text: the name of its class, the list of the names of its labels, or a number, and `None` where there is
     none.
-
-    Raises:
-        `ValueError`: a label that is no number in a regression.
     """
     feature = split.features["label"]
     inner = feature.feature if isinstance(feature, List) else feature

@@ -2,11 +2,11 @@
 """Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the texts at hand."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.arguments import ModelArguments, option
 from modeling_hyperset.presets import PRESETS
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -24,15 +24,11 @@ SPECIAL_TOKENS = {
 class TextModelArguments(ModelArguments):
     """Which model to train, and its tokenizer."""
 
-    tokenizer_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
-        },
+    tokenizer_name: str | None = option(
+        None, "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
     )
-    train_tokenizer: int | None = field(
-        default=None,
-        metadata={"help": "Train a tokenizer of at most so many tokens on the training texts, as there is none."},
+    train_tokenizer: int | None = option(
+        None, "Train a tokenizer of at most so many tokens on the training texts, as there is none."
     )
 
     def __post_init__(self):
