@@ -5,22 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories
+from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, figures
 from modeling_hyperset.analysis.depth import default_multiple
-from modeling_hyperset.analysis.figures import (
-    STYLES,
-    Figure,
-    draw_accuracy,
-    draw_adaptive_depth,
-    draw_energies,
-    draw_per_head,
-    draw_rank_and_angle,
-    draw_step_sizes,
-    draw_trade_off,
-)
+from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
 from modeling_hyperset.checks_hyperset import check_energy_tolerance
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -53,18 +43,13 @@ class AnalyzeArguments:
     def __post_init__(self):
         if self.depth_multiple is not None and not self.depth_multiple > 0:
             raise ValueError(f"`--depth_multiple` must be positive, got {self.depth_multiple}.")
-        if self.figure_format not in ("png", "pdf", "svg"):
-            raise ValueError(f"`--figure_format` must be png, pdf or svg, got {self.figure_format!r}.")
-        if self.detail_samples is not None and self.detail_samples < 0:
-            raise ValueError(f"`--detail_samples` must not be negative, got {self.detail_samples}.")
+        check_choice(self, "figure_format", ("png", "pdf", "svg"))
+        check_least(self, 0, "detail_samples")
         self.detail_samples = self.detail_samples or None
 
 
 def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None]:
-    """
-    The task of the checkpoint that a command line names, and the checkpoint's config; some task and no config where it asks
-    for help.
-    """
+    """The task and the config of the checkpoint that a command line names; for `--help`, some task and no config."""
     known = ("model_name_or_path", "cache_dir", "model_revision", "token", "task")
     recipe = read_recipe(words[0]) if words and is_recipe(words[0]) else {}
     _, given = read_flags(words, known)
@@ -108,10 +93,7 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
 
 
 def check_options(options: AnalyzeArguments, config: Any) -> None:
-    """
-    Raises:
-        `ValueError`: a layer, a head or a tolerance that the model of `config` does not have.
-    """
+    """Refuse a layer, a head or a tolerance that the model of `config` does not have."""
     for flag, most in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
         if not 1 <= getattr(options, flag) <= most:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
@@ -120,10 +102,7 @@ def check_options(options: AnalyzeArguments, config: Any) -> None:
 
 
 def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:
-    """
-    Raises:
-        `ValueError`: the other checkpoint has another head or other classes, whose weights would be drawn at random.
-    """
+    """Refuse another checkpoint with another head or other classes: such weights would be drawn at random."""
     wanted, got = ((c.model_type, c.architectures or [c.model_type], c.num_labels) for c in (config, other))
     if wanted != got:
         raise ValueError(
@@ -133,10 +112,7 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
 
 
 def check_series(configs: list[PreTrainedConfig]) -> None:
-    """
-    Raises:
-        `ValueError`: the models are of more series than the trade-off can tell apart.
-    """
+    """Refuse models of more series than the trade-off can tell apart."""
     names = sorted(set(map(series_of, configs)))
     if len(names) > len(STYLES):
         raise ValueError(
@@ -146,7 +122,7 @@ def check_series(configs: list[PreTrainedConfig]) -> None:
 
 
 def series_of(config: PreTrainedConfig) -> str:
-    """Models that differ in their layers and iterations alone are one curve of the trade-off."""
+    """The name of a model's curve in the trade-off. Models of one curve differ only in their layers and iterations."""
     return f"{config.layer_type}, width {config.hidden_size}"
 
 
@@ -164,26 +140,26 @@ def pictures_of(
     paths: Trajectories | None,
     models: list[dict[str, Any]],
     head: int,
-) -> dict[str, Callable[[], Figure]]:
+) -> dict[str, Callable[[], figures.Figure]]:
     """The pictures that there are numbers for, by name."""
-    pictures: dict[str, Callable[[], Figure]] = {}
+    pictures: dict[str, Callable[[], figures.Figure]] = {}
     if "total_energy" in analysis.statistics:
-        pictures["energies"] = lambda: draw_energies(analysis)
+        pictures["energies"] = lambda: figures.draw_energies(analysis)
     if "effective_rank" in analysis.statistics:
-        pictures["rank_and_angle"] = lambda: draw_rank_and_angle(analysis, head)
-        pictures["rank_per_head"] = lambda: draw_per_head(analysis, "effective_rank")
-        pictures["angle_per_head"] = lambda: draw_per_head(analysis, "mean_angle")
+        pictures["rank_and_angle"] = lambda: figures.draw_rank_and_angle(analysis, head)
+        pictures["rank_per_head"] = lambda: figures.draw_per_head(analysis, "effective_rank")
+        pictures["angle_per_head"] = lambda: figures.draw_per_head(analysis, "mean_angle")
     if "attention_step_size" in analysis.statistics:
-        pictures["step_sizes"] = lambda: draw_step_sizes(analysis)
+        pictures["step_sizes"] = lambda: figures.draw_step_sizes(analysis)
     if paths is not None:
         pictures["trajectories"] = lambda: draw_trajectories(paths)
     shown = dict(list(depths.items())[: len(STYLES)])
     if all("accuracy" in found for found in shown.values()):
-        pictures["accuracy"] = lambda: draw_accuracy(shown)
+        pictures["accuracy"] = lambda: figures.draw_accuracy(shown)
     if points:
-        pictures["adaptive_depth"] = lambda: draw_adaptive_depth(points)
+        pictures["adaptive_depth"] = lambda: figures.draw_adaptive_depth(points)
     if len(models) > 1:
-        pictures["trade_off"] = lambda: draw_trade_off(models)
+        pictures["trade_off"] = lambda: figures.draw_trade_off(models)
     return pictures
 
 

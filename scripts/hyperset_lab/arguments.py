@@ -4,7 +4,7 @@
 import dataclasses
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,21 @@ from transformers import HfArgumentParser
 def option(default: Any, help: str) -> Any:
     """The field of a dataclass of arguments that `--help` explains with `help`."""
     return field(default=default, metadata={"help": help})
+
+
+def check_least(arguments: Any, least: int, *flags: str) -> None:
+    """Raise a `ValueError` for one of the `flags` that is given and less than `least`."""
+    for flag in flags:
+        value = getattr(arguments, flag)
+        if value is not None and value < least:
+            bound = f"be at least {least}" if least else "not be negative"
+            raise ValueError(f"`--{flag}` must {bound}, got {value}.")
+
+
+def check_choice(arguments: Any, flag: str, choices: Collection[str]) -> None:
+    """Raise a `ValueError` for a `flag` that is given and none of the `choices`."""
+    if getattr(arguments, flag) not in (None, *choices):
+        raise ValueError(f"`--{flag}` must be one of {', '.join(choices)}, got {getattr(arguments, flag)!r}.")
 
 
 @dataclass

@@ -32,12 +32,7 @@ FSDP_WEIGHTS = "pytorch_model_fsdp"  # the start of a file's or a folder's name
 
 @contextlib.contextmanager
 def writing(target: str | os.PathLike, staged: str | os.PathLike) -> Iterator[None]:
-    """
-    Within it, `target` is written in the folder `staged`, which is removed if that fails.
-
-    Raises:
-        `OSError`: the disk takes no more. It names `target` and the checkpoint to continue from.
-    """
+    """Within it, `target` is written in the folder `staged`. If that fails, `staged` is removed; see [`name_target`]."""
     try:
         yield
     except BaseException as error:
@@ -47,10 +42,7 @@ def writing(target: str | os.PathLike, staged: str | os.PathLike) -> Iterator[No
 
 
 def name_target(target: str | os.PathLike, error: BaseException) -> None:
-    """
-    Raises:
-        `OSError`: `error` says that the disk takes no more. It names `target` and the checkpoint to continue from.
-    """
+    """Make an `error` of the disk, if it is one, an `OSError` that names `target` and the checkpoint to continue from."""
     # safetensors and torch have exceptions of their own for a full disk.
     torch_writer = isinstance(error, RuntimeError) and "inline_container" in str(error)
     if not (torch_writer or isinstance(error, OSError | SafetensorError)):
@@ -168,7 +160,7 @@ def clean_up(folder: str | os.PathLike) -> None:
 
 
 def rotate(folder: str | os.PathLike, limit: int | None, kept: set[str | None]) -> None:
-    """Remove the oldest whole checkpoints above `limit`, but those of `kept`. One that is not whole does not count."""
+    """Remove the oldest whole checkpoints above `limit`. Those of `kept` stay. One that is not whole does not count."""
     if limit is None or limit <= 0:
         return
     whole = [path for path in all_checkpoints(folder) if not defects(path, only_model=True)]
@@ -179,8 +171,8 @@ def rotate(folder: str | os.PathLike, limit: int | None, kept: set[str | None]) 
 
 def defects(checkpoint: str | os.PathLike, only_model: bool = False, contents: bool = False) -> list[str]:
     """
-    What a checkpoint folder lacks to continue from it: its manifest, or files of the size that this says (and, with `contents`,
-    of the checksum). Without `only_model` the states of the optimizer and of the random numbers must be there.
+    What a checkpoint folder lacks to continue from it: its manifest, or files of the sizes in it (with `contents`, also of the
+    checksums). Without `only_model` the states of the optimizer and of the random numbers must be there too.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():

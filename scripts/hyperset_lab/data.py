@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_least, option
 
 
 @dataclass
@@ -46,7 +46,7 @@ class DataArguments:
             raise ValueError(f"`--hold_out_validation` needs data to train on: pass {flags[0]}.")
         if not 0.0 < self.train_val_split < 1.0:
             raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
-        self.check_positive("max_train_samples", "max_eval_samples")
+        check_least(self, 1, "max_train_samples", "max_eval_samples")
 
     @property
     def sources(self) -> dict[str, str]:
@@ -54,21 +54,8 @@ class DataArguments:
         given = {split: getattr(self, flag) for split, flag in self.SOURCES.items()}
         return {split: path for split, path in given.items() if path}
 
-    def check_positive(self, *flags: str) -> None:
-        """
-        Raises:
-            `ValueError`: one of the `flags` is given and below 1.
-        """
-        for flag in flags:
-            limit = getattr(self, flag)
-            if limit is not None and limit < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
-
     def check_sources(self, kind: str, is_one: Any = Path.is_file) -> None:
-        """
-        Raises:
-            `ValueError`: what is given is not of that `kind`, as `is_one(path)` says.
-        """
+        """Raise a `ValueError` for a file or folder that is not of that `kind`, as `is_one(path)` says."""
         for split, path in self.sources.items():
             if not is_one(Path(path)):
                 raise ValueError(f"`--{self.SOURCES[split]}` must be {kind}, got {path!r}.")

@@ -45,25 +45,17 @@ def number_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
 
 
 def correlations(predictions: np.ndarray, references: np.ndarray) -> Scores:
-    """
-    `pearsonr` and `spearmanr`, in [−1, 1]; NaN where predictions or references are all alike, or are fewer than two, because
-    then there is no correlation.
-    """
+    """`pearsonr` and `spearmanr`, in [−1, 1]. They are NaN for fewer than two numbers, and where all are alike."""
+    measures = {"pearsonr": stats.pearsonr, "spearmanr": stats.spearmanr}
     if len(predictions) < 2 or min(np.ptp(predictions), np.ptp(references)) == 0:
-        return {"pearsonr": math.nan, "spearmanr": math.nan}
-    return {
-        "pearsonr": float(stats.pearsonr(predictions, references)[0]),
-        "spearmanr": float(stats.spearmanr(predictions, references)[0]),
-    }
+        return dict.fromkeys(measures, math.nan)
+    return {name: float(measure(predictions, references)[0]) for name, measure in measures.items()}
 
 
 def named_measure(metric_name: str, problem_type: str, num_labels: int) -> Measure:
     """
-    The metric that `--metric_name` names: one of the Hub, or a folder or file with its program, as `evaluate.load` takes it. Of
-    several values it also gives the mean as `combined_score`, as transformers' scripts do.
-
-    Raises:
-        `ValueError`: it cannot be loaded.
+    The metric that `--metric_name` names: one of the Hub, or a folder or file with its program, as `evaluate.load` takes it. It
+    also gives the mean of several values as `combined_score`, as transformers' scripts do.
     """
     config_name = "multilabel" if problem_type == MULTI_LABEL else None
     try:
@@ -94,8 +86,8 @@ def make_compute_metrics(
         `metric_name`, what [`named_measure`] gives.
 
     Raises:
-        `ValueError`: a kind of problem that does not exist, or a metric that cannot be loaded or does not work for this kind of
-            problem. It is tried on made-up predictions, so that it does not fail after an epoch.
+        `ValueError`: a kind of problem that does not exist; a metric that cannot be loaded or does not work for this kind. The
+            metric is tried on made-up predictions, so that it does not fail after an epoch.
     """
     measures: dict[str, Measure] = {SINGLE_LABEL: class_scores, MULTI_LABEL: label_scores, REGRESSION: number_scores}
     if problem_type not in measures:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 def check_splits(arguments: ScriptTrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
     """
     Raises:
-        `ValueError`: neither training nor evaluation is asked for, the data lack the split (`train`, `eval`) for it, or
-            predictions are asked for of a script that does not predict (`predicts`).
+        `ValueError`: neither training nor evaluation is asked for, the data have no split (`train`, `eval`) for it, or
+            `--do_predict` is given to a script that does not predict (`predicts`).
     """
     if arguments.do_predict and not predicts:
         raise ValueError("`--do_predict` is for texts: this script trains and evaluates.")
@@ -104,10 +104,7 @@ NOT_RESUMED = (None, False, "False", "false")  # values of `--resume_from_checkp
 
 
 def check_flags(arguments: ScriptTrainingArguments) -> None:
-    """
-    Raises:
-        `ValueError`: a flag that what is to be done does not read.
-    """
+    """Refuse flags of a training or of an evaluation that is not asked for."""
     if arguments.resume_from_checkpoint not in NOT_RESUMED and not arguments.do_train:
         raise ValueError(
             "`--resume_from_checkpoint` goes with `--do_train`; to evaluate a checkpoint, name it with "
@@ -119,11 +116,10 @@ def check_flags(arguments: ScriptTrainingArguments) -> None:
 
 def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
     """
-    The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
+    The checkpoint that `--resume_from_checkpoint` names; if it is `True`, the last whole one of `output_dir`.
 
     Raises:
-        `ValueError`: there is none, the one named is not whole, or a run that does not resume would mix its checkpoints with
-        those of an earlier one.
+        `ValueError`: there is none, or it is not whole; or `output_dir` has checkpoints, and the run does not resume.
     """
     checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
     if checkpoint in NOT_RESUMED:
@@ -144,11 +140,8 @@ def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
 
 def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
     """
-    See that `trainer` takes the steps that the run of `checkpoint` took. A warning says so where the number of processes is
-    another: each has random numbers of its own.
-
-    Raises:
-        `ValueError`: a step takes another number of samples than it did, or one of the two runs is in shards.
+    Refuse to continue with steps of another number of samples than those of `checkpoint`, or in shards where it is not. Another
+    number of processes is only a warning: each process has random numbers of its own.
     """
     refusal = f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}"
     if is_sharded(checkpoint) != trainer.is_fsdp_enabled:
@@ -174,11 +167,7 @@ def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
 
 
 def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> None:
-    """
-    Raises:
-        `ValueError`: `--eval_num_iterations` without an evaluation, of a model that does not iterate, or above the iterations
-        that have depth-wise LoRA weights.
-    """
+    """Refuse `--eval_num_iterations` without an evaluation, and depths that the model cannot run."""
     depths, trained = arguments.eval_num_iterations, getattr(model.config, "num_iterations", None)
     if depths is None:
         return
@@ -213,9 +202,9 @@ def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
 
 def leave_processes() -> None:
     """
-    Leave the group of processes, if this is one of several. Scripts do so last: a thread of gloo that lets go of a tensor while
-    the interpreter is ending kills the process ("terminate called without an active exception"), after all is written. Not
-    after an error, when others may wait for this process, which had better be gone.
+    Leave the group of processes, if this is one of several. Scripts do so last. Otherwise a thread of gloo may let go of a
+    tensor while the interpreter ends, which kills the process ("terminate called without an active exception"). After an error
+    they do not: other processes may wait for this one, and it should be gone.
     """
     if torch.distributed.is_initialized():
         # The model's DDP lies in a cycle of references, and keeps the threads. They end with the last reference to the group,

@@ -16,20 +16,8 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from hyperset_lab import checkpoints
 from hyperset_lab.arguments import option
-from hyperset_lab.checkpoints import (
-    STATE,
-    UNFINISHED,
-    begin,
-    clean_up,
-    finish,
-    last_whole_checkpoint,
-    name_target,
-    publish_model,
-    rotate,
-    unmark,
-    writing,
-)
 from hyperset_lab.hub import check_login
 from modeling_hyperset.baselines_hyperset import EnergyLayerNorm
 from modeling_hyperset.embeddings_hyperset import HyperSETEmbeddings
@@ -37,7 +25,7 @@ from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 
-# All that the scripts use of Trainer without transformers promising it. `tests/lab/test_trainer.py` says which of it changed.
+# What the scripts use of Trainer that transformers does not promise. `tests/lab/test_trainer.py` says what changed of it.
 PRIVATE = (("save_model", "_internal_call", "tells a save of Trainer's own, after which nothing is pushed"),)
 
 # Modules whose own parameters scale tokens or are added to them: gains, the class and mask tokens, learned positions.
@@ -109,7 +97,7 @@ class StepRecord(TrainerCallback, ExportableState):
 
 
 class Hooks(TrainerCallback):
-    """Where Trainer calls back instead of a public method: before a step of the optimizer, and around a checkpoint's end."""
+    """Trainer has no public methods for these moments: before a step of the optimizer, and around a checkpoint's end."""
 
     def __init__(self, trainer: "ScriptTrainer"):
         self.trainer = trainer
@@ -131,12 +119,11 @@ class ScriptTrainer(Trainer):
     its manifest, which is written last. Models and metrics are written beside their place and renamed. The next run removes
     what a killed one left. A full disk is an `OSError` that names what could not be written, and leaves the last checkpoint.
 
-    A resumed run computes what an unbroken one does if nothing random happens while data are read but as a function of the
-    epoch: the state of the random numbers is restored only after the first batches. A `train_dataset` that has `set_epoch` is
-    told the epoch.
+    A resumed run computes what an unbroken one does if all that is random in reading the data depends on the epoch alone: the
+    state of the random numbers is restored only after the first batches. A `train_dataset` with `set_epoch` is told the epoch.
 
-    Nothing is trained on NaN: a loss or gradient that is not finite is a `FloatingPointError` that names the step, before the
-    weights are changed. Trainer by itself logs the mean of the steps before in the place of such a loss, and goes on.
+    A loss or gradient that is not finite is a `FloatingPointError`. It names the step, and comes before the weights change.
+    Trainer by itself would go on, and log the mean of the earlier steps instead of such a loss.
     """
 
     args: ScriptTrainingArguments
@@ -174,14 +161,14 @@ class ScriptTrainer(Trainer):
         ]
 
     def train(self, *args, **kwargs):
-        self.on_each_disk(lambda: clean_up(self.args.output_dir))
+        self.on_each_disk(lambda: checkpoints.clean_up(self.args.output_dir))
         try:
             return super().train(*args, **kwargs)
         except BaseException as error:
             if self.unfinished is not None:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
-                unmark(self.unfinished)
-                name_target(self.unfinished, error)
+                checkpoints.unmark(self.unfinished)
+                checkpoints.name_target(self.unfinished, error)
             raise
         finally:
             self.unfinished, self.args.save_total_limit = None, self.save_total_limit
@@ -195,10 +182,7 @@ class ScriptTrainer(Trainer):
         return loss
 
     def check_gradient(self) -> None:
-        """
-        Raises:
-            `FloatingPointError`: the gradient is NaN or infinite. Clipping before it leaves it so.
-        """
+        """Raise a `FloatingPointError` for a gradient that is NaN or infinite. Clipping, which comes before, keeps it so."""
         if getattr(self.accelerator, "scaler", None) is not None:
             return  # it skips a step whose gradient overflows in float16
         gradients = [parameter.grad for parameter in self.model_wrapped.parameters() if parameter.grad is not None]
@@ -206,16 +190,13 @@ class ScriptTrainer(Trainer):
         self.check_finite("gradient", norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def check_finite(self, name: str, value: torch.Tensor | float) -> None:
-        """
-        Raises:
-            `FloatingPointError`: `value`, the loss or the norm of the gradient, is NaN or infinite.
-        """
+        """Raise a `FloatingPointError` for a `value`, the loss or the norm of the gradient, that is NaN or infinite."""
         if math.isfinite(value):
             return
         message = (
             f"The {name} of step {self.state.global_step + 1} is {float(value)}; nothing was changed or saved since."
         )
-        if kept := last_whole_checkpoint(self.args.output_dir, self.args.save_only_model):
+        if kept := checkpoints.last_whole_checkpoint(self.args.output_dir, self.args.save_only_model):
             message += (
                 f" {kept} is whole: `--resume_from_checkpoint true` continues from it, with other flags or data."
             )
@@ -233,11 +214,11 @@ class ScriptTrainer(Trainer):
         if self.is_in_train and os.path.basename(folder) == f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}":
             self.begin_checkpoint(folder)
             return
-        staged = os.path.join(folder, UNFINISHED, "model")
-        with writing(os.path.join(folder, self.weights_name), os.path.dirname(staged)):
+        staged = os.path.join(folder, checkpoints.UNFINISHED, "model")
+        with checkpoints.writing(os.path.join(folder, self.weights_name), os.path.dirname(staged)):
             self.write_model(staged)
             if self.args.should_save and os.path.isdir(staged):
-                publish_model(staged, folder)
+                checkpoints.publish_model(staged, folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
@@ -248,7 +229,7 @@ class ScriptTrainer(Trainer):
     def begin_checkpoint(self, folder: str) -> None:
         """Write the model of a checkpoint, whose first file it is; Trainer writes the others, and then calls back."""
         self.unfinished = folder
-        self.on_each_disk(lambda: begin(folder))
+        self.on_each_disk(lambda: checkpoints.begin(folder))
         super().save_model(folder, _internal_call=True)
         # Trainer would remove old checkpoints before this one is whole.
         self.args.save_total_limit = None
@@ -256,14 +237,14 @@ class ScriptTrainer(Trainer):
         if pushes and self.is_world_process_zero():
             for path in Path(folder).glob(
                 "*.py"
-            ):  # the code that the config names, which Trainer leaves for the last push
+            ):  # the config names this code; Trainer would leave it for the last push
                 shutil.copy(path, self.args.output_dir)
 
     def finish_checkpoint(self) -> None:
         """Make the checkpoint that is being written whole, once every process has written its files."""
         if (folder := self.unfinished) is not None:
             self.accelerator.wait_for_everyone()
-            self.on_each_disk(lambda: finish(folder))
+            self.on_each_disk(lambda: checkpoints.finish(folder))
             self.written, self.unfinished = folder, None
 
     def remove_old_checkpoints(self) -> None:
@@ -271,11 +252,11 @@ class ScriptTrainer(Trainer):
         self.args.save_total_limit = self.save_total_limit
         if self.args.should_save and self.written is not None:
             kept = {self.written, self.state.best_model_checkpoint}
-            rotate(os.path.dirname(self.written), self.save_total_limit, kept)
+            checkpoints.rotate(os.path.dirname(self.written), self.save_total_limit, kept)
 
     def save_state(self) -> None:
         if self.is_world_process_zero():
-            write_whole(os.path.join(self.args.output_dir, STATE), self.state.save_to_json)
+            write_whole(os.path.join(self.args.output_dir, checkpoints.STATE), self.state.save_to_json)
 
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
         if not self.is_world_process_zero():

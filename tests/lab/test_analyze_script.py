@@ -370,7 +370,7 @@ def test_bad_flags(main, tmp_path):
         (["--model_name_or_path", folder, *data, "--depth_multiple", "0"], "`--depth_multiple` must be positive"),
         (
             ["--model_name_or_path", folder, *data, "--figure_format", "gif"],
-            "`--figure_format` must be png, pdf or svg",
+            "`--figure_format` must be one of png, pdf, svg",
         ),
         (["--model_name_or_path", folder, *data, "--head", "4"], "`--head` must lie between 1 and 3, got 4"),
         (["--model_name_or_path", folder, *data, "--layer", "0"], "`--layer` must lie between 1 and 1, got 0"),

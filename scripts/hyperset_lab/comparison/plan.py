@@ -60,7 +60,6 @@ class ComparisonArguments:
     time_only: bool = option(
         False, "Measure the time per step of a finished comparison again, and leave all else as it is."
     )
-
     task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):
@@ -107,10 +106,8 @@ class Comparison:
 
     def build(self, folder: Path) -> dict[str, ScriptTrainer]:
         """
-        A trainer of every model that writes to `folder`, with the first seed and its part of the training data.
-
-        Raises:
-            `ValueError`: what the training script says to the settings of a model, with the model's name.
+        A trainer of every model that writes to `folder`, with the first seed and its part of the training data. A `ValueError`
+        of the training script gets the name of the model.
         """
         trainers: dict[str, ScriptTrainer] = {}
         for index, (name, settings) in enumerate(self.models.items()):
@@ -128,25 +125,12 @@ class Comparison:
 
     def run(self, model: str, phase: str, learning_rate: float, seed: int) -> Run:
         """One training. Validation trains on a part of the training data and evaluates on the rest, drawn by the seed."""
-        own: dict[str, Any] = {
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "hold_out_validation": phase == "validation",
-        }
-        if phase == "validation":
-            own["eval_num_iterations"] = [self.configs[model]["num_iterations"]]
+        holds_out, config, task = phase == "validation", self.configs[model], self.arguments.task
+        own = {"learning_rate": learning_rate, "seed": seed, "hold_out_validation": holds_out}
         settings = self.models[model] | own
-        return Run(
-            self.arguments.task,
-            self.score,
-            model,
-            phase,
-            learning_rate,
-            seed,
-            settings,
-            self.configs[model],
-            self.root / "runs",
-        )
+        if holds_out:
+            settings["eval_num_iterations"] = [config["num_iterations"]]
+        return Run(task, self.score, model, phase, learning_rate, seed, settings, config, self.root / "runs")
 
     def finish_grid(
         self, phase: str, rates: dict[str, list[float]], seeds: list[int]

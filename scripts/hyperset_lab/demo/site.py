@@ -26,11 +26,9 @@ from hyperset_lab.demo.tabs import Digits, Sudokus, on_sheet, open_picture, pict
 PAGE = Path(__file__).parent / "page"
 SECONDS_PER_ITERATION = 0.35  # of the animation
 SHEET = '<div class="sheet"><canvas width="320" height="320" aria-label="Sheet to draw on"></canvas><button>Wipe</button></div>'
-BOARD = f"""<div class="board">{
-    "".join(
-        f'<input inputmode="numeric" aria-label="Row {cell // 9 + 1}, column {cell % 9 + 1}">' for cell in range(81)
-    )
-}</div>"""
+LABELS = (f"Row {cell // 9 + 1}, column {cell % 9 + 1}" for cell in range(81))
+CELLS = "".join(f'<input inputmode="numeric" aria-label="{label}">' for label in LABELS)
+BOARD = f'<div class="board">{CELLS}</div>'
 
 
 @contextlib.contextmanager
@@ -44,10 +42,8 @@ def told() -> Iterator[None]:
 
 class Watch:
     """
-    The part of a page that both have: the slider over the iterations, the button that plays them, and the view.
-
-    Args:
-        page ([`Digits`] or [`Sudokus`]): Whose model's depths the slider has, and who shows what is watched.
+    The part that both pages have: the slider over the iterations of the `page`'s model, the button that plays them, and the
+    view that the `page` shows.
     """
 
     def __init__(self, page: Digits | Sudokus):
@@ -68,8 +64,8 @@ class Watch:
 
     def end(self, turn: dict) -> int:
         """
-        End what plays, and return the number of the turn that begins. Gradio's `cancels` would let a last picture through, and
-        that of an old drawing could come after the first of a new one.
+        End what plays, and return the number of the turn that begins. Gradio's `cancels` would let one more picture through. It
+        could be of an old drawing, and come after the first of a new one.
         """
         turn["number"] += 1
         return turn["number"]
@@ -182,11 +178,9 @@ def build_page(digit_page: Digits | None = None, sudoku_page: Sudokus | None = N
 
 
 def launch(page: gr.Blocks, **options) -> tuple:
-    """Serve the page from this machine alone, with nothing on it from elsewhere; what Gradio's `launch` takes and gives."""
+    """Serve the page from this machine alone, with nothing on it from elsewhere. See Gradio's `launch`."""
     fonts = ("system-ui", "sans-serif")
-    theme = gr.themes.Base(
-        primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace")
-    )
-    return page.launch(
-        share=False, theme=theme, css=script("style.css"), footer_links=[], ssr_mode=False, show_error=True, **options
-    )
+    mono = ("ui-monospace", "monospace")
+    options["theme"] = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono)
+    options["css"] = script("style.css")
+    return page.launch(share=False, footer_links=[], ssr_mode=False, show_error=True, **options)

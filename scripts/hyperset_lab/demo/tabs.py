@@ -31,10 +31,7 @@ def picture_of(url: str) -> Image.Image:
 
 
 class Digits:
-    """
-    What the page of digits does, apart from Gradio. What is watched is a `dict` of the `descent` and, where it is known, the
-    `truth`.
-    """
+    """What the page of digits does, apart from Gradio. What is watched is a `dict` of `descent` and, if known, `truth`."""
 
     def __init__(self, model, processor):
         self.model, self.processor = model, processor
@@ -110,10 +107,7 @@ def on_sheet(image: Image.Image, size: int = 320) -> Image.Image:
 
 
 def open_picture(path: str) -> Image.Image:
-    """
-    Raises:
-        `ValueError`: the file is no picture.
-    """
+    """The picture in a file."""
     try:
         return Image.open(path).convert("RGBA")
     except (OSError, ValueError) as error:  # Pillow's own error is an OSError

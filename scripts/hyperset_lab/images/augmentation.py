@@ -21,7 +21,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.nn import functional as F
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.models import model_of
 from hyperset_lab.trainer import ScriptTrainer
 
@@ -57,15 +57,11 @@ class AugmentationArguments:
         for flag, values in (("random_crop", CROPS), ("auto_augment", POLICIES)):
             if getattr(self, flag) == "none":
                 setattr(self, flag, None)
-            if getattr(self, flag) not in (None, *values):
-                raise ValueError(f"`--{flag}` must be one of {', '.join(values)}, got {getattr(self, flag)!r}.")
+            check_choice(self, flag, values)
         if len(self.crop_scale) != 2 or not 0.0 < self.crop_scale[0] <= self.crop_scale[1] <= 1.0:
             raise ValueError(f"`--crop_scale` must be two rising numbers in (0, 1], got {self.crop_scale}.")
-        if self.crop_padding < 1:
-            raise ValueError(f"`--crop_padding` must be at least 1, got {self.crop_padding}.")
-        for flag in ("mixup_alpha", "cutmix_alpha"):
-            if getattr(self, flag) < 0.0:
-                raise ValueError(f"`--{flag}` must not be negative, got {getattr(self, flag)}.")
+        check_least(self, 1, "crop_padding")
+        check_least(self, 0, "mixup_alpha", "cutmix_alpha")
         if self.crop_pct is not None and not 0.0 < self.crop_pct <= 1.0:
             raise ValueError(f"`--crop_pct` must lie in (0, 1], got {self.crop_pct}.")
 

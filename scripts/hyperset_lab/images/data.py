@@ -20,7 +20,7 @@ from datasets import (
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, limited
 from hyperset_lab.images.augmentation import AugmentationArguments
 from transformers import TrainingArguments
@@ -55,7 +55,7 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
             raise ValueError(
                 "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
             )
-        self.check_positive("shuffle_buffer_size")
+        check_least(self, 1, "shuffle_buffer_size")
 
 
 def digits() -> DatasetDict:
@@ -79,10 +79,7 @@ def digits() -> DatasetDict:
 
 
 def check_max_steps(arguments: ImageDataArguments, training_arguments: TrainingArguments) -> None:
-    """
-    Raises:
-        `ValueError`: a stream is to be trained on, and nothing says for how long.
-    """
+    """Refuse to train on a stream if nothing says for how long."""
     if arguments.streaming and training_arguments.do_train and training_arguments.max_steps < 1:
         raise ValueError("`--streaming` needs `--max_steps`: the number of images is not known before they are read.")
 
@@ -197,10 +194,7 @@ def check_columns(
     arguments: ImageDataArguments,
     flags: Sequence[str] = ("image_column_name", "label_column_name"),
 ) -> None:
-    """
-    Raises:
-        `ValueError`: the split has no images, or a column that one of the `flags` names is not there.
-    """
+    """Refuse a split without images, or without a column that one of the `flags` names."""
     first = next(iter(split), None)
     if first is None:
         raise ValueError(f"The split {name!r} of the data set is empty.")

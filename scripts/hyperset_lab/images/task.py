@@ -13,16 +13,12 @@ from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.report import write_energies
-from hyperset_lab.models import check_class_count, load_config, load_model, model_of
+from hyperset_lab.models import check_class_count, label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
-from transformers import (
-    AutoModelForImageClassification,
-    ViTImageProcessorPil,
-    set_seed,
-)
+from transformers import AutoModelForImageClassification, ViTImageProcessorPil, set_seed
 
 
 def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
@@ -74,9 +70,7 @@ def build_trainer(
         data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
     check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
-    config = load_config(
-        model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
-    )
+    config = load_config(model_arguments, **label_fields(names))
     check_class_count(model_arguments, "ImageClassification", len(names))
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
     model = load_model(AutoModelForImageClassification, model_arguments, config)
@@ -89,7 +83,7 @@ def build_trainer(
     def transform(batch):
         return {"pixel_values": pixels([image.convert("RGB") for image in batch["image"]]), "label": batch["label"]}
 
-    # Images that the model cannot take are an error here, not in the first step of a run that was queued for hours.
+    # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
     first = pixels([next(iter(next(iter(data.values()))))["image"].convert("RGB")])[0]
     model.eval()
     with torch.no_grad():

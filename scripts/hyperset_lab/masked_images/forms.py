@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
@@ -66,16 +66,9 @@ class MaskingArguments:
         ratios = self.mask_ratio
         if ratios is not None and (len(ratios) not in (1, 2) or ratios[0] > ratios[-1]):
             raise ValueError(f"`--mask_ratio` must be one number or two rising ones, got {ratios}.")
-        for flag in ("mask_patch_size", "image_size", "decoding_steps"):
-            value = getattr(self, flag)
-            if value is not None and value < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
-        for flag in ("decoding_temperature", "choice_temperature"):
-            value = getattr(self, flag)
-            if value is not None and value < 0:
-                raise ValueError(f"`--{flag}` must not be negative, got {value}.")
-        if self.lpips_net not in LPIPS_NETS:
-            raise ValueError(f"`--lpips_net` must be one of {', '.join(LPIPS_NETS)}, got {self.lpips_net!r}.")
+        check_least(self, 1, "mask_patch_size", "image_size", "decoding_steps")
+        check_least(self, 0, "decoding_temperature", "choice_temperature")
+        check_choice(self, "lpips_net", LPIPS_NETS)
 
     def settle(self, codes: bool) -> None:
         """

@@ -1,11 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train a model to fill in masked images, and measure what it fills in.
-
-A config with a `vocab_size` makes it the paper's task on VQ codes (Section 5.3, Appendix D.4): images become codes once, which
-are kept; masked codes are predicted; at the end they are filled in by iterative decoding, turned into images, measured and
-drawn. A config without one makes it masked image modeling of pixels, as in transformers' `run_mim.py`.
-"""
+"""Train a model to fill in masked images, as VQ codes or as pixels, and measure what it fills in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,10 +38,7 @@ EVALUATION_SEED = 0  # what is masked at evaluation is the same for every `--see
 
 
 def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
-    """
-    Raises:
-        `ValueError`: the images do not divide into the tokenizer's codes, or its codebook or grid is not the config's.
-    """
+    """Refuse images that do not divide into the tokenizer's codes, and a codebook or grid that is not the config's."""
     if image_size % tokenizer.factor:
         raise ValueError(
             f"`--image_size` must be a multiple of the {tokenizer.factor} pixels of a code, got {image_size}."

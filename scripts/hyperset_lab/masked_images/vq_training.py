@@ -1,11 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train a VQ model, the tokenizer of masked image modeling.
-
-The model is a `VQModel` of diffusers, and the folder that is written is one that `VQModel.from_pretrained` loads. It minimises
-the mean squared error of the pixels plus the model's own commitment loss, from a codebook of encoded images: a VQ-VAE, without
-the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
-"""
+"""Train a VQ model, the tokenizer of masked image modeling."""
 
 import inspect
 from dataclasses import dataclass
@@ -17,7 +11,7 @@ from accelerate.utils import broadcast
 from torch import nn
 from transformers.trainer_utils import HubStrategy
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
@@ -47,8 +41,7 @@ class VQArguments:
 
     def __post_init__(self):
         self.fields = parse_object(self.vq_config, "vq_config")
-        if self.image_size < 1:
-            raise ValueError(f"`--image_size` must be at least 1, got {self.image_size}.")
+        check_least(self, 1, "image_size")
 
 
 class VQTraining(nn.Module):

@@ -14,7 +14,7 @@ from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
@@ -25,7 +25,7 @@ GENERATED = "generated"
 GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
 GENERATED_GIVENS = (31, 42)
 GENERATOR_VERSION = (
-    1  # to raise when the same arguments come to give other puzzles: files kept of the old ones then miss
+    1  # raise it when the same arguments give other puzzles: kept files of the old ones are then not found
 )
 
 
@@ -69,8 +69,7 @@ class SudokuDataArguments(DataArguments):
     def __post_init__(self):
         super().__post_init__()
         self.check_sources("a CSV file")
-        if self.puzzle_seed < 0:
-            raise ValueError(f"`--puzzle_seed` must not be negative, got {self.puzzle_seed}.")
+        check_least(self, 0, "puzzle_seed")
         low, high = self.givens
         if not 0 <= low <= high <= 80:
             raise ValueError(f"`--min_givens` and `--max_givens` must be ordered, from 0 to 80, got {low} and {high}.")
@@ -227,11 +226,8 @@ def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None)
     Generated puzzles, kept in a file in the cache for the next run with the same arguments. The two splits come from random
     numbers of their own, so that no board to train on is one to evaluate on, whatever the other arguments are.
     """
-    count, (low, high), seed = (
-        arguments.limits[split] or GENERATED_SAMPLES[split],
-        arguments.givens,
-        arguments.puzzle_seed,
-    )
+    count, seed = arguments.limits[split] or GENERATED_SAMPLES[split], arguments.puzzle_seed
+    low, high = arguments.givens
     folder = Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "generated_sudoku"
     path = folder / f"{split}-{count}-givens-{low}-{high}-seed-{seed}-v{GENERATOR_VERSION}.npz"
     if path.exists():

@@ -61,11 +61,7 @@ def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:
 
 
 def check_puzzles(data: Puzzles, source: str) -> None:
-    """
-    Raises:
-        `ValueError`: a solution in which a row, column or box does not hold every digit, or that differs from its puzzle in a
-            given digit, or a puzzle without a blank.
-    """
+    """Refuse a solution that is no valid Sudoku or changes a given digit, and a puzzle without a blank."""
     candidates = np.where(data.solutions == 0, 0, to_candidates(data.solutions))
     held = np.bitwise_or.reduce(candidates[:, CELLS_OF_UNIT], axis=2)
     wrong_units = held != ALL

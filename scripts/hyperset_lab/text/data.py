@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 
-from hyperset_lab.arguments import option
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, limited
 from transformers import PreTrainedTokenizerBase
 
@@ -55,7 +55,7 @@ class TextDataArguments(DataArguments):
         self.check_sources(
             f"a file of {', '.join(READERS)}", lambda path: path.is_file() and path.suffix.lower() in READERS
         )
-        self.check_positive("max_predict_samples", "max_seq_length")
+        check_least(self, 1, "max_predict_samples", "max_seq_length")
 
 
 def load_texts(

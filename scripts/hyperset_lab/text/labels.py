@@ -9,7 +9,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, List, Value
 
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from hyperset_lab.models import label_names
+from hyperset_lab.models import label_fields, label_names
 from hyperset_lab.text.data import TextDataArguments
 from transformers import PreTrainedConfig
 
@@ -23,12 +23,8 @@ class LabelSpace:
 
     @property
     def config_fields(self) -> dict[str, Any]:
-        """The fields of a config that follow."""
-        return {
-            "problem_type": self.problem_type,
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
-        }
+        """The fields of a config that it decides."""
+        return {"problem_type": self.problem_type, **label_fields(self.names)}
 
 
 def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
@@ -49,8 +45,7 @@ def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
 
 def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> list:
     """
-    The label of every text: the name of its class, the list of the names of its labels, or a number, and `None` where there is
-    none.
+    The label of every text: the name of its class, the list of the names of its labels, or a number; `None` if it has none.
     """
     feature = split.features["label"]
     inner = feature.feature if isinstance(feature, List) else feature
