@@ -22,7 +22,6 @@ from modeling_hyperset.modeling_hyperset import AUTO_CLASSES, class_of
 from transformers import Trainer
 
 
-LICENSE = "apache-2.0"  # of the code in a checkpoint, and of weights from scratch unless the card says otherwise
 TIMINGS = re.compile(r"runtime|.*_per_second|.*_time|num_input_tokens_seen")  # measures of Trainer, not of the model
 OPTIMIZER_SETTINGS = ("betas", "eps", "momentum")
 TASKS = TASK_TAG_TO_NAME_MAPPING | {"image-to-image": "Image-to-Image"}  # of the Hub
@@ -91,11 +90,9 @@ def write_card(
     trained = getattr(getattr(model, "config", None), "num_iterations", None)
     rows = measured(metrics, trained)
     on_hub = as_list(dataset_tags or (dataset if is_on_hub(dataset) else None))
-    location = finetuned_from or str(arguments.output_dir)  # an evaluation that is not pushed saves no weights
-    if arguments.do_train:
-        location = str(arguments.output_dir)
-    if arguments.push_to_hub and repository is not None:
-        location = repository
+    # An evaluation that is not pushed saves no weights.
+    location = str(arguments.output_dir) if arguments.do_train or finetuned_from is None else finetuned_from
+    location = repository if arguments.push_to_hub and repository is not None else location
     data = ModelCardData(
         language=language,
         library_name=library(model) or "transformers",
@@ -170,7 +167,7 @@ def measured(metrics: dict[str, float], trained: int | None) -> list[Row]:
 def license_fields(finetuned_from: str | None) -> dict[str, Any]:
     """The license of a model from scratch, or that of the model it comes from, where its card says one."""
     if finetuned_from is None:
-        return {"license": LICENSE}
+        return {"license": "apache-2.0"}
     readme = Path(finetuned_from) / "README.md"
     try:
         base = ModelCard.load(readme if Path(finetuned_from).is_dir() else finetuned_from, ignore_metadata_errors=True)

@@ -26,7 +26,7 @@ from hyperset_lab.demo.tabs import Digits, Sudokus, on_sheet, open_picture, pict
 PAGE = Path(__file__).parent / "page"
 SECONDS_PER_ITERATION = 0.35  # of the animation
 SHEET = '<div class="sheet"><canvas width="320" height="320" aria-label="Sheet to draw on"></canvas><button>Wipe</button></div>'
-LABELS = (f"Row {cell // 9 + 1}, column {cell % 9 + 1}" for cell in range(81))
+LABELS = [f"Row {cell // 9 + 1}, column {cell % 9 + 1}" for cell in range(81)]
 CELLS = "".join(f'<input inputmode="numeric" aria-label="{label}">' for label in LABELS)
 BOARD = f'<div class="board">{CELLS}</div>'
 

@@ -5,9 +5,8 @@ Random views of training images: crops, flips and AutoAugment of each image, Mix
 Every view is a function of the seed, the epoch and the image's index, and every mix one of the seed and the step. They take
 nothing from the global random numbers, so a resumed run sees what an unbroken one does, with any number of workers.
 
-kornia does AutoAugment. It does not do the rest: its MixUp draws shares evenly and has no Beta(α, α), its CutMix takes the
-global random numbers, and its crops take nine times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 ×
-224 on one core) and would make every recipe that crops need kornia.
+kornia does AutoAugment alone. Its MixUp has no Beta(α, α). Its CutMix takes the global random numbers. Its crops take nine
+times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 × 224 on one core).
 """
 
 import itertools
@@ -80,11 +79,7 @@ def numbers(*key: int) -> np.random.Generator:
 
 
 class RandomView:
-    """
-    A random view of an image, of `size` (height, width), as `arguments` say.
-
-    `view(image, rng)` takes an RGB image of any size and gives one of `size`.
-    """
+    """As `arguments` say, `view(image, rng)` makes an RGB image of any size a random one of `size` (height, width)."""
 
     def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], resample: int):
         self.arguments, self.size, self.resample = arguments, size, resample
@@ -133,8 +128,8 @@ class RandomView:
 
 def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """
-    Left, top, right and bottom of a part of an image of `size` (width, height) whose area is a share of the image's drawn
-    from `scale`, and whose shape lies between 3 : 4 and 4 : 3; the largest central part of such a shape if none of ten fits.
+    Left, top, right and bottom of a part of an image of `size` (width, height). The share of its area is drawn from `scale`,
+    its shape between 3 : 4 and 4 : 3. If ten such parts do not fit, it is the largest part of such a shape in the middle.
     """
     width, height = size
     for _ in range(10):
@@ -172,8 +167,8 @@ class RandomImages(torch.utils.data.Dataset):
 
 class StreamedImages(torch.utils.data.IterableDataset):
     """
-    A stream whose examples are `transform`ed. With `repeat` it is passed through again and again, shuffled anew each time, so
-    that Trainer, which counts the steps of one pass, finds its place again when it resumes in a later one.
+    A stream of `transform`ed examples. With `repeat` it starts again and again, shuffled anew each time. Trainer counts the
+    steps of one pass; so it finds its place again when it resumes in a later one.
     """
 
     def __init__(self, data: IterableDataset, transform: Transform, seed: int, repeat: bool):
@@ -199,14 +194,8 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Mix every image of a batch with another one: all pixels in shares λ and 1 − λ (MixUp), or a rectangle of area 1 − λ from the
-    other (CutMix), λ from Beta(α, α).
-
-    Args:
-        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): The images.
-        labels (`torch.Tensor` of shape `(batch_size,)`): Their classes.
-
-    Returns:
-        The mixed images, and labels of shape `(batch_size, num_labels)`: the share of each class in each image.
+    other (CutMix), λ from Beta(α, α). Images of shape `(batch_size, channels, height, width)` and classes of shape
+    `(batch_size,)` become mixed images, and labels `(batch_size, num_labels)`: the share of each class in each image.
     """
     alphas = {"mixup": arguments.mixup_alpha, "cutmix": arguments.cutmix_alpha}
     kind = rng.choice([name for name, alpha in alphas.items() if alpha > 0.0])

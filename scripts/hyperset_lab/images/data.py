@@ -72,7 +72,7 @@ def digits() -> DatasetDict:
     train, test = train_test_split(np.arange(len(pixels)), test_size=0.2, random_state=0, stratify=bunch.target)
 
     def split(indices):
-        images = [PILImage.fromarray(pixels[index]) for index in indices]
+        images = list(map(PILImage.fromarray, pixels[indices]))
         return Dataset.from_dict({"image": images, "label": bunch.target[indices]}, features=features)
 
     return DatasetDict({"train": split(train), "test": split(test)})
@@ -88,12 +88,11 @@ def load_images(
     arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]
 ) -> DatasetDict | IterableDatasetDict:
     """
-    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`; with `--streaming`
-    its images are read when they are needed, the ones to train on in random order.
+    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`. With `--streaming`
+    its images are read when they are needed; those to train on come in random order.
 
     Raises:
-        `ValueError`: a data set that is not found, a column that does not exist, a split without images, or labels that are no
-        classes.
+        `ValueError`: no data set or column of that name, a split without images, or labels that are no classes.
     """
     splits = read_columns(arguments, hub_options, {"image_column_name": "image", "label_column_name": "label"})
     if arguments.streaming:
@@ -106,15 +105,7 @@ def load_images(
 
 
 def read_columns(arguments: ImageDataArguments, hub_options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """
-    The splits `train` and `eval` (whichever exist) with the columns that flags name alone, under other names.
-
-    Args:
-        names: The new name of the column that each flag names.
-
-    Raises:
-        `ValueError`: a data set that is not found, a split without images, or a column that does not exist.
-    """
+    """The splits `train` and `eval` (whichever exist) with only those columns that the flags in `names` name, renamed."""
     splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
     for name, split in splits.items():
         check_columns(name, split, arguments, tuple(names))
@@ -157,8 +148,8 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
 
 def choose_splits(data: dict, hold_out_validation: bool) -> dict:
     """
-    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold validation
-    images out of the training images there must be both, or other seeds would evaluate on what was held out.
+    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold out images of
+    `train` there must be both. Otherwise runs with other seeds would evaluate on what was held out.
     """
     splits = {"train": data["train"]} if "train" in data else {}
     for name in ("validation", "test"):

@@ -15,10 +15,7 @@ def load_unlabelled(
 ) -> dict[str, Dataset | IterableDataset]:
     """
     The splits `train` and `eval` (whichever exist) of a data set, each with the column `image` alone. Where there is nothing to
-    evaluate on, some of the training images are held out.
-
-    Raises:
-        `ValueError`: a data set that is not found, no column of images, a split without any, or flags about labels.
+    evaluate on, some of the training images are held out. Flags about labels are a `ValueError`.
     """
     if arguments.mixes:
         raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, which this task does not read.")
@@ -42,8 +39,8 @@ def load_unlabelled(
 
 def square_processor(side: int, crop_pct: float | None) -> ViTImageProcessorPil:
     """
-    An image processor that gives pixels in [0, 1] of `side` × `side`: of the whole image resized, or of the central square of
-    the image whose shorter side is resized to `side` / `crop_pct`.
+    An image processor that gives `side` × `side` pixels in [0, 1]. It resizes the whole image, or with `crop_pct` its shorter
+    side to `side` / `crop_pct`, and takes the square in the middle.
     """
     square = {"height": side, "width": side}
     if crop_pct is None:

@@ -1,8 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-The two forms of masked image modeling, of VQ codes and of pixels: what the model reads of an image, and how it fills in what is
-masked.
-"""
+"""The two forms of masked image modeling, of VQ codes and of pixels: what the model reads, and how it fills in images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,12 +68,7 @@ class MaskingArguments:
         check_choice(self, "lpips_net", LPIPS_NETS)
 
     def settle(self, codes: bool) -> None:
-        """
-        Set what was not given, for VQ codes or for pixels.
-
-        Raises:
-            `ValueError`: a flag of the other form was given, or the VQ model is missing.
-        """
+        """Set what was not given, for VQ codes or for pixels. Refuse flags of the other form, and codes without a VQ model."""
         defaults = {"image_size": 256, "decoding_steps": 24, "decoding_temperature": 1.0, "choice_temperature": 4.5}
         only_codes = ("vq_model_name_or_path", "vq_subfolder", "vq_zero_to_one", "codes_dir", *defaults)
         foreign = ("mask_patch_size",) if codes else only_codes
@@ -97,8 +89,8 @@ class MaskingArguments:
 
 def masked_cells(num_cells: int, ratio: list[float], rng: np.random.Generator) -> np.ndarray:
     """
-    Where to mask, `(num_cells,)` booleans: a share drawn evenly from `ratio` (one number, or two to draw between) of the cells,
-    but at least one of them. With the same random numbers, a smaller ratio masks some of the cells that a larger one does.
+    Where to mask, `(num_cells,)` booleans: a share of the cells drawn evenly from `ratio` (one number, or two to draw between),
+    at least one cell. With the same random numbers, a smaller ratio masks some of the cells that a larger one does.
     """
     share = rng.uniform(ratio[0], ratio[-1])
     masked = np.zeros(num_cells, dtype=bool)
@@ -160,40 +152,29 @@ def to_pixels(
     processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
 ) -> torch.Tensor:
     """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
-    image = image.convert("RGB")
-    if view is None or rng is None:
-        return processor([image], return_tensors="pt")["pixel_values"][0]
-    options = {"do_resize": False, "do_center_crop": False}
-    return processor([view(image, rng)], return_tensors="pt", **options)["pixel_values"][0]
+    image, options = image.convert("RGB"), {}
+    if view is not None and rng is not None:
+        image, options = view(image, rng), {"do_resize": False, "do_center_crop": False}
+    return processor([image], return_tensors="pt", **options)["pixel_values"][0]
 
 
 class CodeTask:
-    """
-    Masked VQ codes: cross-entropy of the masked ones; they are filled in by iterative decoding and turned into an image.
-
-    Args:
-        tokenizer: The tokenizer, on the device of the model.
-        arguments: The settled arguments, which say how to decode.
-    """
+    """Masked VQ codes, filled in by iterative decoding. The `tokenizer`, on the model's device, makes an image of them."""
 
     def __init__(self, tokenizer: VQTokenizer, arguments: MaskingArguments):
         self.tokenizer, self.arguments = tokenizer, arguments
         self.mask_token_id = tokenizer.num_codes
 
     def originals(self, batch: dict) -> torch.Tensor:
-        """The images, in [0, 1]."""
         return batch["pixel_values"]
 
     def ceiling(self, batch: dict) -> torch.Tensor:
-        """What the tokenizer makes of the images' own codes: no model can do better."""
         return self.tokenizer.decode(batch["codes"])
 
     def masked(self, batch: dict) -> torch.Tensor:
-        """The images with the masked cells in grey."""
         return in_grey(batch["pixel_values"], batch["masked"].unflatten(1, batch["codes"].shape[1:]))
 
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
-        """The images with their masked codes filled in by `model`, in [0, 1]."""
         codes = iterative_decode(
             lambda codes: model(input_ids=codes).logits,
             batch["codes"].flatten(1),
@@ -208,22 +189,14 @@ class CodeTask:
 
 
 class PixelTask:
-    """
-    Masked patches of pixels: mean absolute error of the masked ones, filled in at once.
-
-    Args:
-        processor: The model's image processor, which says how pixels are normalised.
-        grid (pair of `int`): Rows and columns of the model's patches.
-    """
+    """Masked patches of pixels, filled in at once. The `grid` has the rows and columns of the model's patches."""
 
     def __init__(self, processor, grid: tuple[int, int]):
         self.grid = grid
-        self.mean, self.std = (
-            torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std)
-        )
+        statistics = (processor.image_mean, processor.image_std)
+        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in statistics)
 
     def originals(self, batch: dict) -> torch.Tensor:
-        """The images, in [0, 1]."""
         return self.unnormalised(batch["pixel_values"])
 
     def unnormalised(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -233,11 +206,10 @@ class PixelTask:
         """Pixels have no tokenizer that limits them."""
 
     def masked(self, batch: dict) -> torch.Tensor:
-        """The images with the masked patches in grey."""
         return in_grey(self.originals(batch), batch["bool_masked_pos"].unflatten(1, self.grid))
 
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
-        """The images with their masked patches filled in by `model`, in [0, 1]; the other patches are the images' own."""
+        """Only the masked patches are the model's; the others are the images' own."""
         filled = self.unnormalised(model(**batch).reconstruction.float())
         masked = magnify(batch["bool_masked_pos"].unflatten(1, self.grid), filled.shape[-2:])
         return torch.where(masked, filled, self.originals(batch))

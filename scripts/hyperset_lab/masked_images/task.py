@@ -13,17 +13,8 @@ from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
+from hyperset_lab.masked_images import forms
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
-from hyperset_lab.masked_images.forms import (
-    CodeTask,
-    ImagesWithCodes,
-    MaskingArguments,
-    PixelTask,
-    mask_codes,
-    mask_image,
-    mask_image_with_codes,
-    to_pixels,
-)
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
@@ -64,7 +55,7 @@ def code_accuracy(prediction) -> dict[str, float]:
 class Form:
     """What differs between masked VQ codes and masked pixels."""
 
-    task: CodeTask | PixelTask
+    task: forms.CodeTask | forms.PixelTask
     processor: Any
     size: tuple[int, int]  # of the images, height and width
     train_example: Transform
@@ -76,7 +67,7 @@ class Form:
 def build_codes(
     model_arguments: ModelArguments,
     data_arguments: ImageDataArguments,
-    masking: MaskingArguments,
+    masking: forms.MaskingArguments,
     training_arguments: ScriptTrainingArguments,
     config,
     data: dict,
@@ -99,35 +90,29 @@ def build_codes(
     processor, codes = square_processor(image_size, data_arguments.crop_pct), {}
 
     def transform(batch):
-        return {"pixel_values": [to_pixels(processor, image) for image in batch["image"]]}
+        return {"pixel_values": [forms.to_pixels(processor, image) for image in batch["image"]]}
 
+    loading = (training_arguments.per_device_eval_batch_size, training_arguments.dataloader_num_workers)
     for name, split in data.items():
+        settings = (processor.to_dict(), masking.codes_dir, *loading)
         with training_arguments.main_process_first():  # one process computes them, the others find them
-            codes[name], found = cached_codes(
-                tokenizer,
-                split,
-                transform,
-                processor.to_dict(),
-                masking.codes_dir,
-                batch_size=training_arguments.per_device_eval_batch_size,
-                num_workers=training_arguments.dataloader_num_workers,
-            )
+            codes[name], found = cached_codes(tokenizer, split, transform, *settings)
         if training_arguments.process_index == 0:
             print(f"Codes of {name}: {tuple(codes[name].shape)}, {'from the cache' if found else 'computed'}")
-    mask = partial(mask_codes, mask_token_id=tokenizer.num_codes)
+    mask = partial(forms.mask_codes, mask_token_id=tokenizer.num_codes)
     return Form(
-        task=CodeTask(tokenizer, masking),
+        task=forms.CodeTask(tokenizer, masking),
         processor=processor,
         size=(image_size, image_size),
         train_example=partial(mask, ratio=masking.mask_ratio),
         eval_example=mask,
-        reconstruction_example=partial(mask_image_with_codes, processor=processor),
+        reconstruction_example=partial(forms.mask_image_with_codes, processor=processor),
         codes=codes,
     )
 
 
 def build_pixels(
-    model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: MaskingArguments, config
+    model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: forms.MaskingArguments, config
 ) -> Form:
     """Load or make the image processor, and see that the squares to mask are whole patches."""
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
@@ -139,10 +124,10 @@ def build_pixels(
             f"`--mask_patch_size` must be a multiple of patch_size={patch} and divide image_size={size}, got {square}."
         )
     grid = (size[0] // patch, size[1] // patch)
-    mask = partial(mask_image, processor=processor, grid=grid, scale=square // patch)
+    mask = partial(forms.mask_image, processor=processor, grid=grid, scale=square // patch)
     view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
     return Form(
-        task=PixelTask(processor, grid),
+        task=forms.PixelTask(processor, grid),
         processor=processor,
         size=size,
         train_example=partial(mask, ratio=masking.mask_ratio, view=view),
@@ -154,7 +139,7 @@ def build_pixels(
 def build_trainer(
     model_arguments: ModelArguments,
     data_arguments: ImageDataArguments,
-    masking: MaskingArguments,
+    masking: forms.MaskingArguments,
     training_arguments: ScriptTrainingArguments,
 ) -> tuple[ReconstructionTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written but codes."""
@@ -186,7 +171,7 @@ def build_trainer(
             return StreamedImages(data[split], transform, seed, repeat=split == "train")
         examples = data[split]
         if form.codes is not None:
-            examples = ImagesWithCodes(examples, form.codes[split], with_images)
+            examples = forms.ImagesWithCodes(examples, form.codes[split], with_images)
         return RandomImages(examples, transform, seed)
 
     train_data = eval_data = metrics = None
@@ -203,7 +188,7 @@ def build_trainer(
             form.size, masking.lpips_net, masking.inception_weights, training_arguments.device
         )
 
-    # What the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    # What the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(**default_data_collator([next(iter(cast(Any, train_data if eval_data is None else eval_data)))]))
@@ -227,7 +212,7 @@ def build_trainer(
 
 def filling_score(trainer: ReconstructionTrainer) -> Score:
     """The accuracy of codes, the error of pixels."""
-    if isinstance(trainer.task, CodeTask):
+    if isinstance(trainer.task, forms.CodeTask):
         return Score("code_accuracy")
     return Score("loss", higher_is_better=False, is_share=False)
 
@@ -240,7 +225,7 @@ def report_filled_in(trainer: ReconstructionTrainer, metrics: dict[str, float], 
 
 TASK = Task(
     script="scripts/run_masked_image_modeling.py",
-    arguments=(ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments),
+    arguments=(ModelArguments, ImageDataArguments, forms.MaskingArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
     score=filling_score,
     after=report_filled_in,

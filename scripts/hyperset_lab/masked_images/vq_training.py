@@ -45,12 +45,7 @@ class VQArguments:
 
 
 class VQTraining(nn.Module):
-    """
-    A VQ model under training, and what is needed to find its dead codes.
-
-    Args:
-        vq (`diffusers.VQModel`): The model, of pixels in [−1, 1].
-    """
+    """A `VQModel` of diffusers under training, of pixels in [−1, 1], and what finds its dead codes."""
 
     vq: Any  # diffusers has no types
 
@@ -77,13 +72,13 @@ class VQTraining(nn.Module):
 
     @torch.no_grad()
     def start_codebook(self, pixel_values: torch.Tensor) -> None:
-        """Make the codebook of encoded images: from its own start, next to zero, most codes would never be met."""
+        """Make the codebook of encoded images. It starts next to zero, and from there most codes would never be met."""
         latents = self.vq.encode(2 * pixel_values - 1).latents
         self.vq.quantize.embedding.weight.copy_(spread(latents, len(self.usage)))
 
     @torch.no_grad()
     def restart_dead_codes(self) -> int:
-        """Have the codes that no image met since the last call start anew from encoded images; how many those were."""
+        """Start the codes that no image met since the last call anew from encoded images; return their number."""
         dead = self.usage.eq(0)
         self.vq.quantize.embedding.weight[dead] = self.latents[dead]
         self.usage.zero_()

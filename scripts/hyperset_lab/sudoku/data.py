@@ -78,10 +78,9 @@ class SudokuDataArguments(DataArguments):
     def givens(self) -> tuple[int, int]:
         """The range of the number of given digits, both inclusive."""
         default = GENERATED_GIVENS if self.dataset_name == GENERATED else (0, 80)
-        return (
-            default[0] if self.min_givens is None else self.min_givens,
-            default[1] if self.max_givens is None else self.max_givens,
-        )
+        given = (self.min_givens, self.max_givens)
+        low, high = (least if own is None else own for least, own in zip(default, given, strict=True))
+        return low, high
 
 
 def load_puzzles(
@@ -95,8 +94,8 @@ def load_puzzles(
     `--hold_out_validation`, `eval` is a part of the training puzzles that `seed` draws.
 
     Raises:
-        `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles; the
-            message names the file and the row (from 1, without the header).
+        `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles. It
+            names the file and the row (from 1, without the header).
     """
     holds_out = arguments.hold_out_validation
     if arguments.dataset_name == GENERATED:
@@ -125,10 +124,8 @@ def load_puzzles(
                 f"`--train_val_split` of {arguments.train_val_split} leaves nothing to train on or to evaluate of the "
                 f"{len(order)} puzzles."
             )
-        splits = {
-            "train": splits["train"][np.sort(order[held_out:])],
-            "eval": splits["train"][np.sort(order[:held_out])],
-        }
+        parts = {"train": order[held_out:], "eval": order[:held_out]}
+        splits = {name: splits["train"][np.sort(rows)] for name, rows in parts.items()}
     for name, limit in arguments.limits.items():
         if name in splits and limit is not None and limit < len(splits[name]):
             splits[name] = splits[name][np.sort(rng.permutation(len(splits[name]))[:limit])]
@@ -195,7 +192,7 @@ def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> 
 
 
 def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
-    """A CSV file as a data set of strings. A file whose first row is a puzzle has no header, as those of Palm et al. (2018)."""
+    """A CSV file as a data set of strings. If its first row is a puzzle, it has no header, like those of Palm et al. (2018)."""
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             rows = [row for row in csv.reader(file) if row]
@@ -203,7 +200,7 @@ def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
             raise ValueError(f"{path} cannot be read as CSV: {error}.") from error
     if not rows:
         raise ValueError(
-            f"{path} is empty: expected a header that names the columns, then a puzzle and its solution per row."
+            f"{path} is empty: expected the names of the columns, then a puzzle and its solution per row."
         )
     if all(len(value) == 81 and set(value) <= set("0123456789.") for value in rows[0]):
         if len(rows[0]) != 2:
@@ -223,8 +220,8 @@ def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
 
 def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None) -> Puzzles:
     """
-    Generated puzzles, kept in a file in the cache for the next run with the same arguments. The two splits come from random
-    numbers of their own, so that no board to train on is one to evaluate on, whatever the other arguments are.
+    Generated puzzles, kept in a file in the cache for the next run with the same arguments. Each split has random numbers of
+    its own: no board to train on is one to evaluate on, whatever the other arguments are.
     """
     count, seed = arguments.limits[split] or GENERATED_SAMPLES[split], arguments.puzzle_seed
     low, high = arguments.givens

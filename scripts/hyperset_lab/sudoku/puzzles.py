@@ -82,7 +82,7 @@ def check_puzzles(data: Puzzles, source: str) -> None:
     full = (data.puzzles != 0).all(axis=1)
     if full.any():
         raise ValueError(
-            f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell, so there is nothing to solve."
+            f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell: there is nothing to solve."
         )
 
 
@@ -111,12 +111,9 @@ def without_shared(train: Puzzles, evaluation: Puzzles) -> Puzzles:
 class SudokuDataset(torch.utils.data.Dataset):
     """
     Puzzles as a token classification task: `input_ids` are the 81 cells in row-major order, 0 for a blank, and `labels` the
-    digit minus one in the blank cells, -100 in the given ones; both `torch.LongTensor` of shape `(81,)`.
-
-    Args:
-        data ([`Puzzles`]): The puzzles.
-        augment_seed (`int`, *optional*): Gives another board of the same form in every epoch, see [`augment`]. Which one
-            depends on this seed, the epoch and the puzzle alone, so that a run that is resumed sees what an unbroken one sees.
+    digit minus one in the blank cells, -100 in the given ones; both `torch.LongTensor` of shape `(81,)`. With an `augment_seed`
+    every epoch has another board of the same form, see [`augment`]. Which one depends only on this seed, the epoch and the
+    puzzle: a resumed run sees what an unbroken one sees.
     """
 
     def __init__(self, data: Puzzles, augment_seed: int | None = None):

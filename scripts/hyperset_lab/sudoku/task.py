@@ -37,7 +37,7 @@ def build_trainer(
     check_splits(training_arguments, data)
     config = load_config(model_arguments, **label_fields(DIGITS))
     model = load_model(AutoModelForTokenClassification, model_arguments, config)
-    # What cannot take a Sudoku is an error here, not in the first step of a run that was queued for hours.
+    # A model that cannot take a Sudoku is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(torch.arange(81)[None] % 10)

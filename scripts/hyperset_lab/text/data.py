@@ -139,8 +139,8 @@ def hold_out_texts(
     splits: dict[str, Dataset], arguments: TextDataArguments, seed: int, do_eval: bool
 ) -> dict[str, Dataset]:
     """
-    Split a part of the training texts off for evaluation where that is asked for and there is nothing else, with the classes in
-    proportion if each has two texts or more; then take as many of each split as are asked for, in random order.
+    If evaluation has no texts, split a part of the training texts off, with the classes in proportion if each has two texts or
+    more. Then take as many of each split as are asked for, in random order.
     """
     if do_eval and "eval" not in splits and "train" in splits:
         train, column = splits["train"], None

@@ -22,9 +22,8 @@ def read_data(
     model_arguments: TextModelArguments, data_arguments: TextDataArguments, training_arguments: ScriptTrainingArguments
 ) -> tuple[dict[str, Dataset], LabelSpace]:
     """The splits that are asked for, with labels as the model takes them, and what these mean."""
-    do_train, do_eval, do_predict = (
-        getattr(training_arguments, f"do_{what}") for what in ("train", "eval", "predict")
-    )
+    do_train, do_eval = training_arguments.do_train, training_arguments.do_eval
+    do_predict = training_arguments.do_predict
     if not (do_train or do_eval or do_predict):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
     checkpoint = None
@@ -74,7 +73,7 @@ def build_trainer(
 
     eights = training_arguments.fp16 or training_arguments.bf16
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if eights else None)
-    # A batch that the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    # A batch that the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(**collator([next(iter(splits.values()))[0]]))

@@ -72,12 +72,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -> PreTrainedTokenizerBase:
-    """
-    The tokenizer that the arguments name, the checkpoint's, or one trained on `texts`, always with a padding token.
-
-    Raises:
-        `ValueError`: there is none.
-    """
+    """The tokenizer that the arguments name, the checkpoint's, or one trained on `texts`, always with a padding token."""
     if arguments.train_tokenizer is not None:
         if texts is None:
             raise ValueError("`--train_tokenizer` needs texts to train on: pass `--do_train`.")
@@ -107,12 +102,7 @@ def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_seq_length: int) -> None:
-    """
-    Check that the model has all tokens and positions, and have the tokenizer cut texts where the model ends.
-
-    Raises:
-        `ValueError`: more tokens than the model embeds, or sequences longer than model or tokenizer take.
-    """
+    """Refuse more tokens or positions than the model has, and have the tokenizer cut texts where the model ends."""
     if len(tokenizer) > config.vocab_size:
         raise ValueError(
             f"The tokenizer has {len(tokenizer)} tokens, more than the checkpoint's vocab_size={config.vocab_size}."

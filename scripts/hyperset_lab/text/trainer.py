@@ -18,9 +18,9 @@ from modeling_hyperset.files import write_whole
 
 class LengthGroups(Dataset):
     """
-    Texts in an order whose batches are of similar lengths: at random, the longest batch first, so that memory runs out at once
-    or never. The order is a function of seed and epoch. transformers' sampler draws it from the global random numbers. These
-    differ in a resumed run, and after dropout in several processes. It also has the lengths fall through the epoch.
+    Texts in a random order with batches of similar lengths. The longest batch is first: memory runs out at once or never. The
+    order is a function of seed and epoch. transformers' sampler draws it from the global random numbers. These differ in a
+    resumed run, and after dropout in several processes. With it the lengths also fall through the epoch.
     """
 
     def __init__(self, texts: datasets.Dataset, batch_size: int, seed: int):
