@@ -76,8 +76,11 @@ class ReconstructionTrainer(ScriptTrainer):
         """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
         totals, distances, count = dict[str, float](), dict[str, FeatureDistance](), 0
         metrics = cast(ReconstructionMetrics, self.metrics)
-        options = {"batch_size": self.args.eval_batch_size, "num_workers": self.args.dataloader_num_workers}
-        loader: Any = DataLoader(data, collate_fn=default_data_collator, **options)
+        options: dict[str, Any] = {
+            "batch_size": self.args.eval_batch_size,
+            "num_workers": self.args.dataloader_num_workers,
+        }
+        loader = DataLoader(data, collate_fn=default_data_collator, **options)
         for batch in self.accelerator.prepare(loader):  # each process has its part
             originals, images = self.task.originals(batch), {"": self.task.reconstruct(model, batch)}
             if with_ceiling and (ceiling := self.task.ceiling(batch)) is not None:
