@@ -6,9 +6,9 @@ Measure and draw what a trained model does in its forward pass, on the data that
     python scripts/analyze.py --model_name_or_path outputs/sudoku --dataset_name generated --output_dir outputs/solving \
         --depth_multiple 4 --compare_with outputs/sudoku-transformer
 
-The model is an image classifier, a Sudoku solver or a text classifier of the family, Hyper-SET or baseline; `--task` names what
-it was trained for where its head does not tell. The flags of its data are those of its training script. Pictures and the
-numbers they show (JSON and CSV) are written to `--output_dir`.
+The model is an image classifier, a Sudoku solver or a text classifier of the family, Hyper-SET or baseline. If its head does
+not tell the task, `--task` names it. The flags of its data are those of its training script. Pictures, and their numbers as
+JSON and CSV, are written to `--output_dir`.
 """
 
 import sys

@@ -1,8 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Speed and memory of Hyper-SET beside the Transformer of the same width and iterations (with SDPA), the other baselines, and what
-a user would take from transformers instead. All lines of a table are measured in turn, round after round, in one process; what
-is reported is the median over rounds of each line's time divided by the Transformer's of the same round, with the quartiles.
+Speed and memory of Hyper-SET beside the Transformer of the same width and iterations (with SDPA), the other baselines, and
+transformers' own models. All lines of a table are measured in turn, round after round, in one process. A line's time is divided
+by the Transformer's time of the same round; the report has the median of these ratios over the rounds, and the quartiles.
 
     python scripts/benchmark.py                                         # the paper's Table 16, on this machine
     python scripts/benchmark.py --compile

@@ -5,8 +5,8 @@ Watch a model's answer and its energy change from iteration to iteration, in a b
     python scripts/demo.py --model_name_or_path outputs/digits
     python scripts/demo.py --model_name_or_path outputs/digits --sudoku_model outputs/sudoku-small --server_port 8000
 
-Draw a digit, or take one that the model was not trained on; or type a Sudoku. The slider goes beyond the depth that the model
-was trained at. Nothing leaves the machine, and nothing is fetched from elsewhere. Needs `pip install -e ".[demo]"`.
+Draw a digit, or take one that the model was not trained on; or type a Sudoku. The slider goes beyond the trained depth. The
+page sends nothing to other machines, and loads nothing from them. Needs `pip install -e ".[demo]"`.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What `analyze.py` is asked for, of which task a checkpoint is, and which pictures its numbers make."""
+"""For `analyze.py`: its flags, the task of a checkpoint, and the pictures of an analysis."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 class AnalyzeArguments:
     """What to analyse and to draw."""
 
-    task: str | None = option(None, f"What the checkpoint was trained for, if it cannot be told: {', '.join(NAMES)}.")
+    task: str | None = option(None, f"The task of the checkpoint, if its head does not tell it: {', '.join(NAMES)}.")
     depth_multiple: float | None = option(
         None,
         "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
-        "which has weights for no more.",
+        "which has weights only for these.",
     )
     compare_with: list[str] | None = option(  # noqa: RUF009
         None,
         "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
-        "layer, width, layers and iterations, such as several seeds, become one point with an error bar.",
+        "layer type, width, layers and iterations (several seeds) become one point with an error bar.",
     )
     energy_tolerances: list[float] | None = option(  # noqa: RUF009
         None, "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."
@@ -75,7 +75,7 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
         heads = ", ".join(task.head for task in with_heads.values())
         raise ValueError(
             f"`--model_name_or_path` must be of the family with a head {heads}, got {architecture}. For others, call "
-            "`modeling_hyperset.analysis.analyze` with batches of yours."
+            "`modeling_hyperset.analysis.analyze` with your own batches."
         )
     if name is not None:
         task_named(name)
@@ -86,8 +86,8 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
     if len(told) != 1:
         raise ValueError(
             f"`--model_name_or_path` is a {architecture}, but it does not say that it is one of {' or '.join(found)}. Pass "
-            f"`--task {next(iter(found))}` if it is; for others, call `modeling_hyperset.analysis.analyze` with batches of "
-            "yours."
+            f"`--task {next(iter(found))}` if it is; for others, call `modeling_hyperset.analysis.analyze` with your own "
+            "batches."
         )
     return told[0]
 

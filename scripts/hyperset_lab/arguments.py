@@ -30,7 +30,7 @@ def check_least(arguments: Any, least: int, *flags: str) -> None:
 
 
 def check_choice(arguments: Any, flag: str, choices: Collection[str]) -> None:
-    """Raise a `ValueError` for a `flag` that is given and none of the `choices`."""
+    """Raise a `ValueError` for a `flag` that is given and is not one of the `choices`."""
     if getattr(arguments, flag) not in (None, *choices):
         raise ValueError(f"`--{flag}` must be one of {', '.join(choices)}, got {getattr(arguments, flag)!r}.")
 
@@ -46,7 +46,7 @@ class ModelArguments:
     layer_type: str | None = option(
         None, f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
     )
-    extension: str | None = option(None, "Python file to run first, such as one that registers an energy of your own.")
+    extension: str | None = option(None, "Python file to run first, for example to register your own energy.")
     config_overrides: str | None = option(
         None, "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."
     )
@@ -55,7 +55,7 @@ class ModelArguments:
     token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
     trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
     ignore_mismatched_sizes: bool = option(
-        False, "Whether to start a head afresh where its shape differs from the checkpoint's."
+        False, "Whether to start with a new head if its shape differs from the checkpoint's."
     )
 
     def __post_init__(self):
@@ -66,7 +66,7 @@ class ModelArguments:
             )
         if self.layer_type is not None and (self.config_name is None or self.layer_type not in LAYERS):
             raise ValueError(
-                f"`--layer_type` must be one of {', '.join(LAYERS)} and goes with `--config_name`, got {self.layer_type!r}."
+                f"`--layer_type` must be one of {', '.join(LAYERS)} and needs `--config_name`, got {self.layer_type!r}."
             )
         if self.extension is not None:
             if not Path(self.extension).is_file():

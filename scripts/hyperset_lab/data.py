@@ -12,23 +12,21 @@ from hyperset_lab.arguments import check_least, option
 
 @dataclass
 class DataArguments:
-    """A data set, or files of one's own. A subclass names the flags of its files and its own data set, if it has one."""
+    """A data set, or your own files. A subclass names the flags of its files, and its own data set if it has one."""
 
     SOURCES: ClassVar[dict[str, str]] = {}  # the flag that names the files of each split
     OWN: ClassVar[str | None] = None  # a `--dataset_name` that is not looked for elsewhere
 
-    dataset_name: str | None = option(
-        None, "A data set of the Hub, or a local one. Empty for none, where a recipe has one."
-    )
+    dataset_name: str | None = option(None, "A data set of the Hub, or a local one. Empty to drop that of a recipe.")
     dataset_config_name: str | None = option(None, "Which configuration of that data set.")
-    train_val_split: float = option(0.15, "Share of the training data to evaluate on where there is no such split.")
+    train_val_split: float = option(0.15, "Share of the training data to evaluate on, if there is no split for it.")
     hold_out_validation: bool = option(
         False,
-        "Evaluate on `train_val_split` of the training data, which are not trained on then, even where there is "
-        "a split to evaluate on: to choose hyperparameters without a look at it. `--seed` draws them.",
+        "Evaluate on `train_val_split` of the training data and train on the rest, also if there is a split to "
+        "evaluate on: so hyperparameters are chosen without that split. `--seed` draws the part.",
     )
-    max_train_samples: int | None = option(None, "Train on so many of the samples.")
-    max_eval_samples: int | None = option(None, "Evaluate on so many of the samples.")
+    max_train_samples: int | None = option(None, "Train on only so many samples.")
+    max_eval_samples: int | None = option(None, "Evaluate on only so many samples.")
 
     def __post_init__(self):
         flags = [f"`--{flag}`" for flag in self.SOURCES.values()]

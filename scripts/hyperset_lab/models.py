@@ -40,7 +40,7 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     check_fields(overrides, config)
     values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
     if isinstance(config, HyperSETConfig) and overrides.keys() & {"hidden_size", "layer_type"}:
-        # What the config derived from its layer and width is derived anew.
+        # The config derives these from its layer and width again.
         derived = HyperSETConfig(hidden_size=config.hidden_size, layer_type=config.layer_type, num_attention_heads=1)
         for name in ("intermediate_size", "patch_embedding_norm"):
             if values[name] == getattr(derived, name):
@@ -53,8 +53,8 @@ def load_model(
 ) -> PreTrainedModel:
     """
     The checkpoint's model with `config`, or a new one, with the head of `auto_class`. It is a `ValueError` if there are no
-    weights, or if their shapes are not those of the config. With `--ignore_mismatched_sizes` a head may start afresh; a body
-    may not, because that would be no fine-tuning.
+    weights, or if their shapes are not those of the config. With `--ignore_mismatched_sizes` a head may be new; a body may not,
+    because that would be no fine-tuning.
     """
     if arguments.model_name_or_path is None:
         return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
@@ -71,7 +71,7 @@ def load_model(
             raise ValueError(f"{checkpoint} does not fit `--config_overrides` or the data: {shapes}.")
         if not arguments.ignore_mismatched_sizes:
             raise ValueError(
-                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start the head afresh."
+                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start with a new head."
             )
     return model
 
@@ -88,7 +88,7 @@ def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> 
     if has_head and config.num_labels != num_labels:
         raise ValueError(
             f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
-            "`--ignore_mismatched_sizes` to start the head afresh."
+            "`--ignore_mismatched_sizes` to start with a new head."
         )
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Recipes are files of flags. A flag behind a recipe wins, also one that contradicts a key of the recipe."""
+"""Recipes are files of flags. A flag behind a recipe wins: keys of the recipe that contradict it are dropped."""
 
 import json
 import os

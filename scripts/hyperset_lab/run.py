@@ -96,7 +96,7 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         with pushing(arguments.output_dir, str(trainer.hub_model_id)):
             trainer.push_to_hub()
     elif arguments.do_train or not os.path.exists(os.path.join(arguments.output_dir, SAFE_WEIGHTS_NAME)):
-        trainer.create_model_card()  # an evaluation beside a model leaves the card that says how it was trained
+        trainer.create_model_card()  # an evaluation keeps the card of a model that is there
     return metrics
 
 
@@ -107,11 +107,11 @@ def check_flags(arguments: ScriptTrainingArguments) -> None:
     """Refuse flags of a training or of an evaluation that is not asked for."""
     if arguments.resume_from_checkpoint not in NOT_RESUMED and not arguments.do_train:
         raise ValueError(
-            "`--resume_from_checkpoint` goes with `--do_train`; to evaluate a checkpoint, name it with "
-            f"`--model_name_or_path`, got {arguments.resume_from_checkpoint!r} without it."
+            f"`--resume_from_checkpoint` needs `--do_train`, got {arguments.resume_from_checkpoint!r} without it. To evaluate "
+            "a checkpoint, name it with `--model_name_or_path`."
         )
     if arguments.log_energies and not arguments.do_eval:
-        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it alone.")
+        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it without.")
 
 
 def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
@@ -157,7 +157,7 @@ def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
             f"{refusal}: its steps were of {before['samples_per_step']} samples on {before['num_processes']} process(es), "
             f"those of this run would be of {samples} on {processes}, and go on elsewhere in the data. Keep the product of "
             "`--per_device_train_batch_size`, processes and `--gradient_accumulation_steps`, or pass `--ignore_data_skip` to "
-            "begin the epoch anew."
+            "begin the epoch again."
         )
     if before["num_processes"] != processes:
         logger.warning(

@@ -115,8 +115,8 @@ class Hooks(TrainerCallback):
 
 class ScriptTrainer(Trainer):
     """
-    `Trainer` whose checkpoints, models and metrics are whole or absent, whatever stops it. A checkpoint is whole once it has
-    its manifest, which is written last. Models and metrics are written beside their place and renamed. The next run removes
+    `Trainer` whose checkpoints, models and metrics are whole or absent, even if it is stopped. A checkpoint is whole once it
+    has its manifest, which is written last. Models and metrics are written beside their place and renamed. The next run removes
     what a killed one left. A full disk is an `OSError` that names what could not be written, and leaves the last checkpoint.
 
     A resumed run computes what an unbroken one does if all that is random in reading the data depends on the epoch alone: the
@@ -152,7 +152,7 @@ class ScriptTrainer(Trainer):
         return Trainer.get_optimizer_cls_and_kwargs(args, model)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Matrices are decayed, whatever their names; see [`NOT_DECAYED`] for what is not."""
+        """Matrices have weight decay, except those of the modules [`NOT_DECAYED`]. Names do not count."""
         return [
             f"{prefix}.{name}" if prefix else name
             for prefix, module in model.named_modules()

@@ -253,7 +253,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--log_energies", "--layer_type", "transformer"], "`--log_energies` .* not derived from an energy"),
         (
             ["--do_train", "false", "--resume_from_checkpoint", "true"],
-            "`--resume_from_checkpoint` goes with `--do_train`",
+            "`--resume_from_checkpoint` needs `--do_train`",
         ),
     ],
     ids=str,

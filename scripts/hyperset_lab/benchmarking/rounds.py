@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What `benchmark.py` is asked for, the rounds in which it measures, and their table."""
+"""The flags of `benchmark.py`, its rounds of measuring, and their table."""
 
 import argparse
 import gc

@@ -81,9 +81,13 @@ def compare(comparison: Comparison, trainers: dict[str, ScriptTrainer]) -> dict[
 def stored_result(path: Path, comparison: Comparison) -> dict[str, Any]:
     """What a finished comparison of the same settings wrote."""
     if not path.is_file():
-        raise ValueError(f"`--time_only` needs a finished comparison, and there is no {path}.")
+        raise ValueError(
+            f"`--time_only` needs a finished comparison, but there is no {path}: compare without it first."
+        )
     result = json.loads(path.read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(comparison.settings()))
     if {name: result["settings"].get(name) for name in wanted} != wanted:
-        raise ValueError(f"`--time_only` needs a comparison of the same settings, and {path} is of others.")
+        raise ValueError(
+            f"`--time_only` needs a comparison of the same settings, but {path} has others: compare again without it."
+        )
     return result

@@ -16,7 +16,7 @@ from hyperset_lab.tasks import NAMES, task_named
 from hyperset_lab.trainer import ScriptTrainer
 
 
-# What a comparison decides by itself, whatever the base recipe says.
+# A comparison sets these itself and ignores the base recipe's.
 DECIDED = {
     "do_train": True,
     "do_eval": True,
@@ -40,7 +40,7 @@ class ComparisonArguments:
     )
     models: str = field(
         metadata={
-            "help": "What each model sets otherwise: a JSON object from names to flags of the model, such as "
+            "help": "The flags that differ between the models: a JSON object from names to flags of the model, as "
             '\'{"A": {}, "B": {"layer_type": "transformer"}}\'.'
         }
     )
@@ -51,7 +51,7 @@ class ComparisonArguments:
     selection_seeds: list[int] = field(
         default_factory=list,
         metadata={
-            "help": "Seeds to choose the learning rates with, in place of `seeds`: fewer trainings for a rougher choice."
+            "help": "Seeds to choose the learning rates with, instead of `seeds`: fewer trainings, but a rougher choice."
         },
     )
     flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
@@ -73,7 +73,7 @@ class ComparisonArguments:
         for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values) or min(values) < 0:
-                raise ValueError(f"`{name}` must be distinct numbers, none negative and at least one, got {values}.")
+                raise ValueError(f"`{name}` must be one or more distinct numbers that are not negative, got {values}.")
         for name in ("num_workers", "timing_turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -83,7 +83,7 @@ class ComparisonArguments:
         for name, own in self.own_flags.items():
             if other := own.keys() - known:
                 raise ValueError(
-                    f"The model {name!r} may set flags of the model alone, because data and budget are the same for all; got "
+                    f"The model {name!r} may set flags of the model only, because data and budget are the same for all; got "
                     f"{', '.join(sorted(map(str, other)))}."
                 )
 

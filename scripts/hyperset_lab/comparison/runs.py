@@ -81,7 +81,7 @@ class Run:
 
 
 def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[ScriptTrainer, dict[str, Any]]:
-    """The trainer of a run that writes to `folder`, by way of a recipe there that the training script takes as well."""
+    """The trainer of a run that writes to `folder`. Its recipe, which the training script takes too, is written there."""
     recipe = folder / "recipe.yaml"
     text = yaml.safe_dump(settings | {"output_dir": str(folder)}, sort_keys=False)
     write_whole(recipe, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
@@ -128,7 +128,7 @@ def finish(runs: Sequence[Run], num_workers: int, report: Callable[[str], None] 
             done(count, index, train(runs[index]))
         return metrics
     num_threads = max(1, torch.get_num_threads() // num_workers)
-    # Processes that start afresh: a fork would inherit the threads of torch in the middle of what they do.
+    # Not by fork: that would copy torch while its threads are at work.
     with concurrent.futures.ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(train, runs[index], num_threads): index for index in missing}
         try:

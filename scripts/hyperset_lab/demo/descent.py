@@ -91,7 +91,7 @@ def load(flag: str, name: str, auto_class, head: str, recipe: str, trust_remote_
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"`{flag}`: there is no model in {name!r}, neither as a folder nor on the Hub. Train one:\n    {recipe}\n{error}"
+            f"`{flag}`: there is no folder and no model of the Hub {name!r}. Train one:\n    {recipe}\n{error}"
         ) from error
     architectures = config.architectures or []
     if config.model_type != "hyperset" or not any(architecture.endswith(head) for architecture in architectures):

@@ -48,8 +48,8 @@ class AugmentationArguments:
     )
     crop_pct: float | None = option(
         None,
-        "Share of the height and width that the central crop keeps at evaluation, usually 0.875; if not given, the "
-        "whole image is resized. For a new image processor, which keeps it.",
+        "Share of the height and width that the central crop keeps at evaluation, usually 0.875. If not given, the "
+        "whole image is resized. Only for a new image processor, which saves it.",
     )
 
     def __post_init__(self):
@@ -149,7 +149,7 @@ Transform = Callable[[dict, np.random.Generator], dict]
 
 
 class RandomImages(torch.utils.data.Dataset):
-    """A data set whose examples are `transform`ed anew in every epoch; Trainer sets the epoch, workers see it."""
+    """A data set that `transform`s its examples again in every epoch. Trainer sets the epoch, and workers see it."""
 
     def __init__(self, data: Dataset, transform: Transform, seed: int):
         self.data, self.transform, self.seed = data, transform, seed

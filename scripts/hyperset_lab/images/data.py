@@ -35,15 +35,15 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
 
     dataset_name: str | None = option(
         None,
-        "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
-        "none, where a recipe has one.",
+        "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty to drop "
+        "that of a recipe.",
     )
     train_dir: str | None = option(None, "A folder with one folder of images per class.")
     validation_dir: str | None = option(None, "Another such folder, to evaluate on.")
     streaming: bool = option(
-        False, "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
+        False, "Whether to read the images while training, instead of downloading all first. Needs `--max_steps`."
     )
-    shuffle_buffer_size: int = option(10_000, "Images that `--streaming` holds to draw the next one from.")
+    shuffle_buffer_size: int = option(10_000, "`--streaming` draws the next image from so many.")
     image_column_name: str = option("image", "The column of the images.")
     label_column_name: str = option("label", "The column of the labels.")
 
@@ -53,7 +53,7 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
         self.check_sources("a folder of images", Path.is_dir)
         if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
             raise ValueError(
-                "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
+                "`--streaming` cannot be used with `--dataset_name digits` or with `--hold_out_validation`: leave it out."
             )
         check_least(self, 1, "shuffle_buffer_size")
 
@@ -141,8 +141,8 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
         )
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise ValueError(
-            f"`--dataset_name` {arguments.dataset_name!r} is neither `digits`, nor a folder, nor a data set that the Hub "
-            f"gives: {error}"
+            f"`--dataset_name` {arguments.dataset_name!r} must be `digits`, a folder or a data set of the Hub, and it "
+            f"cannot be loaded: {error}"
         ) from error
 
 
@@ -199,7 +199,7 @@ def check_columns(
 
 
 def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
-    """A stream declares its classes: there is no looking for them in images that are not there yet."""
+    """Refuse a stream that does not declare its classes: they cannot be found in images that were not read yet."""
     declared: dict[str, Any] = {name: (split.features or {}).get("label") for name, split in splits.items()}
     for name, feature in declared.items():
         if not isinstance(feature, ClassLabel):

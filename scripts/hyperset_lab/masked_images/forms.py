@@ -21,8 +21,8 @@ class MaskingArguments:
 
     mask_ratio: list[float] | None = option(  # noqa: RUF009
         None,
-        "Share of every training image to mask, or two numbers between which it is drawn anew each time. 0 0.4 for "
-        "codes (Appendix D.4) and 0.6 for pixels if not given.",
+        "Share of every training image to mask, or two numbers to draw it between each time. If not given: 0 0.4 for "
+        "codes (Appendix D.4), 0.6 for pixels.",
     )
     eval_mask_ratio: list[float] | None = option(  # noqa: RUF009
         None, "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."
@@ -48,7 +48,7 @@ class MaskingArguments:
         None, "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
     )
     choice_temperature: float | None = option(
-        None, "Scale of the noise, at the first step, on which codes are the most certain ones; 4.5 if not given."
+        None, "Scale of the noise of the first step in the choice of the most certain codes; 4.5 if not given."
     )
     lpips_net: str = option("alex", f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}.")
     inception_weights: str | None = option(

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""How alike images and their reconstructions are: PSNR, SSIM, MS-SSIM, and LPIPS and FID where their weights are at hand."""
+"""How alike images and their reconstructions are: PSNR, SSIM, MS-SSIM, and LPIPS and FID if their weights are there."""
 
 from collections.abc import Callable
 from functools import partial
@@ -125,7 +125,7 @@ class ReconstructionMetrics:
 
     @torch.no_grad()
     def per_image(self, images: torch.Tensor, originals: torch.Tensor) -> dict[str, torch.Tensor]:
-        """PSNR in dB (with peak 1), SSIM, MS-SSIM and LPIPS of every image, `(batch_size,)` each, whichever there are."""
+        """PSNR in dB (with peak 1), SSIM, MS-SSIM and LPIPS of every image, `(batch_size,)` each, if they can be measured."""
         images, originals = images.float(), originals.float()
         return {name: measure(images, originals).reshape(len(images)) for name, measure in self.measures.items()}
 

@@ -46,7 +46,7 @@ def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
 
 
 def code_accuracy(prediction) -> dict[str, float]:
-    """Share of the masked codes that are predicted right, all at once."""
+    """Share of the masked codes that are right when all are predicted at once."""
     masked = prediction.label_ids != -100
     return {"code_accuracy": float(accuracy_score(prediction.label_ids[masked], prediction.predictions[masked]))}
 
@@ -76,7 +76,7 @@ def build_codes(
     if data_arguments.streaming or data_arguments.varies_images:
         raise ValueError(
             "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
-            "for a model of pixels."
+            "for a model of pixels only. Leave them out."
         )
     if training_arguments.do_eval:
         import_image_metrics()  # their absence is an error here, not after the training
@@ -159,7 +159,7 @@ def build_trainer(
         form = build_pixels(model_arguments, data_arguments, masking, config)
         training_arguments.label_names = ["bool_masked_pos"]  # what there must be for a loss
         training_arguments.prediction_loss_only = True  # images are measured a batch at a time
-    set_seed(training_arguments.seed)  # here: the model starts alike whether codes were computed or found
+    set_seed(training_arguments.seed)  # only here: the model starts the same with computed and with stored codes
     model = load_model(AutoModelForMaskedImageModeling, model_arguments, config)
     if training_arguments.process_index == 0:
         counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}

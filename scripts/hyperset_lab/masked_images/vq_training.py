@@ -26,7 +26,7 @@ from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
 
 
-# Codes start anew until this share of the training, so that the decoder has seen every code when it ends.
+# Codes start again until this share of the training: then the decoder has seen every code at the end.
 RESTART_UNTIL = 0.7
 
 
@@ -165,9 +165,13 @@ def build_trainer(
     training_arguments.prediction_loss_only = True
     set_seed(training_arguments.seed)
     if data_arguments.streaming:
-        raise ValueError("`--streaming` is not for VQ models: dead codes are found by the epoch.")
+        raise ValueError(
+            "`--streaming` is not for VQ models, because dead codes are found after each epoch: leave it out."
+        )
     if training_arguments.label_smoothing_factor or training_arguments.eval_num_iterations:
-        raise ValueError("`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models.")
+        raise ValueError(
+            "`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models: leave them out."
+        )
     if not training_arguments.do_train:
         raise ValueError("There is nothing to do without `--do_train`: this script trains a VQ model.")
     vq = build_vq_model(vq_arguments)

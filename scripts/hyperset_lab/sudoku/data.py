@@ -56,14 +56,14 @@ class SudokuDataArguments(DataArguments):
         f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
         "many given digits.",
     )
-    max_givens: int | None = option(None, f"The same with at most so many (to {GENERATED_GIVENS[1]} if not given).")
+    max_givens: int | None = option(None, f"The same for at most so many (to {GENERATED_GIVENS[1]} if not given).")
     puzzle_seed: int = option(
         0, "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
     )
     augment: bool = option(
         False,
-        "Whether to train in every epoch on another board of the same form: digits renamed, rows, columns, bands "
-        "and stacks swapped, and the board transposed, at random.",
+        "Whether to change the boards at random in every epoch: digits are renamed, rows, columns, bands and stacks "
+        "swapped, and boards transposed.",
     )
 
     def __post_init__(self):
@@ -160,7 +160,7 @@ def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -
         return load_dataset(name, arguments.dataset_config_name, **options)
     except OSError as error:
         raise ValueError(
-            f"`--dataset_name` is neither {GENERATED!r} nor a data set that can be had, got {name!r}: {error}"
+            f"`--dataset_name` must be {GENERATED!r} or a data set that can be loaded, got {name!r}: {error}"
         ) from error
     except DatasetGenerationError as error:
         raise ValueError(

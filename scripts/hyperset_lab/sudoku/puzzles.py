@@ -124,7 +124,7 @@ class SudokuDataset(torch.utils.data.Dataset):
         return len(self.data)
 
     def set_epoch(self, epoch: int) -> None:
-        """What is read from now on is of this epoch."""
+        """Set the epoch of what is read from now on."""
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:

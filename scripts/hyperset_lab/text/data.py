@@ -30,22 +30,22 @@ class TextDataArguments(DataArguments):
     train_file: str | None = option(None, f"Texts to train on: {', '.join(READERS)}.")
     validation_file: str | None = option(None, "Another such file, to evaluate on.")
     test_file: str | None = option(
-        None, "Another, for `--do_predict`; evaluated on if there is no `--validation_file`."
+        None, "Another one, for `--do_predict`. Without `--validation_file` it is also for evaluation."
     )
     text_column_names: str = option("text", "The column of the texts, or several with commas between, to be joined.")
     text_column_delimiter: str = option(" ", "What to join several text columns with.")
     label_column_name: str = option("label", "The column of the labels.")
     label_delimiter: str | None = option(
-        None, "What stands between several labels of a text in a CSV file (JSON has lists of labels)."
+        None, "What separates several labels of a text in a CSV file (in JSON they are lists)."
     )
-    do_regression: bool | None = option(None, "Whether labels are numbers to predict; if not given, floats are.")
+    do_regression: bool | None = option(None, "Whether labels are numbers to predict; if not given, only floats are.")
     max_seq_length: int = option(128, "Longest sequence in tokens; the rest is cut off.")
     pad_to_max_length: bool = option(
         False, "Whether to pad to `--max_seq_length` rather than to a batch's longest text."
     )
-    max_predict_samples: int | None = option(None, "Predict for the first so many texts.")
+    max_predict_samples: int | None = option(None, "Predict the labels of only the first so many texts.")
     preprocessing_num_workers: int | None = option(None, "Processes that tokenize.")
-    overwrite_cache: bool = option(False, "Whether to tokenize anew what is cached.")
+    overwrite_cache: bool = option(False, "Whether to tokenize again what is in the cache.")
     metric_name: str | None = option(
         None, "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."
     )
@@ -72,7 +72,9 @@ def load_texts(
     names = {"train": "train", "eval": "validation" if "validation" in data else "test", "predict": "test"}
     wanted = {"train": do_train, "eval": do_eval and not arguments.hold_out_validation, "predict": do_predict}
     if arguments.test_file and arguments.validation_file and not do_predict:
-        raise ValueError("`--test_file` beside a `--validation_file` is for `--do_predict`, which is not given.")
+        raise ValueError(
+            "`--test_file` beside a `--validation_file` is for `--do_predict`: pass it, or leave `--test_file` out."
+        )
     if do_predict and "test" not in data:
         raise ValueError(f"`--do_predict` needs a split 'test' or a `--test_file`, got {', '.join(data)}.")
     if arguments.hold_out_validation and not ("train" in data and names["eval"] in data):
@@ -145,7 +147,9 @@ def hold_out_texts(
     if do_eval and "eval" not in splits and "train" in splits:
         train, column = splits["train"], None
         if len(train) < 2:
-            raise ValueError("There is one text alone: none of it can be held out for evaluation.")
+            raise ValueError(
+                "There is one training text only, so no text can be held out for evaluation: pass more, or `--validation_file`."
+            )
         held_out = min(max(round(len(train) * arguments.train_val_split), 1), len(train) - 1)
         if isinstance(train.features["label"], ClassLabel):
             counts = Counter(train["label"])

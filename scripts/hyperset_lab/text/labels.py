@@ -32,11 +32,11 @@ def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
     several = isinstance(feature, List) or arguments.label_delimiter is not None
     if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
         raise ValueError(
-            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text has one "
-            "number, or a list of the names of its labels."
+            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text must "
+            "have one number, or a list of the names of its labels."
         )
     if several and arguments.do_regression:
-        raise ValueError("`--do_regression` is for one number per text, not for several labels.")
+        raise ValueError("`--do_regression` is for one number per text, got several labels: leave it out.")
     if several:
         return MULTI_LABEL
     floats = isinstance(feature, Value) and feature.dtype.startswith("float")
@@ -127,7 +127,7 @@ def encode_labels(
 def match_checkpoint(
     space: LabelSpace, checkpoint: PreTrainedConfig | None, do_train: bool, new_head: bool
 ) -> LabelSpace:
-    """The classes in the order of the checkpoint's; those of the data where they are to be learned anew."""
+    """The classes in the order of the checkpoint's, or those of the data if the model is to learn them."""
     if space.problem_type == SINGLE_LABEL and len(space.names) < 2 and (checkpoint is None or do_train):
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the texts at hand."""
+"""Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the training texts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class TextModelArguments(ModelArguments):
         None, "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
     )
     train_tokenizer: int | None = option(
-        None, "Train a tokenizer of at most so many tokens on the training texts, as there is none."
+        None, "Train a new tokenizer on the training texts, with at most so many tokens."
     )
 
     def __post_init__(self):
@@ -37,8 +37,8 @@ class TextModelArguments(ModelArguments):
             return
         if self.tokenizer_name is not None or self.model_name_or_path is not None:
             raise ValueError(
-                "`--train_tokenizer` makes a new tokenizer and goes with neither `--tokenizer_name` nor "
-                "`--model_name_or_path`, whose tokens the model has learned."
+                "`--train_tokenizer` makes a new tokenizer. Leave it out with `--tokenizer_name`, and with "
+                "`--model_name_or_path`: that model has learned the tokens of its own tokenizer."
             )
         smallest = len(SPECIAL_TOKENS) + len(pre_tokenizers.ByteLevel.alphabet())
         if self.train_tokenizer < smallest:

@@ -64,7 +64,7 @@ class TextTrainer(ScriptTrainer):
             # The texts are in the order of the groups themselves. Trainer would group those to predict on as well.
             args.train_sampling_strategy = "sequential"
             if train_dataset is not None:
-                # What one step of all processes takes together is alike, so that none waits for another's long texts.
+                # The texts of one step are of similar lengths in all processes: no process waits for the long texts of another.
                 together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
                 train_dataset = LengthGroups(
                     train_dataset, together, args.seed if args.data_seed is None else args.data_seed
