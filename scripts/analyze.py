@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         analyzing.check_comparable(config, checkpoint, configs[-1])
     analyzing.check_series(configs)
     if others[-1].world_size > 1:
-        raise ValueError(
-            f"One process must analyse all of the data, got {others[-1].world_size}: start it with `python`."
-        )
+        raise ValueError(f"One process must analyse all data, got {others[-1].world_size}: start it with `python`.")
     trainer, _ = task.build_trainer(*others)
     model, batches, folder = model_of(trainer), trainer.get_eval_dataloader(), Path(others[-1].output_dir)
 
@@ -97,9 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, partial(draw().savefig, dpi=200))
     if len(depths) > len(STYLES):
-        print(
-            f"The picture of the accuracy shows the first {len(STYLES)} of {len(depths)} models, depth.json has all."
-        )
+        print(f"The picture of the accuracy shows {len(STYLES)} of {len(depths)} models; depth.json has all.")
     print(f"Numbers and pictures ({', '.join(pictures)}) are in {folder}")
     return analysis
 

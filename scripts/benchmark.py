@@ -35,16 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     about += f"compiled ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"
-    text = ratio_table(rows, options.models)
-    print(f"{about}\n\n{text}")
+    text = f"{about}\n\n{ratio_table(rows, options.models)}"
+    print(text)
     report = {"about": about, "preset": options.preset, "rows": rows, "measurements": records}
     if options.output_dir is not None:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "benchmark.json", report)
-        write_whole(
-            folder / "benchmark.md", lambda path: Path(path).write_text(f"{about}\n\n{text}\n", encoding="utf-8")
-        )
+        write_whole(folder / "benchmark.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
     return report
 
 

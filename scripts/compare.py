@@ -5,9 +5,9 @@ Train several models of one task on the same data with the same budget and seeds
     python scripts/compare.py scripts/recipes/compare_digits.yaml
 
 Every model is trained with every learning rate of one list on a part of the training data. Its best rate is chosen on the
-rest: by the mean score over seeds, each with its own held-out part; by the lower loss if two scores are equal. With that rate
-the model is trained on all training data. It is evaluated on the split for evaluation, which was not used before, at the trained
-number of iterations and at twice as many. For the time per step, all models make training steps in turns.
+rest: by the mean score over seeds, each with its own held-out part; by the lower loss if two are equal. With that rate
+the model is trained on all training data. It is evaluated on the split for evaluation, which was not used before, at the
+trained number of iterations and at twice as many. For the time per step, all models make training steps in turns.
 
 Finished runs are stored in `output_dir`, each under a hash of its settings, and not trained again: a comparison that was
 stopped goes on. The code is no part of the hash; after a change to it, choose another `output_dir`.

@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model_name_or_path", help="A model of the digits: a folder or a name on the Hub.")
     parser.add_argument("--sudoku_model", help="A Sudoku solver: a folder or a name on the Hub.")
     parser.add_argument("--trust_remote_code", action="store_true", help="Whether to run code that a model brings.")
-    parser.add_argument(
-        "--server_name", default="127.0.0.1", help="Address to serve at; 0.0.0.0 for other machines too."
-    )
+    parser.add_argument("--server_name", default="127.0.0.1", help="Address; 0.0.0.0 serves other machines too.")
     parser.add_argument("--server_port", type=int, help="Port to serve at; the first free one from 7860 if not given.")
     parser.add_argument("--open", action="store_true", help="Open the page in the browser.")
     options = parser.parse_args(arguments)

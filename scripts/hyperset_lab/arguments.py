@@ -47,16 +47,12 @@ class ModelArguments:
         None, f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
     )
     extension: str | None = option(None, "Python file to run first, for example to register your own energy.")
-    config_overrides: str | None = option(
-        None, "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."
-    )
+    config_overrides: str | None = option(None, "Fields of the config to change, as JSON: '{\"hidden_size\": 128}'.")
     cache_dir: str | None = option(None, "Where to keep what comes from the Hub.")
     model_revision: str = option("main", "Branch, tag or commit of the checkpoint.")
     token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
     trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
-    ignore_mismatched_sizes: bool = option(
-        False, "Whether to start with a new head if its shape differs from the checkpoint's."
-    )
+    ignore_mismatched_sizes: bool = option(False, "Start with a new head if the checkpoint's has another shape.")
 
     def __post_init__(self):
         if (self.model_name_or_path is None) == (self.config_name is None):

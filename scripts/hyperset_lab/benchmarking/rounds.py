@@ -29,9 +29,7 @@ PRESETS = {
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="table16")
-    parser.add_argument(
-        "--models", nargs="+", help="Of the preset's, the first being what the others are relative to."
-    )
+    parser.add_argument("--models", nargs="+", help="Some of the preset's; the others are relative to the first.")
     parser.add_argument("--batch_size", type=int, nargs="+", help="One, or several to sweep over.")
     parser.add_argument("--num_tokens", type=int, nargs="+", help="Tokens of a sample, with [CLS]; to sweep over.")
     parser.add_argument("--num_iterations", type=int, nargs="+", help="To sweep over.")

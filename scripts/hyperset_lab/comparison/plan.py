@@ -57,9 +57,7 @@ class ComparisonArguments:
     flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
     num_workers: int = option(1, "Trainings at a time, which share the processor's threads equally.")
     timing_turns: int = option(9, "Turns that the models take when steps are timed, a few steps in each.")
-    time_only: bool = option(
-        False, "Measure the time per step of a finished comparison again, and leave all else as it is."
-    )
+    time_only: bool = option(False, "Measure only the time per step of a finished comparison again.")
     task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):

@@ -25,9 +25,7 @@ def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
     """The checkpoint's image processor, or a new one for the config's image size."""
     if arguments.model_name_or_path is not None:
         if crop_pct is not None:
-            raise ValueError(
-                f"`--crop_pct` is for a new image processor, the checkpoint brings its own, got {crop_pct}."
-            )
+            raise ValueError(f"`--crop_pct` is for a new image processor, and the checkpoint has one, got {crop_pct}.")
         try:
             return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
         except OSError as error:

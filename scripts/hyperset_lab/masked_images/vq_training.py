@@ -165,9 +165,7 @@ def build_trainer(
     training_arguments.prediction_loss_only = True
     set_seed(training_arguments.seed)
     if data_arguments.streaming:
-        raise ValueError(
-            "`--streaming` is not for VQ models, because dead codes are found after each epoch: leave it out."
-        )
+        raise ValueError("`--streaming` is not for VQ models: dead codes are found after each epoch. Leave it out.")
     if training_arguments.label_smoothing_factor or training_arguments.eval_num_iterations:
         raise ValueError(
             "`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models: leave them out."

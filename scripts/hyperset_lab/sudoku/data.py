@@ -24,9 +24,7 @@ from modeling_hyperset.files import write_whole
 GENERATED = "generated"
 GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
 GENERATED_GIVENS = (31, 42)
-GENERATOR_VERSION = (
-    1  # raise it when the same arguments give other puzzles: kept files of the old ones are then not found
-)
+GENERATOR_VERSION = 1  # raise it if the same arguments give other puzzles: kept files do not match then
 
 
 @dataclass
@@ -39,9 +37,7 @@ class SudokuDataArguments(DataArguments):
     dataset_name: str | None = option(
         None, f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."
     )
-    train_file: str | None = option(
-        None, "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."
-    )
+    train_file: str | None = option(None, "A CSV file of puzzles and solutions: 81 digits each, 0 or . for a blank.")
     validation_file: str | None = option(None, "Another such file, to evaluate on.")
     puzzle_column_name: str = option("puzzle", "The column of the puzzles.")
     solution_column_name: str = option("solution", "The column of the solutions.")
@@ -199,9 +195,7 @@ def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
         except csv.Error as error:
             raise ValueError(f"{path} cannot be read as CSV: {error}.") from error
     if not rows:
-        raise ValueError(
-            f"{path} is empty: expected the names of the columns, then a puzzle and its solution per row."
-        )
+        raise ValueError(f"{path} is empty: expected names of columns, then a puzzle and its solution per row.")
     if all(len(value) == 81 and set(value) <= set("0123456789.") for value in rows[0]):
         if len(rows[0]) != 2:
             raise ValueError(

@@ -81,9 +81,7 @@ def check_puzzles(data: Puzzles, source: str) -> None:
         )
     full = (data.puzzles != 0).all(axis=1)
     if full.any():
-        raise ValueError(
-            f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell: there is nothing to solve."
-        )
+        raise ValueError(f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell: nothing is left to solve.")
 
 
 def takes_boards(config: Any) -> bool:

@@ -30,19 +30,15 @@ class TextDataArguments(DataArguments):
     train_file: str | None = option(None, f"Texts to train on: {', '.join(READERS)}.")
     validation_file: str | None = option(None, "Another such file, to evaluate on.")
     test_file: str | None = option(
-        None, "Another one, for `--do_predict`. Without `--validation_file` it is also for evaluation."
+        None, "Another, for `--do_predict`; without `--validation_file` also for evaluation."
     )
     text_column_names: str = option("text", "The column of the texts, or several with commas between, to be joined.")
     text_column_delimiter: str = option(" ", "What to join several text columns with.")
     label_column_name: str = option("label", "The column of the labels.")
-    label_delimiter: str | None = option(
-        None, "What separates several labels of a text in a CSV file (in JSON they are lists)."
-    )
+    label_delimiter: str | None = option(None, "What separates the labels of a text in a CSV file (JSON has lists).")
     do_regression: bool | None = option(None, "Whether labels are numbers to predict; if not given, only floats are.")
     max_seq_length: int = option(128, "Longest sequence in tokens; the rest is cut off.")
-    pad_to_max_length: bool = option(
-        False, "Whether to pad to `--max_seq_length` rather than to a batch's longest text."
-    )
+    pad_to_max_length: bool = option(False, "Whether to pad to `--max_seq_length`, not to a batch's longest text.")
     max_predict_samples: int | None = option(None, "Predict the labels of only the first so many texts.")
     preprocessing_num_workers: int | None = option(None, "Processes that tokenize.")
     overwrite_cache: bool = option(False, "Whether to tokenize again what is in the cache.")
