@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Checkpoints and models on disk, whole or absent. A checkpoint is whole once it has a manifest, which lists its files and is
-written last. A final model is written in a folder of its own inside the run's folder, and its files are renamed into place.
+Checkpoints and models on disk, whole or absent. A checkpoint is whole once it has a manifest: the list of its files, which is
+written last. A final model is first written in its own folder inside the run's folder. Then its files are renamed into place.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ def mark_of(checkpoint: str | os.PathLike) -> Path:
 
 
 def begin(checkpoint: str | os.PathLike) -> None:
-    """Remove `checkpoint`, if there is one of that name, and mark it: what a killed run leaves of it is no checkpoint."""
+    """Remove an old `checkpoint` of that name, and mark it as unfinished: so it does not count if the run is killed."""
     mark = mark_of(checkpoint)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -91,7 +91,7 @@ def unmark(checkpoint: str | os.PathLike) -> None:
     """Take the mark of `checkpoint` away."""
     mark = mark_of(checkpoint)
     mark.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # other marks are there, or another process was faster
+    with contextlib.suppress(OSError):  # there are other marks, or another process was faster
         mark.parent.rmdir()
 
 
@@ -102,7 +102,7 @@ def remove(checkpoint: str | os.PathLike) -> None:
 
 
 def finish(checkpoint: str | os.PathLike) -> None:
-    """Make `checkpoint`, which [`begin`] marked and which is written now, whole."""
+    """Make `checkpoint` whole. [`begin`] marked it, and now it is written."""
     if os.path.isdir(checkpoint) and not os.path.exists(os.path.join(checkpoint, MANIFEST)):
         seal(checkpoint)
     unmark(checkpoint)
@@ -136,7 +136,7 @@ def checksum(path: Path) -> int:
 
 
 def publish_model(staged: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Move the files of a model from `staged` to `folder`, each at once, and remove weights that they do not replace."""
+    """Move the files of a model from `staged` to `folder`, each at once, and remove other weights from there."""
     staged, folder = Path(staged), Path(folder)
     flush(staged)
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
@@ -215,7 +215,7 @@ def all_checkpoints(folder: str | os.PathLike) -> list[Path]:
 
 
 def last_whole_checkpoint(folder: str | os.PathLike, only_model: bool = False, contents: bool = False) -> str | None:
-    """The checkpoint of the most steps in `folder` that has no [`defects`]; a warning names those that have."""
+    """The checkpoint of the most steps in `folder` that has no [`defects`]; a warning names the others."""
     for checkpoint in reversed(all_checkpoints(folder)):
         if not (found := defects(checkpoint, only_model, contents)):
             return str(checkpoint)

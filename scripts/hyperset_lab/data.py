@@ -37,7 +37,7 @@ class DataArguments:
             )
         if self.dataset_config_name is not None and self.dataset_name in (None, self.OWN):
             raise ValueError(
-                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"`--dataset_config_name` needs a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
                 f"{self.dataset_name!r}."
             )
         if self.hold_out_validation and self.dataset_name is None and "train" not in self.sources:

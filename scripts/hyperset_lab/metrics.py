@@ -22,7 +22,7 @@ Measure = Callable[[np.ndarray, np.ndarray], Scores]
 
 
 def f1_score(predictions: np.ndarray, references: np.ndarray, average: str) -> float:
-    """The harmonic mean of precision and recall; 0 for a class that is neither predicted nor there."""
+    """The harmonic mean of precision and recall; 0 for a class that does not occur and is not predicted."""
     if references.ndim == 2 and references.shape[1] == 1:  # to scikit-learn that is two classes, not one label
         average = "binary"
     return float(sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0))
@@ -35,7 +35,7 @@ def class_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
 
 
 def label_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
-    """Of rows of 0 and 1: `accuracy` of whole rows, `f1` of all decisions alike (micro), and `f1_macro`."""
+    """Of rows of 0 and 1: `accuracy` of whole rows, `f1` of all decisions together (micro), and `f1_macro`."""
     return {"f1": f1_score(predictions, references, "micro")} | class_scores(predictions, references)
 
 
@@ -118,7 +118,7 @@ def make_compute_metrics(
     if metric_name is not None:
         try:
             compute_metrics(made_up_predictions(problem_type, num_labels))
-        except Exception as error:  # a program of someone else's may raise anything
+        except Exception as error:  # another's program may raise anything
             raise ValueError(f"`--metric_name` {metric_name!r} does not work for a {problem_type}: {error}") from error
     return compute_metrics
 

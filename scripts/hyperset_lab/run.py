@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a training script does with its trainer: train or resume, evaluate at several depths, save, write the card, push."""
+"""A training script's run of its trainer: train or resume, evaluate at several depths, save, write the card, push."""
 
 import contextlib
 import gc
@@ -31,7 +31,7 @@ def check_splits(arguments: ScriptTrainingArguments, splits: Collection[str], pr
             `--do_predict` is given to a script that does not predict (`predicts`).
     """
     if arguments.do_predict and not predicts:
-        raise ValueError("`--do_predict` is for texts: this script trains and evaluates.")
+        raise ValueError("`--do_predict` is for texts, but this script only trains and evaluates: leave it out.")
     if not (arguments.do_train or arguments.do_eval):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
     if arguments.do_train and "train" not in splits:
@@ -65,14 +65,14 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
     check_depths(arguments, model)
     if trainer.is_fsdp_enabled and not arguments.do_train:
         raise ValueError(
-            "accelerate shards a model together with its optimizer: without `--do_train`, evaluate with another of its config "
-            "files, such as ddp.yaml."
+            "accelerate shards a model only together with its optimizer: without `--do_train`, use another of its config "
+            "files, as ddp.yaml."
         )
     if arguments.log_energies:
         try:
             trainer.add_callback(EnergyCallback(trainer))
         except ValueError as error:
-            raise ValueError(f"`--log_energies` cannot be done here: {error}") from error
+            raise ValueError(f"`--log_energies` cannot be used here: {error}") from error
     if arguments.do_train:
         checkpoint = checkpoint_to_resume(arguments)
         if checkpoint is not None:
@@ -81,7 +81,7 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         if trainer.is_fsdp_enabled:
             # The model is saved whole; checkpoints are in shards.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        trainer.save_model(_internal_call=True)  # which does not push: that comes once, at the end, with the card
+        trainer.save_model(_internal_call=True)  # this does not push: one push comes at the end, with the card
         trainer.save_state()
         trainer.log_metrics("train", metrics)
         trainer.save_metrics("train", metrics)
@@ -90,7 +90,7 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         metrics = evaluate_depths(trainer)
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
-    # Whatever pushes writes this card, instead of Trainer's own.
+    # Every push writes this card instead of Trainer's own.
     trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)  # type: ignore[method-assign]
     if arguments.push_to_hub:
         with pushing(arguments.output_dir, str(trainer.hub_model_id)):
@@ -111,7 +111,7 @@ def check_flags(arguments: ScriptTrainingArguments) -> None:
             "a checkpoint, name it with `--model_name_or_path`."
         )
     if arguments.log_energies and not arguments.do_eval:
-        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it without.")
+        raise ValueError("`--log_energies` logs at every evaluation: it goes with `--do_eval`, got it without.")
 
 
 def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
@@ -155,7 +155,7 @@ def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
     if before["samples_per_step"] != samples and not trainer.args.ignore_data_skip:
         raise ValueError(
             f"{refusal}: its steps were of {before['samples_per_step']} samples on {before['num_processes']} process(es), "
-            f"those of this run would be of {samples} on {processes}, and go on elsewhere in the data. Keep the product of "
+            f"those of this run would be of {samples} on {processes}, and continue elsewhere in the data. Keep the product of "
             "`--per_device_train_batch_size`, processes and `--gradient_accumulation_steps`, or pass `--ignore_data_skip` to "
             "begin the epoch again."
         )
@@ -174,7 +174,9 @@ def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> 
     if not arguments.do_eval:
         raise ValueError(f"`--eval_num_iterations` goes with `--do_eval`, got {depths} without it.")
     if trained is None:
-        raise ValueError(f"`--eval_num_iterations` is for models that iterate, {model.config.model_type!r} does not.")
+        raise ValueError(
+            f"`--eval_num_iterations` is for models that iterate, but {model.config.model_type!r} does not."
+        )
     if model.config.lora_rank and max(depths) > trained:
         raise ValueError(
             f"`--eval_num_iterations` must not exceed the {trained} iterations that have depth-wise LoRA weights, got "
@@ -191,7 +193,7 @@ def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
         return trainer.evaluate()
     wanted = trainer.args.eval_num_iterations
     if wanted is None:
-        # Depth-wise LoRA has weights for the trained iterations alone.
+        # Depth-wise LoRA has weights only for the trained iterations.
         wanted = [trained] if model.config.lora_rank else [trained, 2 * trained]
     for num_iterations in dict.fromkeys([trained, *wanted]):
         prefix = "eval" if num_iterations == trained else f"eval_{num_iterations}_iterations"
@@ -207,7 +209,7 @@ def leave_processes() -> None:
     they do not: other processes may wait for this one, and it should be gone.
     """
     if torch.distributed.is_initialized():
-        # The model's DDP lies in a cycle of references, and keeps the threads. They end with the last reference to the group,
-        # which is torch's own then and does not hold the interpreter while it waits for them.
+        # The model's DDP is in a cycle of references, and keeps the threads. They end with the last reference to the group.
+        # After the collection this is torch's own, and it does not hold the interpreter while it waits for them.
         gc.collect()
         torch.distributed.destroy_process_group()

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a task is to the commands: `run_*.py` trains it, `compare.py` and `analyze.py` take it by name."""
+"""Tasks as the commands know them: `run_*.py` trains one, `compare.py` and `analyze.py` take one by name."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -72,8 +72,8 @@ def task_named(name: str, flag: str = "--task") -> Task:
 
 def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
-    Logits of shape `(…, num_labels)` → the most likely labels, `(…)`. As `preprocess_logits_for_metrics` it spares Trainer to
-    keep the logits of all samples, which would not fit into memory.
+    Logits of shape `(…, num_labels)` → the most likely labels, `(…)`. With it as `preprocess_logits_for_metrics`, Trainer
+    does not keep the logits of all samples, which would not fit into memory.
     """
     return logits.argmax(dim=-1)
 

@@ -34,7 +34,7 @@ NOT_DECAYED = (nn.LayerNorm, nn.RMSNorm, EnergyLayerNorm, HyperSETEmbeddings)
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
-    """`TrainingArguments`, the depths to evaluate at, and Adam, whose weight decay is part of the gradient."""
+    """`TrainingArguments`, the depths to evaluate at, and Adam with weight decay as a part of the gradient."""
 
     if TYPE_CHECKING:
         output_dir: str = ""  # `TrainingArguments` sets it where it is not given
@@ -53,8 +53,8 @@ class ScriptTrainingArguments(TrainingArguments):
 
     decay_all: bool = option(
         False,
-        "Weight decay for every parameter, as in the paper's program. Otherwise gains, biases, the class and mask "
-        "tokens and learned positions have none.",
+        "Weight decay for every parameter, as in the paper's program. By default there is none for gains, biases, the "
+        "class and mask tokens, and learned positions.",
     )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ScriptTrainingArguments(TrainingArguments):
 
 
 class EpochSetter(TrainerCallback):
-    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
+    """Tell the training data the epoch before it is read. With several processes that shuffle, accelerate does not."""
 
     def __init__(self, data):
         self.data = data
@@ -87,7 +87,7 @@ class EpochSetter(TrainerCallback):
 
 
 class StepRecord(TrainerCallback, ExportableState):
-    """Keep in a checkpoint's state what its steps were: a run of other steps would continue at another place in the data."""
+    """Keep the size of the steps in a checkpoint: a run with other steps would continue at another place in the data."""
 
     def __init__(self, samples_per_step: int, num_processes: int):
         self.samples_per_step, self.num_processes = samples_per_step, num_processes
@@ -140,9 +140,9 @@ class ScriptTrainer(Trainer):
         samples = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.steps = StepRecord(samples, self.args.world_size)
         self.add_callback(self.steps)
-        self.add_callback(Hooks(self))  # behind those that may add files to a checkpoint
+        self.add_callback(Hooks(self))  # after those that may add files to a checkpoint
         self.save_total_limit = self.args.save_total_limit
-        self.args.logging_nan_inf_filter = False  # `training_step` looks instead, as often and as cheaply
+        self.args.logging_nan_inf_filter = False  # `training_step` checks instead, at the same cost
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):
@@ -203,7 +203,7 @@ class ScriptTrainer(Trainer):
         raise FloatingPointError(message)
 
     def on_each_disk(self, work: Callable[[], None]) -> None:
-        """Have one process do `work` wherever there is a disk: machines may share theirs or not, and then it is done twice."""
+        """Have one process do `work` for every disk. If machines share a disk, it is done twice."""
         for mine in (self.args.should_save, self.args.local_process_index == 0):
             if mine:
                 work()
@@ -227,7 +227,7 @@ class ScriptTrainer(Trainer):
         super().save_model(folder, _internal_call=True)
 
     def begin_checkpoint(self, folder: str) -> None:
-        """Write the model of a checkpoint, whose first file it is; Trainer writes the others, and then calls back."""
+        """Write the model, the first file of a checkpoint. Trainer writes the others, and then calls back."""
         self.unfinished = folder
         self.on_each_disk(lambda: checkpoints.begin(folder))
         super().save_model(folder, _internal_call=True)

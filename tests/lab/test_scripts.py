@@ -122,7 +122,7 @@ def test_a_checkpoint_that_does_not_fit_stops_before_training(main, trained, tmp
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "config.json").write_text((folder / "config.json").read_text())
-    with pytest.raises(ValueError, match="brings no image processor"):
+    with pytest.raises(ValueError, match="has no image processor"):
         main([*flags, "--model_name_or_path", str(bare)])
     (bare / "preprocessor_config.json").write_text((folder / "preprocessor_config.json").read_text())
     with pytest.raises(ValueError, match="has no weights to start from"):
@@ -245,7 +245,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--eval_num_iterations", "4", "--do_eval", "false", "--eval_strategy", "no"], "goes with `--do_eval`"),
         (["--extension", "recipe.yaml"], "extension"),
         (["--do_predict"], "`--do_predict` is for texts"),
-        (["--dataset_config_name", "plain"], "`--dataset_config_name` goes with"),
+        (["--dataset_config_name", "plain"], "`--dataset_config_name` needs"),
         (
             ["--log_energies", "--do_eval", "false", "--eval_strategy", "no"],
             "`--log_energies` .* goes with `--do_eval`",

@@ -92,7 +92,7 @@ def image_size(setting: Setting) -> int:
     side = round((setting.num_tokens - 1) ** 0.5)
     if side < 1 or side**2 + 1 != setting.num_tokens:
         raise ValueError(
-            f"`--num_tokens` must be a square and one ([CLS]) for images, such as 257, got {setting.num_tokens}."
+            f"`--num_tokens` must be a square number plus one ([CLS]) for images, as 257, got {setting.num_tokens}."
         )
     return 14 * side
 

@@ -56,9 +56,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             raise ValueError(f"`--{name}` must be positive, got {getattr(options, name)}.")
     check_least(options, 1, "rounds")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"`--device {options.device}`: there is no CUDA device.")
+        raise ValueError(f"There is no CUDA device for `--device {options.device}`: pass `--device cpu`.")
     if options.compile_mode != "default" and not options.compile:
-        raise ValueError("`--compile_mode` goes with `--compile`.")
+        raise ValueError(f"`--compile_mode` needs `--compile`, got {options.compile_mode} without it.")
     return options
 
 

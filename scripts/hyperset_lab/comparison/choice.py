@@ -31,7 +31,7 @@ def best_rate(grid: dict[float, list[dict[str, Any]]], score: Score) -> float:
     """
     rates = [rate for rate, runs in grid.items() if not any("diverged" in metrics for metrics in runs)]
     if not rates:
-        raise ValueError(f"With each of the `learning_rates` {[*grid]} a run diverges: list lower ones.")
+        raise ValueError(f"A run diverges with each of the `learning_rates` {[*grid]}: list lower ones.")
 
     def goodness(rate: float) -> tuple[float, float]:
         reached, loss = (

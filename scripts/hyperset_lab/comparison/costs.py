@@ -15,7 +15,7 @@ from hyperset_lab.trainer import ScriptTrainer
 from transformers import TrainerCallback
 
 
-STEPS_PER_TURN = 5  # the first of them, which warms up, is not counted
+STEPS_PER_TURN = 5  # the first one warms up and is not counted
 
 
 @torch.no_grad()

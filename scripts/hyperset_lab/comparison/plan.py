@@ -149,5 +149,5 @@ def base_recipe_path(parsed: ComparisonArguments, arguments: list[str]) -> Path:
     beside = Path(arguments[0]).parent if is_recipe(arguments[0]) else Path()
     path = beside / parsed.base_recipe
     if not path.is_file():
-        raise ValueError(f"`base_recipe` must be a recipe, and {str(path)!r} is no file.")
+        raise ValueError(f"`base_recipe` must be a recipe, but {str(path)!r} is no file.")
     return path

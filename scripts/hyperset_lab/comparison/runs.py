@@ -76,7 +76,7 @@ class Run:
             return record["metrics"] if record["identity"] == self.identity else None
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is no record of a run ({error!r}); delete its folder to train it again."
+                f"{path} is no record of a run ({error!r}): delete its folder to train it again."
             ) from error
 
 

@@ -49,7 +49,7 @@ class Watch:
     def __init__(self, page: Digits | Sudokus):
         self.page, self.trained = page, page.model.config.num_iterations
         self.watched = gr.State(None)
-        self.turn = gr.State({"number": 0})  # one of each session, which the events change in place
+        self.turn = gr.State({"number": 0})  # each session has its own, and the events change it in place
         with gr.Row(equal_height=True):
             label = f"Iterations (trained with {self.trained})"
             self.slider = gr.Slider(1, deepest(page.model), self.trained, step=1, label=label, scale=5)
@@ -59,7 +59,7 @@ class Watch:
         self.options: dict[str, Any] = {"show_progress": "hidden"}
         button.click(self.play, seen, [self.slider, self.view], **self.options)
         self.slider.input(self.slide, seen, self.view, trigger_mode="always_last", **self.options)
-        # What an event that gives something new to watch sets.
+        # An event with something new to watch sets these.
         self.outputs = [self.watched, self.slider, self.view]
 
     def end(self, turn: dict) -> int:
@@ -124,7 +124,7 @@ def add_digits(page: Digits) -> None:
         watched, digit = page.recognise(drawing)
         return [*watch.start(watched), picture(digit), data_url(drawing)]
 
-    # Every stroke counts: Gradio's `always_last` loses what an event of our own carries.
+    # Every stroke counts. Gradio's `always_last` would lose the data of our own events.
     sheet.draw(draw, watch.turn, [*watch.outputs, seen], trigger_mode="multiple", **watch.options)
     sample.click(take_sample, watch.turn, [*watch.outputs, seen, sheet], **watch.options)
     upload.upload(take_file, [watch.turn, upload], [*watch.outputs, seen, sheet], **watch.options)

@@ -30,7 +30,7 @@ CROPS, POLICIES = ("resized", "padded"), ("imagenet", "cifar10", "svhn")
 
 @dataclass
 class AugmentationArguments:
-    """How the images that are trained on vary. Nothing varies unless asked for."""
+    """How the training images vary. By default they do not."""
 
     random_crop: str | None = option(
         None, "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
@@ -114,7 +114,7 @@ class RandomView:
     def auto_augment(
         policy: Callable[[torch.Tensor], torch.Tensor], image: PILImage.Image, rng: np.random.Generator
     ) -> PILImage.Image:
-        """kornia draws one policy for a batch, from torch's global random numbers: here the batch is one image."""
+        """kornia draws one policy for a batch, from torch's global random numbers: so a batch is one image here."""
         pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
@@ -153,7 +153,9 @@ class RandomImages(torch.utils.data.Dataset):
 
     def __init__(self, data: Dataset, transform: Transform, seed: int):
         self.data, self.transform, self.seed = data, transform, seed
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch see the next
+        self.epoch = torch.zeros(
+            (), dtype=torch.int64
+        ).share_memory_()  # shared with workers that live longer than an epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch.fill_(epoch)
@@ -182,7 +184,7 @@ class StreamedImages(torch.utils.data.IterableDataset):
             for index, example in enumerate(self.data):
                 yield self.transform(example, numbers(self.seed, epoch, index, 0 if worker is None else worker.id))
             if index < 0:
-                return  # a worker beyond the stream's files
+                return  # a worker without a file of the stream
 
 
 def mix(
@@ -217,7 +219,7 @@ def mix(
 
 
 class MixingTrainer(ScriptTrainer):
-    """[`ScriptTrainer`] that mixes the batches it trains on, and takes the cross-entropy with their shares of classes."""
+    """[`ScriptTrainer`] that mixes its training batches. The loss is the cross-entropy with their shares of classes."""
 
     def __init__(self, *args, augmentation: AugmentationArguments, **kwargs):
         super().__init__(*args, compute_loss_func=self.shares_loss, **kwargs)

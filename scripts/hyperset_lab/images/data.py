@@ -158,7 +158,7 @@ def choose_splits(data: dict, hold_out_validation: bool) -> dict:
     if hold_out_validation:
         if len(splits) < 2:
             raise ValueError(
-                "`--hold_out_validation` is for data that have a split 'train' and one to evaluate on, 'validation' or 'test', "
+                "`--hold_out_validation` needs data with a split 'train' and one to evaluate on, 'validation' or 'test', "
                 f"got {', '.join(data)}."
             )
         del splits["eval"]
@@ -204,7 +204,7 @@ def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
     for name, feature in declared.items():
         if not isinstance(feature, ClassLabel):
             raise ValueError(
-                f"`--streaming` needs a data set that declares its classes, the label of the split {name!r} is {feature}."
+                f"`--streaming` needs a data set that declares its classes, but split {name!r} has labels of type {feature}."
             )
     if len({tuple(feature.names) for feature in declared.values()}) > 1:
         raise ValueError(f"All splits must declare the same classes, got {declared}.")
@@ -212,8 +212,8 @@ def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
 
 def encode_classes(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     """
-    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or its distinct
-    labels in order.
+    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or else its
+    distinct labels in order.
     """
     values = {name: split.unique("label") for name, split in splits.items()}
     declared = [split.features["label"] for split in splits.values()]
@@ -230,7 +230,7 @@ def encode_classes(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     for name, distinct in values.items():
         if unknown := [value for value in distinct if value not in known]:
             raise ValueError(
-                f"The split {name!r} of the data set holds labels that are no classes: {unknown[:5]} (the classes are "
+                f"The split {name!r} of the data set has labels that are no classes: {unknown[:5]} (the classes are "
                 f"{names[:5]}{' …' if len(names) > 5 else ''}). A split without labels cannot be used."
             )
     index = {value: position for position, value in enumerate(known)}

@@ -30,17 +30,17 @@ def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
             return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
         except OSError as error:
             raise ValueError(
-                f"`--model_name_or_path` {arguments.model_name_or_path!r} brings no image processor, so it is no model of "
+                f"`--model_name_or_path` {arguments.model_name_or_path!r} has no image processor, so it is no model of "
                 f"images: {error}"
             ) from error
     if not isinstance(config, HyperSETConfig):
-        raise ValueError(f"`--config_name` must be of a Hyper-SET model, got one of {config.model_type!r}.")
+        raise ValueError(f"`--config_name` must be the config of a Hyper-SET model, got one of {config.model_type!r}.")
     height, width = config.image_height_width
     size = {"height": height, "width": width}
     if crop_pct is None:
         return ViTImageProcessorPil(size=size)
     if height != width:
-        raise ValueError(f"`--crop_pct` is for square images, the config has {(height, width)}.")
+        raise ValueError(f"`--crop_pct` is for square images, but the config has {(height, width)}.")
     return ViTImageProcessorPil(size={"shortest_edge": round(height / crop_pct)}, do_center_crop=True, crop_size=size)
 
 

@@ -18,7 +18,7 @@ def load_unlabelled(
     evaluate on, some of the training images are held out. Flags about labels are a `ValueError`.
     """
     if arguments.mixes:
-        raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, which this task does not read.")
+        raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, but this task reads none: leave them out.")
     if arguments.label_column_name != ImageDataArguments.label_column_name:
         raise ValueError(
             f"This task reads no labels: `--label_column_name` is not for it, got {arguments.label_column_name!r}."
@@ -31,7 +31,7 @@ def load_unlabelled(
         return streams(splits, arguments, seed)
     if "eval" not in splits:
         if len(splits["train"]) < 2:
-            raise ValueError("A single training image leaves none to evaluate on.")
+            raise ValueError("There is only one training image, and so none to evaluate on: pass more.")
         parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed)
         splits = {"train": parts["train"], "eval": parts["test"]}
     return limited(splits, arguments, seed)

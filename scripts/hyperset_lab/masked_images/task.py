@@ -148,7 +148,9 @@ def build_trainer(
     of_codes = getattr(config, "takes_token_ids", False)
     masking.settle(of_codes)
     if training_arguments.label_smoothing_factor and not of_codes:
-        raise ValueError("`--label_smoothing_factor` is for a model of VQ codes; pixels are not classes.")
+        raise ValueError(
+            "`--label_smoothing_factor` is for a model of VQ codes, because pixels are not classes: leave it out."
+        )
     data = load_unlabelled(data_arguments, training_arguments, model_arguments.hub_options)
     check_splits(training_arguments, data)
     # No codes of images that are not read.

@@ -92,7 +92,7 @@ def spread(latents: torch.Tensor, count: int) -> torch.Tensor:
 
 
 class RestartDeadCodes(TrainerCallback):
-    """Restart dead codes after every epoch; every process gets the codebook of the first one."""
+    """Restart dead codes after every epoch. All processes get the codebook of the first one."""
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         if state.epoch < RESTART_UNTIL * args.num_train_epochs:
@@ -125,7 +125,7 @@ class VQTrainer(ReconstructionTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # A checkpoint holds the state of the training and no `VQModel`, which is pushed at the end.
+        # A checkpoint has the state of the training but no `VQModel`: only this is pushed, at the end.
         self.args.hub_strategy = HubStrategy.END
 
     def write_model(self, folder: str) -> None:
@@ -171,7 +171,7 @@ def build_trainer(
             "`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models: leave them out."
         )
     if not training_arguments.do_train:
-        raise ValueError("There is nothing to do without `--do_train`: this script trains a VQ model.")
+        raise ValueError("This script trains a VQ model: pass `--do_train`.")
     vq = build_vq_model(vq_arguments)
     hub_options = {"cache_dir": vq_arguments.cache_dir, "token": vq_arguments.token}
     data = load_unlabelled(data_arguments, training_arguments, hub_options)

@@ -103,8 +103,8 @@ def load_puzzles(
         tables = read_tables(arguments, hub_options)
         if holds_out and len(tables) < 2:
             raise ValueError(
-                "`--hold_out_validation` is for data that have puzzles to train on and others to evaluate on, got "
-                f"{', '.join(tables)} alone."
+                "`--hold_out_validation` needs data with puzzles to train on and other puzzles to evaluate on, got only "
+                f"{', '.join(tables)}."
             )
         if holds_out:
             del tables["eval"]
@@ -117,8 +117,8 @@ def load_puzzles(
         held_out = round(arguments.train_val_split * len(order))
         if not 0 < held_out < len(order):
             raise ValueError(
-                f"`--train_val_split` of {arguments.train_val_split} leaves nothing to train on or to evaluate of the "
-                f"{len(order)} puzzles."
+                f"`--train_val_split` of {arguments.train_val_split} of {len(order)} puzzles leaves none to train on, or "
+                "none to evaluate on."
             )
         parts = {"train": order[held_out:], "eval": order[:held_out]}
         splits = {name: splits["train"][np.sort(rows)] for name, rows in parts.items()}
@@ -132,7 +132,7 @@ def load_puzzles(
 
 
 def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> dict[str, tuple[str, Dataset]]:
-    """What the files or the data set hold for `train` and `eval`, each with the name of where it comes from."""
+    """The tables for `train` and `eval` in the files or the data set, each with the name of its source."""
     if arguments.dataset_name is None:
         return {name: (path, read_csv(path, arguments)) for name, path in arguments.sources.items()}
     data = read_data_set(arguments, hub_options)
@@ -152,7 +152,7 @@ def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -
     options = {"cache_dir": hub_options["cache_dir"], "token": hub_options["token"]}
     try:
         if isinstance(load_dataset_builder(name, arguments.dataset_config_name, **options), Csv):
-            options["converters"] = dict.fromkeys(columns, str)  # or 81 digits would be read as a number
+            options["converters"] = dict.fromkeys(columns, str)  # otherwise 81 digits would be read as a number
         return load_dataset(name, arguments.dataset_config_name, **options)
     except OSError as error:
         raise ValueError(
@@ -166,7 +166,7 @@ def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -
 
 
 def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> Puzzles:
-    """The puzzles of a table, those with as many given digits as asked for."""
+    """The puzzles of a table with the wanted number of given digits."""
     for flag in ("puzzle_column_name", "solution_column_name"):
         column = getattr(arguments, flag)
         if column not in table.column_names:

@@ -18,7 +18,7 @@ UNITS_OF_CELL = np.stack((_rows, 9 + _columns, 18 + _rows // 3 * 3 + _columns //
 CELLS_OF_UNIT = np.stack([np.flatnonzero((UNITS_OF_CELL == unit).any(axis=1)) for unit in range(27)])
 
 FEWEST_GIVENS = 17  # no puzzle with fewer has one solution (McGuire, Tugemann and Civario, 2012)
-# Taking digits away at random seldom gets lower: about one board in five gets to 23, one in 25 to 22.
+# Taking digits away at random seldom leaves fewer: about one board in five gets to 23, one in 25 to 22.
 FEWEST_GENERATED = 23
 BOARDS_AT_ONCE = 500  # what fits the processor's cache
 
@@ -93,7 +93,7 @@ def search(
         states, boards = states[:, alive], boards[alive]
         choices = NUM_CANDIDATES[states]
         solved = (choices == 1).all(axis=0)
-        # States of one board exclude each other, so each that is solved is another solution.
+        # States of one board exclude each other: each solved one is another solution.
         np.add.at(counts, boards[solved], 1)
         solutions[:, boards[solved]] = to_digits(states[:, solved])
         states, boards, choices = states[:, ~solved], boards[~solved], choices[:, ~solved]

@@ -116,7 +116,9 @@ class SudokuDataset(torch.utils.data.Dataset):
 
     def __init__(self, data: Puzzles, augment_seed: int | None = None):
         self.data, self.augment_seed = data, augment_seed
-        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # seen by workers that outlive an epoch
+        self.epoch = torch.zeros(
+            (), dtype=torch.long
+        ).share_memory_()  # shared with workers that live longer than an epoch
 
     def __len__(self) -> int:
         return len(self.data)

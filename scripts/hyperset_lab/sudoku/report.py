@@ -126,12 +126,12 @@ def draw_board(axes, report: dict[str, Any], num_iterations: int) -> None:
 def write_solving(model: PreTrainedModel, data: Puzzles, arguments: ScriptTrainingArguments) -> None:
     """
     Follow the first puzzle to the largest of `--eval_num_iterations`, at least to twice the trained iterations, and write
-    `solving.json` and `solving.png` to `output_dir`. A model of another family than ours has no iterations to follow.
+    `solving.json` and `solving.png` to `output_dir`. Models of other families have no iterations to follow.
     """
     config, folder = model.config, arguments.output_dir
     if not isinstance(config, HyperSETConfig):
         return
-    # Depth-wise LoRA has weights for the trained iterations alone.
+    # Depth-wise LoRA has weights only for the trained iterations.
     longest = config.num_iterations
     if not config.lora_rank:
         longest = max([2 * longest, *(arguments.eval_num_iterations or [])])

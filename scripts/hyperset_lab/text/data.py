@@ -75,8 +75,8 @@ def load_texts(
         raise ValueError(f"`--do_predict` needs a split 'test' or a `--test_file`, got {', '.join(data)}.")
     if arguments.hold_out_validation and not ("train" in data and names["eval"] in data):
         raise ValueError(
-            "`--hold_out_validation` is for data that have texts to train on and others to evaluate on, got "
-            f"{', '.join(data)} alone."
+            "`--hold_out_validation` needs data with texts to train on and other texts to evaluate on, got only "
+            f"{', '.join(data)}."
         )
     splits = {split: data[name] for split, name in names.items() if wanted[split] and name in data}
     if do_eval and "eval" not in splits and "train" in data:
@@ -166,7 +166,7 @@ def tokenize(name: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, argu
     def encode(batch):
         encoded = tokenizer(batch["text"], truncation=True, max_length=arguments.max_seq_length, padding=padding)
         if not all(map(any, encoded["attention_mask"])):
-            raise ValueError(f"A text of the split {name!r} is empty: the tokenizer makes no token of it.")
+            raise ValueError(f"A text of the split {name!r} is empty: it has no tokens. Remove it.")
         return encoded
 
     return split.map(

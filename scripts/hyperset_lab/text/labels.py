@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Labels of texts for the scripts: one class, several labels, or a number for each text, and how they meet a checkpoint's."""
+"""Labels of texts: one class, several labels, or a number for each text, and how they match a checkpoint's."""
 
 import math
 from collections.abc import Iterable
@@ -73,7 +73,7 @@ def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> lis
 
 
 def class_names(feature: Any, labels: Iterable) -> list[str]:
-    """The classes that the data declare, or those that occur, whole numbers in their order."""
+    """The classes that the data declare, or else those that occur, in order; whole numbers by their value."""
     inner = feature.feature if isinstance(feature, List) else feature
     if isinstance(inner, ClassLabel):
         return list(inner.names)
@@ -85,7 +85,7 @@ def class_names(feature: Any, labels: Iterable) -> list[str]:
 
 
 def has_no_labels(split: Dataset) -> bool:
-    """Whether the column of labels is empty from the first text to the last, as in the test sets of competitions."""
+    """Whether the column of labels is empty for all texts, as in the test sets of competitions."""
     feature = split.features["label"]
     nothing = (None, "", -1) if isinstance(feature, ClassLabel) else (None, "")
     return not isinstance(feature, List) and all(value in nothing for value in split.unique("label"))
@@ -112,7 +112,7 @@ def encode_labels(
     labelled = {name: split for name, split in splits.items() if "label" in split.features}
     if not labelled:
         if checkpoint is None:
-            raise ValueError("There are no labels to learn from.")
+            raise ValueError("The texts to train on have no labels: name their column with `--label_column_name`.")
         kind = checkpoint.problem_type or (REGRESSION if checkpoint.num_labels == 1 else SINGLE_LABEL)
         return splits, LabelSpace(kind, tuple(label_names(checkpoint)))
     feature = next(iter(labelled.values())).features["label"]
@@ -134,7 +134,9 @@ def match_checkpoint(
         return space
     names = tuple(label_names(checkpoint))
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
-        raise ValueError(f"The checkpoint is for {checkpoint.problem_type}, the labels are for {space.problem_type}.")
+        raise ValueError(
+            f"The checkpoint is for {checkpoint.problem_type}, but the labels are for {space.problem_type}."
+        )
     unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
     if set(space.names) == set(names) or not (do_train or unnamed):
         return LabelSpace(space.problem_type, names)
@@ -157,7 +159,7 @@ def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Da
         found = {part for label in labels for part in (label if isinstance(label, list) else [label])}
         if unknown := sorted(found - index.keys()):
             raise ValueError(
-                f"The split {name!r} holds labels that are not among those to learn: {', '.join(unknown[:5])}. Those are "
+                f"The split {name!r} has labels that are not among those to learn: {', '.join(unknown[:5])}. To learn are "
                 f"{', '.join(space.names[:5])}{' …' if len(space.names) > 5 else ''}."
             )
         if space.problem_type == SINGLE_LABEL:

@@ -28,10 +28,10 @@ def read_data(
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
     checkpoint = None
     if model_arguments.model_name_or_path is not None:
-        load_config(model_arguments)  # and its errors
+        load_config(model_arguments)  # for its errors
         config = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
         if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-            checkpoint = config  # a pre-trained body alone has no labels of its own
+            checkpoint = config  # a pre-trained body without a head has no labels
     with training_arguments.main_process_first(desc="reading the texts"):
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         new_head = model_arguments.ignore_mismatched_sizes
@@ -97,7 +97,7 @@ def build_trainer(
 def text_score(trainer: TextTrainer) -> Score:
     """The accuracy of labels, the error of numbers."""
     if trainer.metric_name is not None:
-        raise ValueError(f"`--metric_name` cannot be compared by: leave it out, got {trainer.metric_name!r}.")
+        raise ValueError(f"A comparison cannot use `--metric_name`: leave it out, got {trainer.metric_name!r}.")
     if trainer.labels.problem_type == REGRESSION:
         return Score("mse", higher_is_better=False, is_share=False)
     return Score("accuracy")

@@ -92,11 +92,13 @@ def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{name!r} gives no tokenizer; pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
+            f"No tokenizer can be loaded from {name!r}: pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
         ) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
-            raise ValueError(f"The tokenizer of {name!r} has no padding token, and no token that could serve as one.")
+            raise ValueError(
+                f"The tokenizer of {name!r} has no padding token and no end token: pass another tokenizer."
+            )
         tokenizer.pad_token = tokenizer.eos_token  # the attention mask tells them apart
     return tokenizer
 

@@ -46,8 +46,8 @@ class LengthGroups(Dataset):
 
 class TextTrainer(ScriptTrainer):
     """
-    `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts what
-    `labels` mean for a `predict_dataset`. `metric_name` is the metric of someone else that it measures by, if there is one.
+    `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts the
+    `labels` of a `predict_dataset`. If it measures by a metric of `evaluate`, `metric_name` is its name.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TextTrainer(ScriptTrainer):
         **kwargs: Any,
     ):
         if args.train_sampling_strategy == "group_by_length":
-            # The texts are in the order of the groups themselves. Trainer would group those to predict on as well.
+            # The texts themselves are in the order of the groups. Trainer would also group the texts to predict for.
             args.train_sampling_strategy = "sequential"
             if train_dataset is not None:
                 # The texts of one step are of similar lengths in all processes: no process waits for the long texts of another.
