@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, partial(draw().savefig, dpi=200))
     if len(depths) > len(STYLES):
-        print(f"The picture of the accuracy shows {len(STYLES)} of {len(depths)} models; depth.json has all.")
+        print(f"The picture of accuracy shows the first {len(STYLES)} of {len(depths)} models; depth.json has all.")
     print(f"Numbers and pictures ({', '.join(pictures)}) are in {folder}")
     return analysis
 

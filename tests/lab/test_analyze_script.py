@@ -259,7 +259,7 @@ def test_more_models_than_a_picture_can_tell_apart(main, figures, tmp_path, caps
 def test_one_process_analyses_all_of_the_data(main, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingArguments, "world_size", 2)
     flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--dataset_name", "digits", "--use_cpu"]
-    with pytest.raises(ValueError, match=r"One process must analyse all of the data, got 2"):
+    with pytest.raises(ValueError, match=r"One process must analyse all data, got 2"):
         main([*flags, "--output_dir", str(tmp_path / "out")])
 
 
