@@ -229,7 +229,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--extension", "nowhere.py"], "extension"),
         (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
         (["--resume_from_checkpoint", "nowhere"], "it is no folder"),
-        (["--dataset_name", "no/such-data"], "'no/such-data' is neither"),
+        (["--dataset_name", "no/such-data"], "'no/such-data' must be .digits."),
         (["--dataset_name", ""], "--train_dir"),
         (["--random_crop", "round"], "random_crop"),
         (["--crop_scale", "0.5"], "crop_scale"),
