@@ -6,9 +6,9 @@ Measure and draw what a trained model does in its forward pass, on the data that
     python scripts/analyze.py --model_name_or_path outputs/sudoku --dataset_name generated --output_dir outputs/solving \
         --depth_multiple 4 --compare_with outputs/sudoku-transformer
 
-The model is an image classifier, a Sudoku solver or a text classifier of the family, Hyper-SET or baseline; `--task` names what
-it was trained for where its head does not tell. The flags of its data are those of its training script. Pictures and the
-numbers they show (JSON and CSV) are written to `--output_dir`.
+The model is an image classifier, a Sudoku solver or a text classifier of the family, Hyper-SET or baseline. If its head does
+not tell the task, `--task` names it. The flags of its data are those of its training script. Pictures, and their numbers as
+JSON and CSV, are written to `--output_dir`.
 """
 
 import sys
@@ -19,26 +19,10 @@ from pathlib import Path
 
 import torch
 
-from hyperset_lab.analyzing import (
-    AnalyzeArguments,
-    check_comparable,
-    check_options,
-    check_series,
-    depth_of,
-    describe,
-    pictures_of,
-    task_and_config,
-)
+from hyperset_lab import analyzing
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.models import model_of
-from modeling_hyperset.analysis import (
-    Analysis,
-    accuracy_at_depths,
-    analyze,
-    analyze_depths,
-    by_depth,
-    trajectories,
-)
+from modeling_hyperset.analysis import Analysis, accuracy_at_depths, analyze, analyze_depths, by_depth, trajectories
 from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.geometry import has_subspaces
 from modeling_hyperset.analysis.measuring import base_of
@@ -49,28 +33,26 @@ from transformers import AutoConfig
 def main(arguments: Sequence[str] | None = None) -> Analysis:
     """Analyse as the flags say, write numbers and pictures, and return the analysis of the first model."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    task, config = task_and_config(words)
+    task, config = analyzing.task_and_config(words)
     never = ["--do_train", "false", "--do_eval", "true", "--push_to_hub", "false", "--report_to", "none"]
-    *others, options = parse_arguments((*task.arguments, AnalyzeArguments), [*words, *never])
+    *others, options = parse_arguments((*task.arguments, analyzing.AnalyzeArguments), [*words, *never])
     assert config is not None  # without one, the parser has shown its help and left
-    check_options(options, config)
+    analyzing.check_options(options, config)
     hub_options = others[0].hub_options | {"revision": None}
     configs = [config]
     for checkpoint in options.compare_with or ():
         configs.append(AutoConfig.from_pretrained(checkpoint, **hub_options))
-        check_comparable(config, checkpoint, configs[-1])
-    check_series(configs)
+        analyzing.check_comparable(config, checkpoint, configs[-1])
+    analyzing.check_series(configs)
     if others[-1].world_size > 1:
-        raise ValueError(
-            f"One process must analyse all of the data, got {others[-1].world_size}: start it with `python`."
-        )
+        raise ValueError(f"One process must analyse all data, got {others[-1].world_size}: start it with `python`.")
     trainer, _ = task.build_trainer(*others)
     model, batches, folder = model_of(trainer), trainer.get_eval_dataloader(), Path(others[-1].output_dir)
 
     paths = None
     if has_subspaces(base_of(model).layers[0]):
         paths = trajectories(model, next(iter(batches)), options.sample, options.layer, options.head)
-    deepest = depth_of(model, options.depth_multiple)
+    deepest = analyzing.depth_of(model, options.depth_multiple)
     analysis = analyze(model, batches, deepest, detail_samples=options.detail_samples)
     print(analysis.table())
     for quantity, reason in analysis.absent.items():
@@ -88,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         if other is model and analysis.num_layers == 1:
             depths[name] = by_depth(analysis)
         else:
-            depths[name] = analyze_depths(other, batches, depth_of(other, options.depth_multiple))
+            depths[name] = analyze_depths(other, batches, analyzing.depth_of(other, options.depth_multiple))
         trained = other.config.num_iterations
         if "accuracy" in depths[name] and trained in depths[name]["num_iterations"]:
-            models.append(describe(other, depths[name]))
+            models.append(analyzing.describe(other, depths[name]))
 
     points = []
     if options.energy_tolerances:
@@ -108,14 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         write_json(folder / "adaptive_depth.json", [asdict(point) for point in points])
     if len(models) > 1:
         write_json(folder / "trade_off.json", models)
-    pictures = pictures_of(analysis, depths, points, paths, models, options.head)
+    pictures = analyzing.pictures_of(analysis, depths, points, paths, models, options.head)
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, partial(draw().savefig, dpi=200))
     if len(depths) > len(STYLES):
-        print(
-            f"The picture of the accuracy shows the first {len(STYLES)} of {len(depths)} models, depth.json has all."
-        )
+        print(f"The picture of accuracy shows the first {len(STYLES)} of {len(depths)} models; depth.json has all.")
     print(f"Numbers and pictures ({', '.join(pictures)}) are in {folder}")
     return analysis
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Speed and memory of Hyper-SET beside the Transformer of the same width and iterations (with SDPA), the other baselines, and what
-a user would take from transformers instead. All lines of a table are measured in turn, round after round, in one process; what
-is reported is the median over rounds of each line's time divided by the Transformer's of the same round, with the quartiles.
+Speed and memory of Hyper-SET beside the Transformer of the same width and iterations (with SDPA), the other baselines, and
+transformers' own models. All lines of a table are measured in turn, round after round, in one process. A line's time is divided
+by the Transformer's time of the same round; the report has the median of these ratios over the rounds, and the quartiles.
 
     python scripts/benchmark.py                                         # the paper's Table 16, on this machine
     python scripts/benchmark.py --compile
@@ -35,16 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     about += f"compiled ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"
-    text = ratio_table(rows, options.models)
-    print(f"{about}\n\n{text}")
+    text = f"{about}\n\n{ratio_table(rows, options.models)}"
+    print(text)
     report = {"about": about, "preset": options.preset, "rows": rows, "measurements": records}
     if options.output_dir is not None:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "benchmark.json", report)
-        write_whole(
-            folder / "benchmark.md", lambda path: Path(path).write_text(f"{about}\n\n{text}\n", encoding="utf-8")
-        )
+        write_whole(folder / "benchmark.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
     return report
 
 

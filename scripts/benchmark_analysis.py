@@ -1,8 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
 What analysing a data set costs beside the plain forward pass over it, in time and in memory. Both are measured in turn, round
-after round, in one process; what is reported is the median of the rounds' ratios. The model is the digits recipe's, with random
-weights and images unless `--model_name_or_path` names a trained one.
+after round, in one process. The report has the median of the rounds' ratios. The model is the digits recipe's, with random
+weights, unless `--model_name_or_path` names a trained one. The images are random.
 
     python scripts/benchmark_analysis.py
     python scripts/benchmark_analysis.py --model_name_or_path outputs/digits --num_samples 50000
@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from hyperset_lab.arguments import check_least
 from hyperset_lab.benchmarking.digits import RandomBatches, digits_model
-from hyperset_lab.benchmarking.memory import peak_memory
-from hyperset_lab.benchmarking.timing import seconds
+from hyperset_lab.benchmarking.measuring import peak_memory, seconds
 from modeling_hyperset import HyperSETForImageClassification
 from modeling_hyperset.analysis import QUANTITIES, analyze
 from modeling_hyperset.files import write_json
@@ -38,9 +38,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", help="A JSON file to write the report to.")
     options = parser.parse_args(arguments)
-    for name in ("num_samples", "batch_size", "rounds"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"`--{name}` must be at least 1, got {getattr(options, name)}.")
+    check_least(options, 1, "num_samples", "batch_size", "rounds")
     device = torch.device(options.device)
     if options.model_name_or_path is None:
         model = digits_model()
@@ -56,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 model(batch["pixel_values"])
 
     def run(data=batches, quantities=None) -> None:
-        details = {} if not options.all_samples else {"detail_samples": None}
+        details = {"detail_samples": None} if options.all_samples else {}
         analyze(model, data, quantities=quantities, progress=False, **details)
 
     calls: dict[str, Callable[[], None]] = {"forward": forward, "everything": run}

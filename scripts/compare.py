@@ -4,13 +4,13 @@ Train several models of one task on the same data with the same budget and seeds
 
     python scripts/compare.py scripts/recipes/compare_digits.yaml
 
-Every model is trained with every learning rate of one list on a part of the training data, and its own best one is chosen on
-the rest (the mean score over seeds, each with its own held-out part; the lower loss where two are equal). With that rate it
-is trained on all training data and evaluated on the split for evaluation, which nothing before has looked at, at the
-trained number of iterations and at twice as many. Time per step is that of training steps of all models in turns.
+Every model is trained with every learning rate of one list on a part of the training data. Its best rate is chosen on the
+rest: by the mean score over seeds, each with its own held-out part; by the lower loss if two are equal. With that rate
+the model is trained on all training data. It is evaluated on the split for evaluation, which was not used before, at the
+trained number of iterations and at twice as many. For the time per step, all models make training steps in turns.
 
 Finished runs are stored in `output_dir`, each under a hash of its settings, and not trained again: a comparison that was
-stopped goes on. Their code is no part of the hash; after a change to it, choose another `output_dir`.
+stopped goes on. The code is no part of the hash; after a change to it, choose another `output_dir`.
 """
 
 import sys
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed, words)))
     path = comparison.root / "comparison.json"
     with tempfile.TemporaryDirectory() as folder:
-        # All models are built before any is trained, so that none is found to be wrong after hours.
+        # All models are built before the first is trained: an error in the last one does not come after hours.
         trainers = comparison.build(Path(folder))
         result = stored_result(path, comparison) if parsed.time_only else compare(comparison, trainers)
         set_seed(parsed.seeds[0])

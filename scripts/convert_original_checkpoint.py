@@ -5,8 +5,8 @@ Convert a checkpoint of the authors' program to a folder that the Auto classes l
     python scripts/convert_original_checkpoint.py checkpoint.pth --options knobs.json --output_dir OUT [--push_to_hub REPO]
 
 `knobs.json` holds the authors' option names and values, and `task`: "image-classification", "sudoku" or
-"masked-image-modeling". What the shapes of the weights say need not be given, and must not be contradicted. Only tensors and
-plain containers are unpickled.
+"masked-image-modeling". Options that follow from the shapes of the weights may be left out; they must not contradict the
+shapes. Only tensors and plain containers are unpickled.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--private", action="store_true", help="make that repository private if it is new")
     parsed = parser.parse_args(arguments)
     if parsed.private and not parsed.push_to_hub:
-        parser.error("--private is of use with --push_to_hub only")
+        parser.error("--private needs --push_to_hub: pass both, or leave --private out")
     if parsed.push_to_hub:
         check_login()
     model = convert(parsed.checkpoint, parsed.options, parsed.output_dir)

@@ -5,8 +5,8 @@ Watch a model's answer and its energy change from iteration to iteration, in a b
     python scripts/demo.py --model_name_or_path outputs/digits
     python scripts/demo.py --model_name_or_path outputs/digits --sudoku_model outputs/sudoku-small --server_port 8000
 
-Draw a digit, or take one that the model was not trained on; or type a Sudoku. The slider goes beyond the depth that the model
-was trained at. Nothing leaves the machine, and nothing is fetched from elsewhere. Needs `pip install -e ".[demo]"`.
+Draw a digit, or take one that the model was not trained on; or type a Sudoku. The slider goes beyond the trained depth. The
+page sends nothing to other machines, and loads nothing from them. Needs `pip install -e ".[demo]"`.
 """
 
 import argparse
@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model_name_or_path", help="A model of the digits: a folder or a name on the Hub.")
     parser.add_argument("--sudoku_model", help="A Sudoku solver: a folder or a name on the Hub.")
     parser.add_argument("--trust_remote_code", action="store_true", help="Whether to run code that a model brings.")
-    parser.add_argument(
-        "--server_name", default="127.0.0.1", help="Address to serve at; 0.0.0.0 for other machines too."
-    )
+    parser.add_argument("--server_name", default="127.0.0.1", help="Address; 0.0.0.0 serves other machines too.")
     parser.add_argument("--server_port", type=int, help="Port to serve at; the first free one from 7860 if not given.")
     parser.add_argument("--open", action="store_true", help="Open the page in the browser.")
     options = parser.parse_args(arguments)

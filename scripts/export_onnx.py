@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Write a checkpoint as an ONNX file, for any batch size and, of text, any length, with the number of iterations fixed
-(adaptive depth, which a config may ask for, is left out).
+Write a checkpoint as an ONNX file for any batch size; a model of text takes any length. The number of iterations is fixed: the
+file has no adaptive depth, even if the config asks for it.
 
     python scripts/export_onnx.py --model_name_or_path FOLDER_OR_NAME --output model.onnx [--num_iterations N]
 

@@ -1,25 +1,16 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What `analyze.py` is asked for, of which task a checkpoint is, and which pictures its numbers make."""
+"""For `analyze.py`: its flags, the task of a checkpoint, and the pictures of an analysis."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories
+from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, figures
 from modeling_hyperset.analysis.depth import default_multiple
-from modeling_hyperset.analysis.figures import (
-    STYLES,
-    Figure,
-    draw_accuracy,
-    draw_adaptive_depth,
-    draw_energies,
-    draw_per_head,
-    draw_rank_and_angle,
-    draw_step_sizes,
-    draw_trade_off,
-)
+from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
 from modeling_hyperset.checks_hyperset import check_energy_tolerance
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -29,56 +20,36 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 class AnalyzeArguments:
     """What to analyse and to draw."""
 
-    task: str | None = field(
-        default=None,
-        metadata={"help": f"What the checkpoint was trained for, if it cannot be told: {', '.join(NAMES)}."},
+    task: str | None = option(None, f"The task of the checkpoint, if its head does not tell it: {', '.join(NAMES)}.")
+    depth_multiple: float | None = option(
+        None,
+        "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
+        "which has weights only for these.",
     )
-    depth_multiple: float | None = field(
-        default=None,
-        metadata={
-            "help": "How deep to run, as a multiple of the trained iterations: 2 if not given, or 1 with depth-wise LoRA, "
-            "which has weights for no more."
-        },
+    compare_with: list[str] | None = option(  # noqa: RUF009
+        None,
+        "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
+        "layer type, width, layers and iterations (several seeds) become one point with an error bar.",
     )
-    compare_with: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
-            "layer, width, layers and iterations, such as several seeds, become one point with an error bar."
-        },
+    energy_tolerances: list[float] | None = option(  # noqa: RUF009
+        None, "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."
     )
-    energy_tolerances: list[float] | None = field(
-        default=None,
-        metadata={"help": "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."},
-    )
-    layer: int = field(default=1, metadata={"help": "The layer, from 1, whose trajectories to draw."})
-    head: int = field(default=1, metadata={"help": "The head, from 1, whose rank, angle and trajectories to draw."})
-    sample: int = field(
-        default=0, metadata={"help": "The sample of the first batch, from 0, whose trajectories to draw."}
-    )
-    detail_samples: int | None = field(
-        default=1024, metadata={"help": "Samples to measure rank, angles and step sizes on; 0 for all."}
-    )
-    figure_format: str = field(default="png", metadata={"help": "png, pdf or svg."})
+    layer: int = option(1, "The layer, from 1, whose trajectories to draw.")
+    head: int = option(1, "The head, from 1, whose rank, angle and trajectories to draw.")
+    sample: int = option(0, "The sample of the first batch, from 0, whose trajectories to draw.")
+    detail_samples: int | None = option(1024, "Samples to measure rank, angles and step sizes on; 0 for all.")
+    figure_format: str = option("png", "png, pdf or svg.")
 
     def __post_init__(self):
         if self.depth_multiple is not None and not self.depth_multiple > 0:
             raise ValueError(f"`--depth_multiple` must be positive, got {self.depth_multiple}.")
-        if self.figure_format not in ("png", "pdf", "svg"):
-            raise ValueError(f"`--figure_format` must be png, pdf or svg, got {self.figure_format!r}.")
-        if self.detail_samples is not None and self.detail_samples < 0:
-            raise ValueError(f"`--detail_samples` must not be negative, got {self.detail_samples}.")
+        check_choice(self, "figure_format", ("png", "pdf", "svg"))
+        check_least(self, 0, "detail_samples")
         self.detail_samples = self.detail_samples or None
 
 
 def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None]:
-    """
-    The task of the checkpoint that a command line names, and the checkpoint's config; some task and no config where it asks
-    for help.
-
-    Raises:
-        `ValueError`: there is no checkpoint, or its task cannot be told.
-    """
+    """The task and the config of the checkpoint that a command line names; for `--help`, some task and no config."""
     known = ("model_name_or_path", "cache_dir", "model_revision", "token", "task")
     recipe = read_recipe(words[0]) if words and is_recipe(words[0]) else {}
     _, given = read_flags(words, known)
@@ -95,13 +66,7 @@ def task_and_config(words: Sequence[str]) -> tuple[Task, PreTrainedConfig | None
 
 
 def task_of(config: PreTrainedConfig, name: str | None) -> Task:
-    """
-    The task of a checkpoint: the one of that `name`, or the one that its head tells.
-
-    Raises:
-        `ValueError`: it is not of the family, has no head that can be analysed, or that of another task, or one of which the
-            task cannot be told.
-    """
+    """The task of a checkpoint: the one of that `name`, or the one that its head tells."""
     architecture = (config.architectures or ["none"])[0]
     with_heads = {other: task_named(other) for other in NAMES}
     with_heads = {other: task for other, task in with_heads.items() if task.head}
@@ -110,7 +75,7 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
         heads = ", ".join(task.head for task in with_heads.values())
         raise ValueError(
             f"`--model_name_or_path` must be of the family with a head {heads}, got {architecture}. For others, call "
-            "`modeling_hyperset.analysis.analyze` with batches of yours."
+            "`modeling_hyperset.analysis.analyze` with your own batches."
         )
     if name is not None:
         task_named(name)
@@ -121,17 +86,14 @@ def task_of(config: PreTrainedConfig, name: str | None) -> Task:
     if len(told) != 1:
         raise ValueError(
             f"`--model_name_or_path` is a {architecture}, but it does not say that it is one of {' or '.join(found)}. Pass "
-            f"`--task {next(iter(found))}` if it is; for others, call `modeling_hyperset.analysis.analyze` with batches of "
-            "yours."
+            f"`--task {next(iter(found))}` if it is; for others, call `modeling_hyperset.analysis.analyze` with your own "
+            "batches."
         )
     return told[0]
 
 
 def check_options(options: AnalyzeArguments, config: Any) -> None:
-    """
-    Raises:
-        `ValueError`: a layer, a head or a tolerance that the model of `config` does not have.
-    """
+    """Refuse a layer, a head or a tolerance that the model of `config` does not have."""
     for flag, most in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
         if not 1 <= getattr(options, flag) <= most:
             raise ValueError(f"`--{flag}` must lie between 1 and {most}, got {getattr(options, flag)}.")
@@ -140,10 +102,7 @@ def check_options(options: AnalyzeArguments, config: Any) -> None:
 
 
 def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:
-    """
-    Raises:
-        `ValueError`: the other checkpoint has another head or other classes, whose weights would be drawn at random.
-    """
+    """Refuse another checkpoint with another head or other classes: such weights would be drawn at random."""
     wanted, got = ((c.model_type, c.architectures or [c.model_type], c.num_labels) for c in (config, other))
     if wanted != got:
         raise ValueError(
@@ -153,10 +112,7 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
 
 
 def check_series(configs: list[PreTrainedConfig]) -> None:
-    """
-    Raises:
-        `ValueError`: the models are of more series than the trade-off can tell apart.
-    """
+    """Refuse models of more series than the trade-off can tell apart."""
     names = sorted(set(map(series_of, configs)))
     if len(names) > len(STYLES):
         raise ValueError(
@@ -166,7 +122,7 @@ def check_series(configs: list[PreTrainedConfig]) -> None:
 
 
 def series_of(config: PreTrainedConfig) -> str:
-    """Models that differ in their layers and iterations alone are one curve of the trade-off."""
+    """The name of a model's curve in the trade-off. Models of one curve differ only in their layers and iterations."""
     return f"{config.layer_type}, width {config.hidden_size}"
 
 
@@ -184,26 +140,26 @@ def pictures_of(
     paths: Trajectories | None,
     models: list[dict[str, Any]],
     head: int,
-) -> dict[str, Callable[[], Figure]]:
+) -> dict[str, Callable[[], figures.Figure]]:
     """The pictures that there are numbers for, by name."""
-    pictures: dict[str, Callable[[], Figure]] = {}
+    pictures: dict[str, Callable[[], figures.Figure]] = {}
     if "total_energy" in analysis.statistics:
-        pictures["energies"] = lambda: draw_energies(analysis)
+        pictures["energies"] = lambda: figures.draw_energies(analysis)
     if "effective_rank" in analysis.statistics:
-        pictures["rank_and_angle"] = lambda: draw_rank_and_angle(analysis, head)
-        pictures["rank_per_head"] = lambda: draw_per_head(analysis, "effective_rank")
-        pictures["angle_per_head"] = lambda: draw_per_head(analysis, "mean_angle")
+        pictures["rank_and_angle"] = lambda: figures.draw_rank_and_angle(analysis, head)
+        pictures["rank_per_head"] = lambda: figures.draw_per_head(analysis, "effective_rank")
+        pictures["angle_per_head"] = lambda: figures.draw_per_head(analysis, "mean_angle")
     if "attention_step_size" in analysis.statistics:
-        pictures["step_sizes"] = lambda: draw_step_sizes(analysis)
+        pictures["step_sizes"] = lambda: figures.draw_step_sizes(analysis)
     if paths is not None:
         pictures["trajectories"] = lambda: draw_trajectories(paths)
     shown = dict(list(depths.items())[: len(STYLES)])
     if all("accuracy" in found for found in shown.values()):
-        pictures["accuracy"] = lambda: draw_accuracy(shown)
+        pictures["accuracy"] = lambda: figures.draw_accuracy(shown)
     if points:
-        pictures["adaptive_depth"] = lambda: draw_adaptive_depth(points)
+        pictures["adaptive_depth"] = lambda: figures.draw_adaptive_depth(points)
     if len(models) > 1:
-        pictures["trade_off"] = lambda: draw_trade_off(models)
+        pictures["trade_off"] = lambda: figures.draw_trade_off(models)
     return pictures
 
 

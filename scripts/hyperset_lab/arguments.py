@@ -4,7 +4,7 @@
 import dataclasses
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,42 +15,44 @@ from modeling_hyperset.presets import PRESETS
 from transformers import HfArgumentParser
 
 
+def option(default: Any, help: str) -> Any:
+    """The field of a dataclass of arguments that `--help` explains with `help`."""
+    return field(default=default, metadata={"help": help})
+
+
+def check_least(arguments: Any, least: int, *flags: str) -> None:
+    """Raise a `ValueError` for one of the `flags` that is given and less than `least`."""
+    for flag in flags:
+        value = getattr(arguments, flag)
+        if value is not None and value < least:
+            bound = f"be at least {least}" if least else "not be negative"
+            raise ValueError(f"`--{flag}` must {bound}, got {value}.")
+
+
+def check_choice(arguments: Any, flag: str, choices: Collection[str]) -> None:
+    """Raise a `ValueError` for a `flag` that is given and is not one of the `choices`."""
+    if getattr(arguments, flag) not in (None, *choices):
+        raise ValueError(f"`--{flag}` must be one of {', '.join(choices)}, got {getattr(arguments, flag)!r}.")
+
+
 @dataclass
 class ModelArguments:
     """Which model to train: a checkpoint to fine-tune, or a config to train from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune: a folder or a name on the Hub."}
+    model_name_or_path: str | None = option(None, "Checkpoint to fine-tune: a folder or a name on the Hub.")
+    config_name: str | None = option(
+        None, f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
     )
-    config_name: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Config to train from scratch: a folder, a name on the Hub, or one of {', '.join(PRESETS)}."
-        },
+    layer_type: str | None = option(
+        None, f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
     )
-    layer_type: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Layer to iterate with `--config_name`: {', '.join(LAYERS)}. The config's own if not given."
-        },
-    )
-    extension: str | None = field(
-        default=None,
-        metadata={"help": "Python file to run first, such as one that registers an energy of your own."},
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": "Fields of the config to set otherwise, as JSON: '{\"hidden_size\": 128}'."}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint."})
-    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Whether to run code that the checkpoint brings."}
-    )
-    ignore_mismatched_sizes: bool = field(
-        default=False,
-        metadata={"help": "Whether to start a head afresh where its shape differs from the checkpoint's."},
-    )
+    extension: str | None = option(None, "Python file to run first, for example to register your own energy.")
+    config_overrides: str | None = option(None, "Fields of the config to change, as JSON: '{\"hidden_size\": 128}'.")
+    cache_dir: str | None = option(None, "Where to keep what comes from the Hub.")
+    model_revision: str = option("main", "Branch, tag or commit of the checkpoint.")
+    token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
+    trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
+    ignore_mismatched_sizes: bool = option(False, "Start with a new head if the checkpoint's has another shape.")
 
     def __post_init__(self):
         if (self.model_name_or_path is None) == (self.config_name is None):
@@ -60,7 +62,7 @@ class ModelArguments:
             )
         if self.layer_type is not None and (self.config_name is None or self.layer_type not in LAYERS):
             raise ValueError(
-                f"`--layer_type` must be one of {', '.join(LAYERS)} and goes with `--config_name`, got {self.layer_type!r}."
+                f"`--layer_type` must be one of {', '.join(LAYERS)} and needs `--config_name`, got {self.layer_type!r}."
             )
         if self.extension is not None:
             if not Path(self.extension).is_file():

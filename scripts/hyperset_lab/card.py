@@ -15,20 +15,20 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers.modelcard import TASK_TAG_TO_NAME_MAPPING, extract_hyperparameters_from_trainer
 
 import transformers
+from hyperset_lab.recipes import is_recipe, read_recipe
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.files import write_whole
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES, class_of
 from transformers import Trainer
 
 
-# Of the code that a checkpoint carries, and of weights from scratch unless the card says otherwise.
-LICENSE = "apache-2.0"
-# What Trainer measures of itself rather than of the model.
-TIMINGS = re.compile(r"runtime|.*_per_second|.*_time|num_input_tokens_seen")
+TIMINGS = re.compile(r"runtime|.*_per_second|.*_time|num_input_tokens_seen")  # measures of Trainer, not of the model
 OPTIMIZER_SETTINGS = ("betas", "eps", "momentum")
 TASKS = TASK_TAG_TO_NAME_MAPPING | {"image-to-image": "Image-to-Image"}  # of the Hub
 METRIC = re.compile(r"eval_(?:(\d+)_iterations_)?(.+)")
+LIBRARIES = (transformers, torch, datasets, tokenizers)
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", flags=re.ASCII)
+Row = tuple[int | None, str, float]  # iterations, name and value of a metric
 
 TEMPLATE = """---
 {metadata}
@@ -74,24 +74,25 @@ def write_card(
     model_name: str | None = None,
 ) -> None:
     """
-    Write `README.md` in the trainer's `output_dir`, whole or not at all, on the main process alone.
+    Write `README.md` in the trainer's `output_dir`, whole or not at all, on the main process alone. The keywords are those of
+    `Trainer.create_model_card`. A `dataset` named owner/name is one of the Hub, unless that is a local path; for other names
+    `dataset_tags` says which one it is. Without `license` it is that of the model fine-tuned, or Apache 2.0 from scratch.
 
     Args:
-        trainer (`Trainer`): Of the run; its arguments carry the command that `common.parse_arguments` parsed.
-        metrics (`dict[str, float]`): What `training.run` measured, by its names; they go into the card as they are.
-        tasks, tags, dataset, dataset_tags, dataset_args, finetuned_from, license, language, model_name: As in
-            `Trainer.create_model_card`. A `dataset` of the form owner/name that is no local path is one of the Hub;
-            `dataset_tags` says which ones are where its name does not. Without `license`, that of the model fine-tuned, or
-            Apache 2.0 for one from scratch.
+        trainer (`Trainer`): The run's trainer. Its arguments have the command that `parse_arguments` parsed.
+        metrics (`dict[str, float]`): What the run measured; names and values go into the card as they are.
     """
     if not trainer.is_world_process_zero():
         return
     arguments, model = trainer.args, loadable(trainer.accelerator.unwrap_model(trainer.model))
     repository = getattr(trainer, "hub_model_id", None) or arguments.hub_model_id
     name = model_name or Path(repository or str(arguments.output_dir)).name
-    rows = measured(metrics, trained_depth(model))
-    named = dataset if dataset is not None and is_on_hub(dataset) else None
-    on_hub = as_list(dataset_tags) if dataset_tags else [named] if named else []
+    trained = getattr(getattr(model, "config", None), "num_iterations", None)
+    rows = measured(metrics, trained)
+    on_hub = as_list(dataset_tags or (dataset if is_on_hub(dataset) else None))
+    # An evaluation that is not pushed saves no weights.
+    location = str(arguments.output_dir) if arguments.do_train or finetuned_from is None else finetuned_from
+    location = repository if arguments.push_to_hub and repository is not None else location
     data = ModelCardData(
         language=language,
         library_name=library(model) or "transformers",
@@ -112,8 +113,8 @@ def write_card(
         origin=describe_origin(finetuned_from, arguments.do_train),
         data=describe_data(trainer, dataset),
         family=describe_family(model),
-        results=describe_results(trainer, rows, trained_depth(model)),
-        use=usage(model, describe_location(trainer, repository, finetuned_from)),
+        results=describe_results(trainer, rows, trained),
+        use=usage(model, location),
         use_note=USE_NOTE if is_ours(model) else "",
         command=describe_command(getattr(arguments, "command", None)),
         hyperparameters=hyperparameters(trainer),
@@ -122,7 +123,6 @@ def write_card(
     write_whole(Path(str(arguments.output_dir)) / "README.md", ModelCard(card).save)
 
 
-LIBRARIES = (transformers, torch, datasets, tokenizers)
 USE_NOTE = """
 `trust_remote_code=True` runs the code in this repository; it is not needed where `modeling_hyperset` is installed and imported.
 Any call takes `num_iterations=` to run the model at another depth.
@@ -137,11 +137,6 @@ def loadable(model: torch.nn.Module) -> torch.nn.Module:
 def is_ours(model: torch.nn.Module) -> bool:
     """Whether a model is of this package, or of the copy of its code that a checkpoint carries."""
     return getattr(getattr(model, "config", None), "model_type", None) == HyperSETConfig.model_type
-
-
-def trained_depth(model: torch.nn.Module) -> int | None:
-    """The iterations of each layer in training, of a model that iterates."""
-    return getattr(getattr(model, "config", None), "num_iterations", None)
 
 
 def library(model: torch.nn.Module) -> str | None:
@@ -159,8 +154,8 @@ def is_on_hub(name: str | None) -> bool:
     return name is not None and bool(REPOSITORY.fullmatch(name)) and not Path(name).exists()
 
 
-def measured(metrics: dict[str, float], trained: int | None) -> list[tuple[int | None, str, float]]:
-    """Iterations, name and value of every metric of the model; `trained` is the depth of those without a number."""
+def measured(metrics: dict[str, float], trained: int | None) -> list[Row]:
+    """The rows of all metrics of the model; `trained` is the depth of those without a number."""
     rows = []
     for key, value in metrics.items():
         match = METRIC.fullmatch(key)
@@ -172,7 +167,7 @@ def measured(metrics: dict[str, float], trained: int | None) -> list[tuple[int |
 def license_fields(finetuned_from: str | None) -> dict[str, Any]:
     """The license of a model from scratch, or that of the model it comes from, where its card says one."""
     if finetuned_from is None:
-        return {"license": LICENSE}
+        return {"license": "apache-2.0"}
     readme = Path(finetuned_from) / "README.md"
     try:
         base = ModelCard.load(readme if Path(finetuned_from).is_dir() else finetuned_from, ignore_metadata_errors=True)
@@ -183,16 +178,13 @@ def license_fields(finetuned_from: str | None) -> dict[str, Any]:
 
 
 def evaluation_results(
-    trainer: Trainer,
-    rows: list[tuple[int | None, str, float]],
-    task: str,
-    dataset: str | None,
-    on_hub: list[str],
-    config: str | None,
+    trainer: Trainer, rows: list[Row], task: str, dataset: str | None, on_hub: list[str], config: str | None
 ) -> list[EvalResult]:
     """The model-index: a result per metric and depth, or none where the data have no name to go by."""
-    builder = getattr(trainer.eval_dataset, "builder_name", None)  # "imagefolder", "csv", …
-    kind = on_hub[0] if on_hub else identifier(dataset) if dataset else builder
+    kind = getattr(trainer.eval_dataset, "builder_name", None)  # "imagefolder", "csv", …
+    if dataset:  # one that is not on the Hub has no characters but those that a model-index takes
+        kind = re.sub(r"[^\w-]+", "-", Path(dataset).name, flags=re.ASCII).strip("-") or "local"
+    kind = on_hub[0] if on_hub else kind
     if kind is None:
         return []
     split = str(getattr(trainer.eval_dataset, "split", None))
@@ -213,37 +205,22 @@ def evaluation_results(
     return results
 
 
-def identifier(dataset: str) -> str:
-    """A data set that is not on the Hub, as the type that a model-index takes."""
-    return re.sub(r"[^\w-]+", "-", Path(dataset).name, flags=re.ASCII).strip("-") or "local"
-
-
 def describe_origin(finetuned_from: str | None, trained: bool) -> str:
     """Where training started, or what was evaluated without any."""
     if finetuned_from is None:
         return "trained from scratch on" if trained else "with weights that were not trained, measured on"
-    link = f"(https://huggingface.co/{finetuned_from})" if is_on_hub(finetuned_from) else ""
-    name = f"[{finetuned_from}]{link}" if link else f"`{finetuned_from}`"
+    link = f"[{finetuned_from}](https://huggingface.co/{finetuned_from})"
+    name = link if is_on_hub(finetuned_from) else f"`{finetuned_from}`"
     return f"a fine-tuned version of {name} on" if trained else f"{name} as it is, measured on"
-
-
-def describe_location(trainer: Trainer, repository: str | None, finetuned_from: str | None) -> str:
-    """Where the weights are: an evaluation that is not pushed saves none."""
-    arguments = trainer.args
-    if arguments.push_to_hub and repository is not None:
-        return repository
-    return str(arguments.output_dir) if arguments.do_train or finetuned_from is None else finetuned_from
 
 
 def describe_data(trainer: Trainer, dataset: str | None) -> str:
     """Which data, and how many samples of them."""
     text = f"the {dataset} dataset" if dataset else "local data"
-    counts = []
     read: dict[str, Any] = {"trained": trainer.train_dataset, "evaluated": trainer.eval_dataset}
-    for verb, data in read.items():
-        if hasattr(data, "__len__") and not isinstance(data, dict):
-            counts.append(f"{verb} on {len(data):,} samples")
-    return f"{text} ({', '.join(counts)})" if counts else text
+    counted = {verb: data for verb, data in read.items() if hasattr(data, "__len__") and not isinstance(data, dict)}
+    counts = ", ".join(f"{verb} on {len(data):,} samples" for verb, data in counted.items())
+    return f"{text} ({counts})" if counts else text
 
 
 def describe_family(model: torch.nn.Module) -> str:
@@ -260,7 +237,7 @@ feedforward energy on the hypersphere. Distinct layers: {config.num_hidden_layer
 """
 
 
-def describe_results(trainer: Trainer, rows: list[tuple[int | None, str, float]], trained: int | None) -> str:
+def describe_results(trainer: Trainer, rows: list[Row], trained: int | None) -> str:
     """A table with a line per depth, or that nothing was measured."""
     if not rows:
         return "\nNothing was measured.\n"
@@ -273,12 +250,11 @@ def describe_results(trainer: Trainer, rows: list[tuple[int | None, str, float]]
         cells = (values.get((depth, metric)) for metric in names)
         lines.append([first, *("" if cell is None else f"{cell:.4f}" for cell in cells)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    chosen = ""
-    if trainer.args.load_best_model_at_end:
-        chosen = f"""
+    chosen = f"""
 The weights are those of the step with the best `{trainer.args.metric_for_best_model}` on these same data: the results are
 better than they would be on data that chose nothing.
 """
+    chosen = chosen if trainer.args.load_best_model_at_end else ""
     return f"\nOn the evaluation split:\n\n{table}\n{chosen}"
 
 
@@ -297,10 +273,9 @@ def describe_command(command: list[str] | None) -> str:
     if command is None:
         return ""
     text = f"\n```bash\npython {shlex.join(command)}\n```\n"
-    recipe = Path(command[1]) if len(command) > 1 else None
-    if recipe is not None and recipe.suffix in (".yaml", ".yml", ".json") and recipe.is_file():
-        flags = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        flags = {name: value for name, value in flags.items() if name not in ("token", "hub_token")}
+    recipe = Path(command[1] if len(command) > 1 else "")
+    if is_recipe(recipe.name) and recipe.is_file():
+        flags = {name: value for name, value in read_recipe(recipe).items() if name not in ("token", "hub_token")}
         text += f"\n`{recipe}` holds:\n\n```yaml\n{yaml.safe_dump(flags, sort_keys=False).strip()}\n```\n"
     return text
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Checkpoints and models on disk, whole or absent. A checkpoint is whole once it has a manifest, which lists its files and is
-written last. A final model is written in a folder of its own inside the run's folder, and its files are renamed into place.
+Checkpoints and models on disk, whole or absent. A checkpoint is whole once it has a manifest: the list of its files, which is
+written last. A final model is first written in its own folder inside the run's folder. Then its files are renamed into place.
 """
 
 import contextlib
@@ -32,12 +32,7 @@ FSDP_WEIGHTS = "pytorch_model_fsdp"  # the start of a file's or a folder's name
 
 @contextlib.contextmanager
 def writing(target: str | os.PathLike, staged: str | os.PathLike) -> Iterator[None]:
-    """
-    Within it, `target` is written in the folder `staged`, which is removed if that fails.
-
-    Raises:
-        `OSError`: the disk takes no more. It names `target` and the checkpoint to continue from.
-    """
+    """Within it, `target` is written in the folder `staged`. If that fails, `staged` is removed; see [`name_target`]."""
     try:
         yield
     except BaseException as error:
@@ -47,10 +42,7 @@ def writing(target: str | os.PathLike, staged: str | os.PathLike) -> Iterator[No
 
 
 def name_target(target: str | os.PathLike, error: BaseException) -> None:
-    """
-    Raises:
-        `OSError`: `error` says that the disk takes no more. It names `target` and the checkpoint to continue from.
-    """
+    """Make an `error` of the disk, if it is one, an `OSError` that names `target` and the checkpoint to continue from."""
     # safetensors and torch have exceptions of their own for a full disk.
     torch_writer = isinstance(error, RuntimeError) and "inline_container" in str(error)
     if not (torch_writer or isinstance(error, OSError | SafetensorError)):
@@ -83,7 +75,7 @@ def mark_of(checkpoint: str | os.PathLike) -> Path:
 
 
 def begin(checkpoint: str | os.PathLike) -> None:
-    """Remove `checkpoint`, if there is one of that name, and mark it: what a killed run leaves of it is no checkpoint."""
+    """Remove an old `checkpoint` of that name, and mark it as unfinished: so it does not count if the run is killed."""
     mark = mark_of(checkpoint)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -99,7 +91,7 @@ def unmark(checkpoint: str | os.PathLike) -> None:
     """Take the mark of `checkpoint` away."""
     mark = mark_of(checkpoint)
     mark.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # other marks are there, or another process was faster
+    with contextlib.suppress(OSError):  # there are other marks, or another process was faster
         mark.parent.rmdir()
 
 
@@ -110,7 +102,7 @@ def remove(checkpoint: str | os.PathLike) -> None:
 
 
 def finish(checkpoint: str | os.PathLike) -> None:
-    """Make `checkpoint`, which [`begin`] marked and which is written now, whole."""
+    """Make `checkpoint` whole. [`begin`] marked it, and now it is written."""
     if os.path.isdir(checkpoint) and not os.path.exists(os.path.join(checkpoint, MANIFEST)):
         seal(checkpoint)
     unmark(checkpoint)
@@ -144,7 +136,7 @@ def checksum(path: Path) -> int:
 
 
 def publish_model(staged: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Move the files of a model from `staged` to `folder`, each at once, and remove weights that they do not replace."""
+    """Move the files of a model from `staged` to `folder`, each at once, and remove other weights from there."""
     staged, folder = Path(staged), Path(folder)
     flush(staged)
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
@@ -168,7 +160,7 @@ def clean_up(folder: str | os.PathLike) -> None:
 
 
 def rotate(folder: str | os.PathLike, limit: int | None, kept: set[str | None]) -> None:
-    """Remove the oldest whole checkpoints above `limit`, but those of `kept`. One that is not whole does not count."""
+    """Remove the oldest whole checkpoints above `limit`. Those of `kept` stay. One that is not whole does not count."""
     if limit is None or limit <= 0:
         return
     whole = [path for path in all_checkpoints(folder) if not defects(path, only_model=True)]
@@ -179,8 +171,8 @@ def rotate(folder: str | os.PathLike, limit: int | None, kept: set[str | None]) 
 
 def defects(checkpoint: str | os.PathLike, only_model: bool = False, contents: bool = False) -> list[str]:
     """
-    What a checkpoint folder lacks to continue from it: its manifest, or files of the size that this says (and, with `contents`,
-    of the checksum). Without `only_model` the states of the optimizer and of the random numbers must be there.
+    What a checkpoint folder lacks to continue from it: its manifest, or files of the sizes in it (with `contents`, also of the
+    checksums). Without `only_model` the states of the optimizer and of the random numbers must be there too.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
@@ -223,7 +215,7 @@ def all_checkpoints(folder: str | os.PathLike) -> list[Path]:
 
 
 def last_whole_checkpoint(folder: str | os.PathLike, only_model: bool = False, contents: bool = False) -> str | None:
-    """The checkpoint of the most steps in `folder` that has no [`defects`]; a warning names those that have."""
+    """The checkpoint of the most steps in `folder` that has no [`defects`]; a warning names the others."""
     for checkpoint in reversed(all_checkpoints(folder)):
         if not (found := defects(checkpoint, only_model, contents)):
             return str(checkpoint)

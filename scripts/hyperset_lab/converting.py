@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from hyperset_lab.models import label_fields
 from modeling_hyperset.conversion import convert_original_checkpoint, load_original_state_dict
 from transformers import PreTrainedModel, ViTImageProcessorPil
 
@@ -31,35 +32,29 @@ STATISTICS = {
 
 def guess_dataset(num_labels: int, image_size: int) -> str:
     """The data set that a number of classes and an image size stand for, or "" where they say nothing."""
-    if image_size == 32:
-        return {10: "cifar10", 100: "cifar100"}.get(num_labels, "")
-    return {1000: "imagenet-1k"}.get(num_labels, "")
+    known = {10: "cifar10", 100: "cifar100"} if image_size == 32 else {1000: "imagenet-1k"}
+    return known.get(num_labels, "")
 
 
 def set_labels(model: PreTrainedModel, task: str) -> str:
     """Name the classes of the model where they are known; returns the name of the data set, or ""."""
-    dataset, num_labels = "", len(model.config.id2label or ())
+    dataset, names, num_labels = "", None, len(model.config.id2label or ())
     if task == "sudoku":
         names = [str(digit + 1) for digit in range(num_labels)]
     elif task == "image-classification":
         dataset = guess_dataset(num_labels, model.config.image_height_width[0])
         text = importlib.resources.files("modeling_hyperset").joinpath("label_names.json").read_text(encoding="utf-8")
         names = json.loads(text).get(dataset)
-    else:
-        names = None
     if names:
-        model.config.id2label = dict(enumerate(names))
-        model.config.label2id = {name: index for index, name in enumerate(names)}
+        for field, value in label_fields(names).items():
+            setattr(model.config, field, value)
     return dataset
 
 
 def new_processor(model: PreTrainedModel, dataset: str) -> ViTImageProcessorPil:
     """An image processor for the model's image size, with the channel statistics of the data set if it is known."""
     height, width = model.config.image_height_width
-    statistics: dict[str, Any] = {}
-    if dataset:
-        mean, deviation = STATISTICS[dataset]
-        statistics = {"image_mean": mean, "image_std": deviation}
+    statistics: dict[str, Any] = dict(zip(("image_mean", "image_std"), STATISTICS.get(dataset, ()), strict=False))
     return ViTImageProcessorPil(size={"height": height, "width": width}, do_convert_rgb=True, **statistics)
 
 

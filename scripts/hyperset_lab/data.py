@@ -1,37 +1,32 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Where the data of a task come from, as its flags say, and how many of them are read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
 
+from hyperset_lab.arguments import check_least, option
+
 
 @dataclass
 class DataArguments:
-    """A data set, or files of one's own. A subclass names the flags of its files and its own data set, if it has one."""
+    """A data set, or your own files. A subclass names the flags of its files, and its own data set if it has one."""
 
     SOURCES: ClassVar[dict[str, str]] = {}  # the flag that names the files of each split
     OWN: ClassVar[str | None] = None  # a `--dataset_name` that is not looked for elsewhere
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": "A data set of the Hub, or a local one. Empty for none, where a recipe has one."},
+    dataset_name: str | None = option(None, "A data set of the Hub, or a local one. Empty to drop that of a recipe.")
+    dataset_config_name: str | None = option(None, "Which configuration of that data set.")
+    train_val_split: float = option(0.15, "Share of the training data to evaluate on, if there is no split for it.")
+    hold_out_validation: bool = option(
+        False,
+        "Evaluate on `train_val_split` of the training data and train on the rest, also if there is a split to "
+        "evaluate on: so hyperparameters are chosen without that split. `--seed` draws the part.",
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
-    train_val_split: float = field(
-        default=0.15, metadata={"help": "Share of the training data to evaluate on where there is no such split."}
-    )
-    hold_out_validation: bool = field(
-        default=False,
-        metadata={
-            "help": "Evaluate on `train_val_split` of the training data, which are not trained on then, even where there is "
-            "a split to evaluate on: to choose hyperparameters without a look at it. `--seed` draws them."
-        },
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on so many of the samples."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on so many of the samples."})
+    max_train_samples: int | None = option(None, "Train on only so many samples.")
+    max_eval_samples: int | None = option(None, "Evaluate on only so many samples.")
 
     def __post_init__(self):
         flags = [f"`--{flag}`" for flag in self.SOURCES.values()]
@@ -42,14 +37,14 @@ class DataArguments:
             )
         if self.dataset_config_name is not None and self.dataset_name in (None, self.OWN):
             raise ValueError(
-                f"`--dataset_config_name` goes with a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
+                f"`--dataset_config_name` needs a `--dataset_name` of the Hub, got {self.dataset_config_name!r} with "
                 f"{self.dataset_name!r}."
             )
         if self.hold_out_validation and self.dataset_name is None and "train" not in self.sources:
             raise ValueError(f"`--hold_out_validation` needs data to train on: pass {flags[0]}.")
         if not 0.0 < self.train_val_split < 1.0:
             raise ValueError(f"`--train_val_split` must lie in (0, 1), got {self.train_val_split}.")
-        self.check_positive("max_train_samples", "max_eval_samples")
+        check_least(self, 1, "max_train_samples", "max_eval_samples")
 
     @property
     def sources(self) -> dict[str, str]:
@@ -57,21 +52,8 @@ class DataArguments:
         given = {split: getattr(self, flag) for split, flag in self.SOURCES.items()}
         return {split: path for split, path in given.items() if path}
 
-    def check_positive(self, *flags: str) -> None:
-        """
-        Raises:
-            `ValueError`: one of the `flags` is given and below 1.
-        """
-        for flag in flags:
-            limit = getattr(self, flag)
-            if limit is not None and limit < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {limit}.")
-
     def check_sources(self, kind: str, is_one: Any = Path.is_file) -> None:
-        """
-        Raises:
-            `ValueError`: what is given is not of that `kind`, as `is_one(path)` says.
-        """
+        """Raise a `ValueError` for a file or folder that is not of that `kind`, as `is_one(path)` says."""
         for split, path in self.sources.items():
             if not is_one(Path(path)):
                 raise ValueError(f"`--{self.SOURCES[split]}` must be {kind}, got {path!r}.")

@@ -42,7 +42,7 @@ class TensorsOnly(nn.Module):
 
     @property
     def any_length(self) -> bool:
-        """Whether the sequence may be shorter than `max_position_embeddings`: not where it is a grid."""
+        """Whether the sequence may be shorter than `max_position_embeddings`; a grid may not."""
         config = self.model.config
         return config.takes_token_ids and config.position_embedding_type != "sinusoidal_2d"
 
@@ -63,7 +63,7 @@ class TensorsOnly(nn.Module):
         return tuple(tensors[name] for name in self.names)
 
     def sizes(self) -> list[dict[int, Dim]]:
-        """The sizes that may vary, for each input."""
+        """The sizes of each input that may vary."""
         batch = {0: Dim("batch_size")}
         if self.any_length:
             batch[1] = Dim("seq_len", max=self.model.config.max_position_embeddings)
@@ -81,7 +81,7 @@ def load_checkpoint(name: str, **options) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(name, **options)
     except OSError as error:
         raise ValueError(
-            f"`--model_name_or_path` {name!r} is no folder with a config, nor on the Hub: {error}"
+            f"`--model_name_or_path` {name!r} is no folder with a config and no model of the Hub: {error}"
         ) from error
     classes: dict[str, type[PreTrainedModel]] = {
         model_class.__name__: model_class for model_class in AUTO_CLASSES.values()
@@ -96,12 +96,7 @@ def load_checkpoint(name: str, **options) -> PreTrainedModel:
 
 @torch.no_grad()
 def check(path: str, model: TensorsOnly, tolerance: float) -> float:
-    """
-    The largest difference between the file run by onnxruntime and the model, over several batch sizes and lengths.
-
-    Raises:
-        `ValueError`: it exceeds `tolerance`, absolute and relative to the model's values.
-    """
+    """The largest difference between the file run by onnxruntime and the model, over several batch sizes and lengths."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     longest = model.model.config.max_position_embeddings if model.any_length else None
     largest = 0.0
@@ -144,12 +139,12 @@ def export_onnx(
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if size >= LARGEST:
         raise ValueError(
-            f"One file of ONNX holds less than {LARGEST:,} bytes, the weights of this model are {size:,}."
+            f"One file of ONNX holds less than {LARGEST:,} bytes, but the weights of this model are {size:,}."
         )
     whole = TensorsOnly(model, num_iterations).eval()
     tensors = whole.inputs(batch_size=2)
     with torch.no_grad():
-        whole(*tensors)  # what does not fit is an error of the model, which names it
+        whole(*tensors)  # if something does not fit, the error of the model names it
     path.parent.mkdir(parents=True, exist_ok=True)
     differences = []
 

@@ -11,10 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 
 def check_login(token: str | None = None) -> None:
-    """
-    Raises:
-        `ValueError`: there is no token to push to the Hub with, or the Hub does not know it.
-    """
+    """Raise a `ValueError` if there is no token to push to the Hub with, or the Hub does not know it."""
     try:
         HfApi().whoami(token=token)
     except (LocalTokenNotFoundError, HfHubHTTPError) as error:
@@ -23,18 +20,12 @@ def check_login(token: str | None = None) -> None:
 
 @contextlib.contextmanager
 def pushing(folder: str | os.PathLike, repository: str) -> Iterator[None]:
-    """
-    Within it, the model in `folder` is uploaded.
-
-    Raises:
-        `RuntimeError`: the Hub did not take it. It says where the model lies and how to push it later.
-    """
+    """Within it, the model in `folder` is uploaded. If that fails, a `RuntimeError` says how to push it later."""
     try:
         yield
     except Exception as error:
-        later = shlex.join(
-            ["hf", "upload", repository, str(folder), ".", "--exclude", "checkpoint-*", "--exclude", "_*"]
-        )
+        excluded = ["--exclude", "checkpoint-*", "--exclude", "_*"]
+        later = shlex.join(["hf", "upload", repository, str(folder), ".", *excluded])
         raise RuntimeError(
             f"The model is saved in {str(folder)!r}, but the Hub did not take it: {error}\nTo push it later: {later}"
         ) from error

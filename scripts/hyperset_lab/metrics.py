@@ -22,7 +22,7 @@ Measure = Callable[[np.ndarray, np.ndarray], Scores]
 
 
 def f1_score(predictions: np.ndarray, references: np.ndarray, average: str) -> float:
-    """The harmonic mean of precision and recall; 0 for a class that is neither predicted nor there."""
+    """The harmonic mean of precision and recall; 0 for a class that does not occur and is not predicted."""
     if references.ndim == 2 and references.shape[1] == 1:  # to scikit-learn that is two classes, not one label
         average = "binary"
     return float(sklearn_metrics.f1_score(references, predictions, average=average, zero_division=0))
@@ -35,7 +35,7 @@ def class_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
 
 
 def label_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
-    """Of rows of 0 and 1: `accuracy` of whole rows, `f1` of all decisions alike (micro), and `f1_macro`."""
+    """Of rows of 0 and 1: `accuracy` of whole rows, `f1` of all decisions together (micro), and `f1_macro`."""
     return {"f1": f1_score(predictions, references, "micro")} | class_scores(predictions, references)
 
 
@@ -45,25 +45,17 @@ def number_scores(predictions: np.ndarray, references: np.ndarray) -> Scores:
 
 
 def correlations(predictions: np.ndarray, references: np.ndarray) -> Scores:
-    """
-    `pearsonr` and `spearmanr`, in [−1, 1]; NaN where predictions or references are all alike, or are fewer than two, because
-    then there is no correlation.
-    """
+    """`pearsonr` and `spearmanr`, in [−1, 1]. They are NaN for fewer than two numbers, and where all are alike."""
+    measures = {"pearsonr": stats.pearsonr, "spearmanr": stats.spearmanr}
     if len(predictions) < 2 or min(np.ptp(predictions), np.ptp(references)) == 0:
-        return {"pearsonr": math.nan, "spearmanr": math.nan}
-    return {
-        "pearsonr": float(stats.pearsonr(predictions, references)[0]),
-        "spearmanr": float(stats.spearmanr(predictions, references)[0]),
-    }
+        return dict.fromkeys(measures, math.nan)
+    return {name: float(measure(predictions, references)[0]) for name, measure in measures.items()}
 
 
 def named_measure(metric_name: str, problem_type: str, num_labels: int) -> Measure:
     """
-    The metric that `--metric_name` names: one of the Hub, or a folder or file with its program, as `evaluate.load` takes it. Of
-    several values it also gives the mean as `combined_score`, as transformers' scripts do.
-
-    Raises:
-        `ValueError`: it cannot be loaded.
+    The metric that `--metric_name` names: one of the Hub, or a folder or file with its program, as `evaluate.load` takes it. It
+    also gives the mean of several values as `combined_score`, as transformers' scripts do.
     """
     config_name = "multilabel" if problem_type == MULTI_LABEL else None
     try:
@@ -94,8 +86,8 @@ def make_compute_metrics(
         `metric_name`, what [`named_measure`] gives.
 
     Raises:
-        `ValueError`: a kind of problem that does not exist, or a metric that cannot be loaded or does not work for this kind of
-            problem. It is tried on made-up predictions, so that it does not fail after an epoch.
+        `ValueError`: a kind of problem that does not exist; a metric that cannot be loaded or does not work for this kind. The
+            metric is tried on made-up predictions, so that it does not fail after an epoch.
     """
     measures: dict[str, Measure] = {SINGLE_LABEL: class_scores, MULTI_LABEL: label_scores, REGRESSION: number_scores}
     if problem_type not in measures:
@@ -126,7 +118,7 @@ def make_compute_metrics(
     if metric_name is not None:
         try:
             compute_metrics(made_up_predictions(problem_type, num_labels))
-        except Exception as error:  # a program of someone else's may raise anything
+        except Exception as error:  # another's program may raise anything
             raise ValueError(f"`--metric_name` {metric_name!r} does not work for a {problem_type}: {error}") from error
     return compute_metrics
 

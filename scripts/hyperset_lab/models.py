@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The config and the model that a script's flags ask for."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
@@ -15,10 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Trainer
 def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     """
     The config of the checkpoint to fine-tune, or the one to train from scratch, with the overrides set, and with `fields`
-    (the labels) from the data.
-
-    Raises:
-        `ValueError`: overrides that are no JSON object or that the config does not have.
+    (the labels) from the data. Overrides that are no JSON object, or that the config does not have, are a `ValueError`.
     """
     overrides = parse_overrides(arguments.config_overrides or "{}")
     if taken := overrides.keys() & ({"id2label", "label2id", "num_labels"} | fields.keys()):
@@ -42,7 +40,7 @@ def load_config(arguments: ModelArguments, **fields: Any) -> PreTrainedConfig:
     check_fields(overrides, config)
     values = {field: value for field, value in config.to_dict().items() if field not in ("id2label", "label2id")}
     if isinstance(config, HyperSETConfig) and overrides.keys() & {"hidden_size", "layer_type"}:
-        # What the config derived from its layer and width is derived anew.
+        # The config derives these from its layer and width again.
         derived = HyperSETConfig(hidden_size=config.hidden_size, layer_type=config.layer_type, num_attention_heads=1)
         for name in ("intermediate_size", "patch_embedding_norm"):
             if values[name] == getattr(derived, name):
@@ -54,14 +52,9 @@ def load_model(
     auto_class: type[_BaseAutoModelClass], arguments: ModelArguments, config: PreTrainedConfig
 ) -> PreTrainedModel:
     """
-    The checkpoint's model with `config`, or a new one.
-
-    Args:
-        auto_class: The Auto class of the model's head.
-
-    Raises:
-        `ValueError`: there are no weights, or weights whose shape is not that of the config. With `--ignore_mismatched_sizes`
-            those of a head start afresh; a body that did would be no fine-tuning.
+    The checkpoint's model with `config`, or a new one, with the head of `auto_class`. It is a `ValueError` if there are no
+    weights, or if their shapes are not those of the config. With `--ignore_mismatched_sizes` a head may be new; a body may not,
+    because that would be no fine-tuning.
     """
     if arguments.model_name_or_path is None:
         return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
@@ -78,21 +71,15 @@ def load_model(
             raise ValueError(f"{checkpoint} does not fit `--config_overrides` or the data: {shapes}.")
         if not arguments.ignore_mismatched_sizes:
             raise ValueError(
-                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start the head afresh."
+                f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start with a new head."
             )
     return model
 
 
 def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:
     """
-    Before a checkpoint is loaded: the data have as many classes as its head, or it may start a head afresh.
-
-    Args:
-        head (`str`): What the names of classes with such a head end in, such as `"ImageClassification"`.
-        num_labels (`int`): The classes of the data.
-
-    Raises:
-        `ValueError`: they differ, without `--ignore_mismatched_sizes`.
+    Before a checkpoint is loaded, refuse one whose `head` (the end of its class's name, as `"ImageClassification"`) has another
+    number of classes than the data, `num_labels`, unless `--ignore_mismatched_sizes` is given.
     """
     if arguments.model_name_or_path is None or arguments.ignore_mismatched_sizes:
         return
@@ -101,8 +88,13 @@ def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> 
     if has_head and config.num_labels != num_labels:
         raise ValueError(
             f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
-            "`--ignore_mismatched_sizes` to start the head afresh."
+            "`--ignore_mismatched_sizes` to start with a new head."
         )
+
+
+def label_fields(names: Sequence[str]) -> dict[str, dict]:
+    """The fields of a config for labels with these names."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
 
 
 def check_fields(overrides: dict, config: PreTrainedConfig) -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Recipes are files of flags. A flag behind a recipe wins, also one that contradicts a key of the recipe."""
+"""Recipes are files of flags. A flag behind a recipe wins: keys of the recipe that contradict it are dropped."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import yaml
 FILES = ("train_dir", "validation_dir", "train_file", "validation_file", "test_file")
 COLUMNS = ("image_column_name", "label_column_name", "text_column_names", "puzzle_column_name", "solution_column_name")
 OF_DATASET = ("dataset_config_name", "label_delimiter", *COLUMNS)
-# This is the one place that says which flags exclude each other. A flag behind a recipe drops these keys of the recipe.
+# Flags that exclude each other. A flag behind a recipe drops these keys of the recipe.
 REPLACES: dict[str, tuple[str, ...]] = {
     "model_name_or_path": ("config_name", "train_tokenizer", "crop_pct", "model_revision"),
     "config_name": ("model_name_or_path",),
@@ -36,7 +36,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "eval_strategy": ("load_best_model_at_end",),
     "save_strategy": ("load_best_model_at_end",),
 }
-# With a key that is dropped go the keys that say more of it.
+# A key that is dropped takes these keys with it.
 BELONGS_TO: dict[str, tuple[str, ...]] = {
     "config_name": ("config_overrides", "layer_type", "tokenizer_name"),
     "model_name_or_path": ("config_overrides", "model_revision", "tokenizer_name"),
@@ -51,12 +51,7 @@ def is_recipe(path: str) -> bool:
 
 
 def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
-    """
-    What a recipe file says.
-
-    Raises:
-        `ValueError`: the file cannot be read, or holds no mapping.
-    """
+    """What a recipe file says."""
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -74,9 +69,6 @@ def is_empty(value: Any) -> bool:
 def behind(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """
     A recipe with the flags `given` behind it. They win: what they contradict is dropped. `config_overrides` of both add up.
-
-    Raises:
-        `ValueError`: `config_overrides` that are no JSON object.
     """
     dropped: set[str] = set()
     for flag, value in given.items():
@@ -97,11 +89,9 @@ def behind(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 def read_flags(arguments: Iterable[str], known: Collection[str]) -> tuple[list[str], dict[str, Any]]:
     """
-    The flags of a command line by name, and the words before the first of them. A flag has a string, a list of several or
-    `True` for no value. The last of several wins, but `--config_overrides` add up.
-
-    Args:
-        known: The names of the flags that exist. A flag may be written as the start of one of them alone.
+    The words of a command line before the first flag, and the flags by name: each has a string, a list of strings, or `True`
+    if it has no value. The last one of a name wins, but `--config_overrides` add up. A flag may be written as the start of a
+    name in `known`, if it is the start of no other.
     """
     loose: list[str] = []
     flags: list[tuple[str, list[str]]] = []
@@ -137,12 +127,7 @@ def to_words(flags: Mapping[str, Any], optional: Collection[str]) -> list[str]:
 
 
 def parse_object(text: str, flag: str) -> dict[str, Any]:
-    """
-    The JSON object that `flag` is given.
-
-    Raises:
-        `ValueError`: it is none.
-    """
+    """The JSON object that `flag` is given."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a training script does with its trainer: train or resume, evaluate at several depths, save, write the card, push."""
+"""A training script's run of its trainer: train or resume, evaluate at several depths, save, write the card, push."""
 
 import contextlib
 import gc
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 def check_splits(arguments: ScriptTrainingArguments, splits: Collection[str], predicts: bool = False) -> None:
     """
     Raises:
-        `ValueError`: neither training nor evaluation is asked for, the data lack the split (`train`, `eval`) for it, or
-            predictions are asked for of a script that does not predict (`predicts`).
+        `ValueError`: neither training nor evaluation is asked for, the data have no split (`train`, `eval`) for it, or
+            `--do_predict` is given to a script that does not predict (`predicts`).
     """
     if arguments.do_predict and not predicts:
-        raise ValueError("`--do_predict` is for texts: this script trains and evaluates.")
+        raise ValueError("`--do_predict` is for texts, but this script only trains and evaluates: leave it out.")
     if not (arguments.do_train or arguments.do_eval):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, or both.")
     if arguments.do_train and "train" not in splits:
@@ -65,14 +65,14 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
     check_depths(arguments, model)
     if trainer.is_fsdp_enabled and not arguments.do_train:
         raise ValueError(
-            "accelerate shards a model together with its optimizer: without `--do_train`, evaluate with another of its config "
-            "files, such as ddp.yaml."
+            "accelerate shards a model only together with its optimizer: without `--do_train`, use another of its config "
+            "files, as ddp.yaml."
         )
     if arguments.log_energies:
         try:
             trainer.add_callback(EnergyCallback(trainer))
         except ValueError as error:
-            raise ValueError(f"`--log_energies` cannot be done here: {error}") from error
+            raise ValueError(f"`--log_energies` cannot be used here: {error}") from error
     if arguments.do_train:
         checkpoint = checkpoint_to_resume(arguments)
         if checkpoint is not None:
@@ -81,7 +81,7 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         if trainer.is_fsdp_enabled:
             # The model is saved whole; checkpoints are in shards.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        trainer.save_model(_internal_call=True)  # which does not push: that comes once, at the end, with the card
+        trainer.save_model(_internal_call=True)  # this does not push: one push comes at the end, with the card
         trainer.save_state()
         trainer.log_metrics("train", metrics)
         trainer.save_metrics("train", metrics)
@@ -90,13 +90,13 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         metrics = evaluate_depths(trainer)
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
-    # Whatever pushes writes this card, instead of Trainer's own.
+    # Every push writes this card instead of Trainer's own.
     trainer.create_model_card = lambda **_: write_card(trainer, metrics, **card)  # type: ignore[method-assign]
     if arguments.push_to_hub:
         with pushing(arguments.output_dir, str(trainer.hub_model_id)):
             trainer.push_to_hub()
     elif arguments.do_train or not os.path.exists(os.path.join(arguments.output_dir, SAFE_WEIGHTS_NAME)):
-        trainer.create_model_card()  # an evaluation beside a model leaves the card that says how it was trained
+        trainer.create_model_card()  # an evaluation keeps the card of a model that is there
     return metrics
 
 
@@ -104,26 +104,22 @@ NOT_RESUMED = (None, False, "False", "false")  # values of `--resume_from_checkp
 
 
 def check_flags(arguments: ScriptTrainingArguments) -> None:
-    """
-    Raises:
-        `ValueError`: a flag that what is to be done does not read.
-    """
+    """Refuse flags of a training or of an evaluation that is not asked for."""
     if arguments.resume_from_checkpoint not in NOT_RESUMED and not arguments.do_train:
         raise ValueError(
-            "`--resume_from_checkpoint` goes with `--do_train`; to evaluate a checkpoint, name it with "
-            f"`--model_name_or_path`, got {arguments.resume_from_checkpoint!r} without it."
+            f"`--resume_from_checkpoint` needs `--do_train`, got {arguments.resume_from_checkpoint!r} without it. To evaluate "
+            "a checkpoint, name it with `--model_name_or_path`."
         )
     if arguments.log_energies and not arguments.do_eval:
-        raise ValueError("`--log_energies` logs at every evaluation and goes with `--do_eval`, got it alone.")
+        raise ValueError("`--log_energies` logs at every evaluation: it goes with `--do_eval`, got it without.")
 
 
 def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
     """
-    The checkpoint that `--resume_from_checkpoint` names, the last whole one of `output_dir` if it is `True`.
+    The checkpoint that `--resume_from_checkpoint` names; if it is `True`, the last whole one of `output_dir`.
 
     Raises:
-        `ValueError`: there is none, the one named is not whole, or a run that does not resume would mix its checkpoints with
-        those of an earlier one.
+        `ValueError`: there is none, or it is not whole; or `output_dir` has checkpoints, and the run does not resume.
     """
     checkpoint, folder = arguments.resume_from_checkpoint, arguments.output_dir
     if checkpoint in NOT_RESUMED:
@@ -144,11 +140,8 @@ def checkpoint_to_resume(arguments: ScriptTrainingArguments) -> str | None:
 
 def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
     """
-    See that `trainer` takes the steps that the run of `checkpoint` took. A warning says so where the number of processes is
-    another: each has random numbers of its own.
-
-    Raises:
-        `ValueError`: a step takes another number of samples than it did, or one of the two runs is in shards.
+    Refuse to continue with steps of another number of samples than those of `checkpoint`, or in shards where it is not. Another
+    number of processes is only a warning: each process has random numbers of its own.
     """
     refusal = f"`--resume_from_checkpoint` cannot continue from {checkpoint!r}"
     if is_sharded(checkpoint) != trainer.is_fsdp_enabled:
@@ -162,9 +155,9 @@ def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
     if before["samples_per_step"] != samples and not trainer.args.ignore_data_skip:
         raise ValueError(
             f"{refusal}: its steps were of {before['samples_per_step']} samples on {before['num_processes']} process(es), "
-            f"those of this run would be of {samples} on {processes}, and go on elsewhere in the data. Keep the product of "
+            f"those of this run would be of {samples} on {processes}, and continue elsewhere in the data. Keep the product of "
             "`--per_device_train_batch_size`, processes and `--gradient_accumulation_steps`, or pass `--ignore_data_skip` to "
-            "begin the epoch anew."
+            "begin the epoch again."
         )
     if before["num_processes"] != processes:
         logger.warning(
@@ -174,18 +167,16 @@ def check_continues(trainer: ScriptTrainer, checkpoint: str) -> None:
 
 
 def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> None:
-    """
-    Raises:
-        `ValueError`: `--eval_num_iterations` without an evaluation, of a model that does not iterate, or above the iterations
-        that have depth-wise LoRA weights.
-    """
+    """Refuse `--eval_num_iterations` without an evaluation, and depths that the model cannot run."""
     depths, trained = arguments.eval_num_iterations, getattr(model.config, "num_iterations", None)
     if depths is None:
         return
     if not arguments.do_eval:
         raise ValueError(f"`--eval_num_iterations` goes with `--do_eval`, got {depths} without it.")
     if trained is None:
-        raise ValueError(f"`--eval_num_iterations` is for models that iterate, {model.config.model_type!r} does not.")
+        raise ValueError(
+            f"`--eval_num_iterations` is for models that iterate, but {model.config.model_type!r} does not."
+        )
     if model.config.lora_rank and max(depths) > trained:
         raise ValueError(
             f"`--eval_num_iterations` must not exceed the {trained} iterations that have depth-wise LoRA weights, got "
@@ -202,7 +193,7 @@ def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
         return trainer.evaluate()
     wanted = trainer.args.eval_num_iterations
     if wanted is None:
-        # Depth-wise LoRA has weights for the trained iterations alone.
+        # Depth-wise LoRA has weights only for the trained iterations.
         wanted = [trained] if model.config.lora_rank else [trained, 2 * trained]
     for num_iterations in dict.fromkeys([trained, *wanted]):
         prefix = "eval" if num_iterations == trained else f"eval_{num_iterations}_iterations"
@@ -213,12 +204,12 @@ def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
 
 def leave_processes() -> None:
     """
-    Leave the group of processes, if this is one of several. Scripts do so last: a thread of gloo that lets go of a tensor while
-    the interpreter is ending kills the process ("terminate called without an active exception"), after all is written. Not
-    after an error, when others may wait for this process, which had better be gone.
+    Leave the group of processes, if this is one of several. Scripts do so last. Otherwise a thread of gloo may let go of a
+    tensor while the interpreter ends, which kills the process ("terminate called without an active exception"). After an error
+    they do not: other processes may wait for this one, and it should be gone.
     """
     if torch.distributed.is_initialized():
-        # The model's DDP lies in a cycle of references, and keeps the threads. They end with the last reference to the group,
-        # which is torch's own then and does not hold the interpreter while it waits for them.
+        # The model's DDP is in a cycle of references, and keeps the threads. They end with the last reference to the group.
+        # After the collection this is torch's own, and it does not hold the interpreter while it waits for them.
         gc.collect()
         torch.distributed.destroy_process_group()

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What a task is to the commands: `run_*.py` trains it, `compare.py` and `analyze.py` take it by name."""
+"""Tasks as the commands know them: `run_*.py` trains one, `compare.py` and `analyze.py` take one by name."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -19,18 +19,11 @@ NAMES = ("images", "text", "sudoku", "masked_images")
 
 @dataclass(frozen=True)
 class Score:
-    """
-    The measure by which models of a task are compared.
+    """The measure by which models of a task are compared."""
 
-    Args:
-        name (`str`): As in the metrics of an evaluation, behind `eval_`.
-        higher_is_better (`bool`): Whether the larger of two values is the better one.
-        is_share (`bool`): Whether it lies in [0, 1] and is shown in per cent.
-    """
-
-    name: str
+    name: str  # as in the metrics of an evaluation, behind `eval_`
     higher_is_better: bool = True
-    is_share: bool = True
+    is_share: bool = True  # in [0, 1], and shown in per cent
 
 
 def write_nothing(trainer: Any, metrics: dict[str, float], *arguments: Any) -> None:
@@ -45,8 +38,8 @@ class Task:
     Args:
         script (`str`): Its command, such as `"scripts/run_sudoku.py"`.
         arguments: The dataclasses of its flags, those of the model first and `ScriptTrainingArguments` last.
-        build_trainer: Takes the parsed arguments and gives the trainer and the keywords of its model card. It trains and writes
-            nothing, and raises a `ValueError` where the arguments do not fit the data or the model.
+        build_trainer: Takes the parsed arguments; gives the trainer and the keywords of its model card. It trains and writes
+            nothing. It raises a `ValueError` if the arguments do not fit the data or the model.
         score: Takes a trainer and gives the [`Score`] that `compare.py` chooses by.
         after: Called when all is trained, evaluated and saved, with the trainer, the metrics and the parsed arguments.
         head (`str`): What the class names of its models end in, for `analyze.py`; empty if it cannot be analysed there.
@@ -71,12 +64,7 @@ class Task:
 
 
 def task_named(name: str, flag: str = "--task") -> Task:
-    """
-    The task of a name.
-
-    Raises:
-        `ValueError`: there is none; it names the `flag`.
-    """
+    """The task of a name. If there is none, a `ValueError` names the `flag`."""
     if name not in NAMES:
         raise ValueError(f"`{flag}` must be one of {', '.join(NAMES)}, got {name!r}.")
     return importlib.import_module(f"hyperset_lab.{name}.task").TASK
@@ -84,8 +72,8 @@ def task_named(name: str, flag: str = "--task") -> Task:
 
 def most_likely(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
-    Logits of shape `(…, num_labels)` → the most likely labels, `(…)`. With it as `preprocess_logits_for_metrics` Trainer keeps
-    no logits of all samples, which would not fit into memory.
+    Logits of shape `(…, num_labels)` → the most likely labels, `(…)`. With it as `preprocess_logits_for_metrics`, Trainer
+    does not keep the logits of all samples, which would not fit into memory.
     """
     return logits.argmax(dim=-1)
 

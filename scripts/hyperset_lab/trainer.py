@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +16,8 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hyperset_lab.checkpoints import (
-    STATE,
-    UNFINISHED,
-    begin,
-    clean_up,
-    finish,
-    last_whole_checkpoint,
-    name_target,
-    publish_model,
-    rotate,
-    unmark,
-    writing,
-)
+from hyperset_lab import checkpoints
+from hyperset_lab.arguments import option
 from hyperset_lab.hub import check_login
 from modeling_hyperset.baselines_hyperset import EnergyLayerNorm
 from modeling_hyperset.embeddings_hyperset import HyperSETEmbeddings
@@ -36,7 +25,7 @@ from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 
-# All that the scripts use of Trainer without transformers promising it. `tests/lab/test_trainer.py` says which of it changed.
+# What the scripts use of Trainer that transformers does not promise. `tests/lab/test_trainer.py` says what changed of it.
 PRIVATE = (("save_model", "_internal_call", "tells a save of Trainer's own, after which nothing is pushed"),)
 
 # Modules whose own parameters scale tokens or are added to them: gains, the class and mask tokens, learned positions.
@@ -45,35 +34,27 @@ NOT_DECAYED = (nn.LayerNorm, nn.RMSNorm, EnergyLayerNorm, HyperSETEmbeddings)
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
-    """`TrainingArguments`, the depths to evaluate at, and Adam, whose weight decay is part of the gradient."""
+    """`TrainingArguments`, the depths to evaluate at, and Adam with weight decay as a part of the gradient."""
 
     if TYPE_CHECKING:
         output_dir: str = ""  # `TrainingArguments` sets it where it is not given
 
-    optim: str = field(
-        default=TrainingArguments.optim,
-        metadata={"help": "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."},
+    optim: str = option(
+        TrainingArguments.optim, "The optimizer: `adam` (torch's Adam), or one of transformers' `OptimizerNames`."
     )
-    eval_num_iterations: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given."
-        },
+    eval_num_iterations: list[int] | None = option(  # noqa: RUF009
+        None,
+        "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given.",
     )
 
-    log_energies: bool = field(
-        default=False,
-        metadata={
-            "help": "Log the energies of the first batch to evaluate on at every evaluation (`EnergyCallback`)."
-        },
+    log_energies: bool = option(
+        False, "Log the energies of the first batch to evaluate on at every evaluation (`EnergyCallback`)."
     )
 
-    decay_all: bool = field(
-        default=False,
-        metadata={
-            "help": "Weight decay for every parameter, as in the paper's program. Otherwise gains, biases, the class and mask "
-            "tokens and learned positions have none."
-        },
+    decay_all: bool = option(
+        False,
+        "Weight decay for every parameter, as in the paper's program. By default there is none for gains, biases, the "
+        "class and mask tokens, and learned positions.",
     )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +77,7 @@ class ScriptTrainingArguments(TrainingArguments):
 
 
 class EpochSetter(TrainerCallback):
-    """Tell the training data the epoch before it is read: accelerate does not where several processes shuffle."""
+    """Tell the training data the epoch before it is read. With several processes that shuffle, accelerate does not."""
 
     def __init__(self, data):
         self.data = data
@@ -106,7 +87,7 @@ class EpochSetter(TrainerCallback):
 
 
 class StepRecord(TrainerCallback, ExportableState):
-    """Keep in a checkpoint's state what its steps were: a run of other steps would continue at another place in the data."""
+    """Keep the size of the steps in a checkpoint: a run with other steps would continue at another place in the data."""
 
     def __init__(self, samples_per_step: int, num_processes: int):
         self.samples_per_step, self.num_processes = samples_per_step, num_processes
@@ -116,7 +97,7 @@ class StepRecord(TrainerCallback, ExportableState):
 
 
 class Hooks(TrainerCallback):
-    """Where Trainer calls back instead of a public method: before a step of the optimizer, and around a checkpoint's end."""
+    """Trainer has no public methods for these moments: before a step of the optimizer, and around a checkpoint's end."""
 
     def __init__(self, trainer: "ScriptTrainer"):
         self.trainer = trainer
@@ -134,16 +115,15 @@ class Hooks(TrainerCallback):
 
 class ScriptTrainer(Trainer):
     """
-    `Trainer` whose checkpoints, models and metrics are whole or absent, whatever stops it. A checkpoint is whole once it has
-    its manifest, which is written last. Models and metrics are written beside their place and renamed. The next run removes
+    `Trainer` whose checkpoints, models and metrics are whole or absent, even if it is stopped. A checkpoint is whole once it
+    has its manifest, which is written last. Models and metrics are written beside their place and renamed. The next run removes
     what a killed one left. A full disk is an `OSError` that names what could not be written, and leaves the last checkpoint.
 
-    A resumed run computes what an unbroken one does if nothing random happens while data are read but as a function of the
-    epoch: the state of the random numbers is restored only after the first batches. A `train_dataset` that has `set_epoch` is
-    told the epoch.
+    A resumed run computes what an unbroken one does if all that is random in reading the data depends on the epoch alone: the
+    state of the random numbers is restored only after the first batches. A `train_dataset` with `set_epoch` is told the epoch.
 
-    Nothing is trained on NaN: a loss or gradient that is not finite is a `FloatingPointError` that names the step, before the
-    weights are changed. Trainer by itself logs the mean of the steps before in the place of such a loss, and goes on.
+    A loss or gradient that is not finite is a `FloatingPointError`. It names the step, and comes before the weights change.
+    Trainer by itself would go on, and log the mean of the earlier steps instead of such a loss.
     """
 
     args: ScriptTrainingArguments
@@ -160,9 +140,9 @@ class ScriptTrainer(Trainer):
         samples = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.steps = StepRecord(samples, self.args.world_size)
         self.add_callback(self.steps)
-        self.add_callback(Hooks(self))  # behind those that may add files to a checkpoint
+        self.add_callback(Hooks(self))  # after those that may add files to a checkpoint
         self.save_total_limit = self.args.save_total_limit
-        self.args.logging_nan_inf_filter = False  # `training_step` looks instead, as often and as cheaply
+        self.args.logging_nan_inf_filter = False  # `training_step` checks instead, at the same cost
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):
@@ -172,7 +152,7 @@ class ScriptTrainer(Trainer):
         return Trainer.get_optimizer_cls_and_kwargs(args, model)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Matrices are decayed, whatever their names; see [`NOT_DECAYED`] for what is not."""
+        """Matrices have weight decay, except those of the modules [`NOT_DECAYED`]. Names do not count."""
         return [
             f"{prefix}.{name}" if prefix else name
             for prefix, module in model.named_modules()
@@ -181,14 +161,14 @@ class ScriptTrainer(Trainer):
         ]
 
     def train(self, *args, **kwargs):
-        self.on_each_disk(lambda: clean_up(self.args.output_dir))
+        self.on_each_disk(lambda: checkpoints.clean_up(self.args.output_dir))
         try:
             return super().train(*args, **kwargs)
         except BaseException as error:
             if self.unfinished is not None:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
-                unmark(self.unfinished)
-                name_target(self.unfinished, error)
+                checkpoints.unmark(self.unfinished)
+                checkpoints.name_target(self.unfinished, error)
             raise
         finally:
             self.unfinished, self.args.save_total_limit = None, self.save_total_limit
@@ -202,10 +182,7 @@ class ScriptTrainer(Trainer):
         return loss
 
     def check_gradient(self) -> None:
-        """
-        Raises:
-            `FloatingPointError`: the gradient is NaN or infinite. Clipping before it leaves it so.
-        """
+        """Raise a `FloatingPointError` for a gradient that is NaN or infinite. Clipping, which comes before, keeps it so."""
         if getattr(self.accelerator, "scaler", None) is not None:
             return  # it skips a step whose gradient overflows in float16
         gradients = [parameter.grad for parameter in self.model_wrapped.parameters() if parameter.grad is not None]
@@ -213,23 +190,20 @@ class ScriptTrainer(Trainer):
         self.check_finite("gradient", norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def check_finite(self, name: str, value: torch.Tensor | float) -> None:
-        """
-        Raises:
-            `FloatingPointError`: `value`, the loss or the norm of the gradient, is NaN or infinite.
-        """
+        """Raise a `FloatingPointError` for a `value`, the loss or the norm of the gradient, that is NaN or infinite."""
         if math.isfinite(value):
             return
         message = (
             f"The {name} of step {self.state.global_step + 1} is {float(value)}; nothing was changed or saved since."
         )
-        if kept := last_whole_checkpoint(self.args.output_dir, self.args.save_only_model):
+        if kept := checkpoints.last_whole_checkpoint(self.args.output_dir, self.args.save_only_model):
             message += (
                 f" {kept} is whole: `--resume_from_checkpoint true` continues from it, with other flags or data."
             )
         raise FloatingPointError(message)
 
     def on_each_disk(self, work: Callable[[], None]) -> None:
-        """Have one process do `work` wherever there is a disk: machines may share theirs or not, and then it is done twice."""
+        """Have one process do `work` for every disk. If machines share a disk, it is done twice."""
         for mine in (self.args.should_save, self.args.local_process_index == 0):
             if mine:
                 work()
@@ -240,11 +214,11 @@ class ScriptTrainer(Trainer):
         if self.is_in_train and os.path.basename(folder) == f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}":
             self.begin_checkpoint(folder)
             return
-        staged = os.path.join(folder, UNFINISHED, "model")
-        with writing(os.path.join(folder, self.weights_name), os.path.dirname(staged)):
+        staged = os.path.join(folder, checkpoints.UNFINISHED, "model")
+        with checkpoints.writing(os.path.join(folder, self.weights_name), os.path.dirname(staged)):
             self.write_model(staged)
             if self.args.should_save and os.path.isdir(staged):
-                publish_model(staged, folder)
+                checkpoints.publish_model(staged, folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
@@ -253,9 +227,9 @@ class ScriptTrainer(Trainer):
         super().save_model(folder, _internal_call=True)
 
     def begin_checkpoint(self, folder: str) -> None:
-        """Write the model of a checkpoint, whose first file it is; Trainer writes the others, and then calls back."""
+        """Write the model, the first file of a checkpoint. Trainer writes the others, and then calls back."""
         self.unfinished = folder
-        self.on_each_disk(lambda: begin(folder))
+        self.on_each_disk(lambda: checkpoints.begin(folder))
         super().save_model(folder, _internal_call=True)
         # Trainer would remove old checkpoints before this one is whole.
         self.args.save_total_limit = None
@@ -263,14 +237,14 @@ class ScriptTrainer(Trainer):
         if pushes and self.is_world_process_zero():
             for path in Path(folder).glob(
                 "*.py"
-            ):  # the code that the config names, which Trainer leaves for the last push
+            ):  # the config names this code; Trainer would leave it for the last push
                 shutil.copy(path, self.args.output_dir)
 
     def finish_checkpoint(self) -> None:
         """Make the checkpoint that is being written whole, once every process has written its files."""
         if (folder := self.unfinished) is not None:
             self.accelerator.wait_for_everyone()
-            self.on_each_disk(lambda: finish(folder))
+            self.on_each_disk(lambda: checkpoints.finish(folder))
             self.written, self.unfinished = folder, None
 
     def remove_old_checkpoints(self) -> None:
@@ -278,11 +252,11 @@ class ScriptTrainer(Trainer):
         self.args.save_total_limit = self.save_total_limit
         if self.args.should_save and self.written is not None:
             kept = {self.written, self.state.best_model_checkpoint}
-            rotate(os.path.dirname(self.written), self.save_total_limit, kept)
+            checkpoints.rotate(os.path.dirname(self.written), self.save_total_limit, kept)
 
     def save_state(self) -> None:
         if self.is_world_process_zero():
-            write_whole(os.path.join(self.args.output_dir, STATE), self.state.save_to_json)
+            write_whole(os.path.join(self.args.output_dir, checkpoints.STATE), self.state.save_to_json)
 
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True) -> None:
         if not self.is_world_process_zero():

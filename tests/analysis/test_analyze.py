@@ -458,7 +458,9 @@ def test_batches_of_any_kind():
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(monkeypatch):
     """Three times the data take no more memory: what is kept of them would be tens of megabytes."""
-    benchmark, memory = (importlib.import_module(f"hyperset_lab.benchmarking.{name}") for name in ("digits", "memory"))
+    benchmark, memory = (
+        importlib.import_module(f"hyperset_lab.benchmarking.{name}") for name in ("digits", "measuring")
+    )
     model, device = benchmark.digits_model(), torch.device("cpu")
 
     def peak(num_samples: int) -> int | None:

@@ -260,7 +260,7 @@ def test_more_models_than_a_picture_can_tell_apart(main, figures, tmp_path, caps
 def test_one_process_analyses_all_of_the_data(main, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingArguments, "world_size", 2)
     flags = ["--model_name_or_path", image_model(tmp_path / "model"), "--dataset_name", "digits", "--use_cpu"]
-    with pytest.raises(ValueError, match=r"One process must analyse all of the data, got 2"):
+    with pytest.raises(ValueError, match=r"One process must analyse all data, got 2"):
         main([*flags, "--output_dir", str(tmp_path / "out")])
 
 
@@ -373,7 +373,7 @@ def test_bad_flags(main, tmp_path):
         (["--model_name_or_path", folder, *data, "--depth_multiple", "0"], "`--depth_multiple` must be positive"),
         (
             ["--model_name_or_path", folder, *data, "--figure_format", "gif"],
-            "`--figure_format` must be png, pdf or svg",
+            "`--figure_format` must be one of png, pdf, svg",
         ),
         (["--model_name_or_path", folder, *data, "--head", "4"], "`--head` must lie between 1 and 3, got 4"),
         (["--model_name_or_path", folder, *data, "--layer", "0"], "`--layer` must lie between 1 and 1, got 0"),

@@ -311,7 +311,7 @@ def test_what_plays_ends_with_the_next_event(site, folders, monkeypatch):
 def test_bad_flags_end_with_a_sentence(site, folders, capsys):
     for flags, message in (
         ([], "--model_name_or_path"),
-        (["--model_name_or_path", folders["missing"]], "there is no model in"),
+        (["--model_name_or_path", folders["missing"]], "there is no folder and no model of the Hub"),
         (["--model_name_or_path", folders["digits"], "--sudoku_model", folders["tags"]], "81 cells"),
     ):
         with pytest.raises(SystemExit) as caught:

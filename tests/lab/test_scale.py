@@ -273,7 +273,7 @@ def test_sharding_is_refused_where_accelerate_would_not_do_it(monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--do_train", "false"], "without `--do_train`, evaluate with another"),
+        (["--do_train", "false"], "without `--do_train`, use another"),
         (["--log_energies"], "must not shard its model"),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_does_not_fit_stops_before_training(main, trained, tmp
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "config.json").write_text((folder / "config.json").read_text())
-    with pytest.raises(ValueError, match="brings no image processor"):
+    with pytest.raises(ValueError, match="has no image processor"):
         main([*flags, "--model_name_or_path", str(bare)])
     (bare / "preprocessor_config.json").write_text((folder / "preprocessor_config.json").read_text())
     with pytest.raises(ValueError, match="has no weights to start from"):
@@ -229,7 +229,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--extension", "nowhere.py"], "extension"),
         (["--resume_from_checkpoint", "true"], "resume_from_checkpoint"),
         (["--resume_from_checkpoint", "nowhere"], "it is no folder"),
-        (["--dataset_name", "no/such-data"], "'no/such-data' is neither"),
+        (["--dataset_name", "no/such-data"], "'no/such-data' must be .digits."),
         (["--dataset_name", ""], "--train_dir"),
         (["--random_crop", "round"], "random_crop"),
         (["--crop_scale", "0.5"], "crop_scale"),
@@ -245,7 +245,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--eval_num_iterations", "4", "--do_eval", "false", "--eval_strategy", "no"], "goes with `--do_eval`"),
         (["--extension", "recipe.yaml"], "extension"),
         (["--do_predict"], "`--do_predict` is for texts"),
-        (["--dataset_config_name", "plain"], "`--dataset_config_name` goes with"),
+        (["--dataset_config_name", "plain"], "`--dataset_config_name` needs"),
         (
             ["--log_energies", "--do_eval", "false", "--eval_strategy", "no"],
             "`--log_energies` .* goes with `--do_eval`",
@@ -253,7 +253,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--log_energies", "--layer_type", "transformer"], "`--log_energies` .* not derived from an energy"),
         (
             ["--do_train", "false", "--resume_from_checkpoint", "true"],
-            "`--resume_from_checkpoint` goes with `--do_train`",
+            "`--resume_from_checkpoint` needs `--do_train`",
         ),
     ],
     ids=str,

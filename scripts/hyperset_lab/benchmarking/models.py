@@ -24,23 +24,22 @@ from transformers import (
 
 @dataclass(frozen=True)
 class Setting:
-    """The size of one line: samples, tokens of each (with [CLS]), iterations of the one layer."""
+    """The size of one line."""
 
     batch_size: int
-    num_tokens: int
-    num_iterations: int
+    num_tokens: int  # of a sample, with [CLS]
+    num_iterations: int  # of the one layer
 
 
 @dataclass
 class Subject:
-    """A model, or an attention, as something to call: `forward()` gives what is differentiated, `parameters` by what."""
+    """A model, or an attention, as something to call."""
 
-    forward: Callable[[], torch.Tensor]
-    parameters: list[torch.Tensor]
+    forward: Callable[[], torch.Tensor]  # gives what is differentiated
+    parameters: list[torch.Tensor]  # by what it is differentiated
     num_parameters: int | None = None
     flops: int | None = None
     module: torch.nn.Module | None = None
-    call: Callable | None = None  # of the module, compiled or not
 
 
 # Names of presets and of the fields that a line sets otherwise. The Transformer is what all are relative to.
@@ -89,15 +88,11 @@ def make_model(task: str, name: str, setting: Setting) -> PreTrainedModel:
 
 
 def image_size(setting: Setting) -> int:
-    """Pixels of a square image of so many tokens in 14-pixel patches, [CLS] among them.
-
-    Raises:
-        `ValueError`: there is none.
-    """
+    """Pixels of a square image of so many tokens in 14-pixel patches, with [CLS]."""
     side = round((setting.num_tokens - 1) ** 0.5)
     if side < 1 or side**2 + 1 != setting.num_tokens:
         raise ValueError(
-            f"`--num_tokens` must be a square and one ([CLS]) for images, such as 257, got {setting.num_tokens}."
+            f"`--num_tokens` must be a square number plus one ([CLS]) for images, as 257, got {setting.num_tokens}."
         )
     return 14 * side
 

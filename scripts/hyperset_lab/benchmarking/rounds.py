@@ -1,8 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What `benchmark.py` is asked for, the rounds in which it measures, and their table."""
+"""The flags of `benchmark.py`, its rounds of measuring, and their table."""
 
 import argparse
 import gc
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,81 +11,65 @@ from functools import partial
 
 import torch
 
-from hyperset_lab.benchmarking.memory import peak_memory
-from hyperset_lab.benchmarking.models import (
-    ATTENTIONS,
-    IMAGE_MODELS,
-    OTHERS,
-    TEXT_MODELS,
-    Setting,
-    attention_subject,
-    model_subject,
-)
-from hyperset_lab.benchmarking.timing import seconds
+from hyperset_lab.arguments import check_least
+from hyperset_lab.benchmarking import models
+from hyperset_lab.benchmarking.measuring import peak_memory, seconds
+from hyperset_lab.benchmarking.models import Setting
 
 
 PRESETS = {
     # The task, the models, and the setting of the paper's tables, of text classification, and of a long sequence.
-    "table16": ("image", [*IMAGE_MODELS, *OTHERS["image"]], Setting(8, 257, 12)),
+    "table16": ("image", [*models.IMAGE_MODELS, *models.OTHERS["image"]], Setting(8, 257, 12)),
     "table17": ("image", ["transformer", "hyperset", "hyperset-fixed"], Setting(8, 257, 12)),
-    "text": ("text", [*TEXT_MODELS, *OTHERS["text"]], Setting(8, 128, 6)),
-    "attention": ("attention", list(ATTENTIONS), Setting(1, 4096, 1)),
+    "text": ("text", [*models.TEXT_MODELS, *models.OTHERS["text"]], Setting(8, 128, 6)),
+    "attention": ("attention", list(models.ATTENTIONS), Setting(1, 4096, 1)),
 }
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="table16")
-    parser.add_argument(
-        "--models", nargs="+", help="Of the preset's, the first being what the others are relative to."
-    )
+    parser.add_argument("--models", nargs="+", help="Some of the preset's; the others are relative to the first.")
     parser.add_argument("--batch_size", type=int, nargs="+", help="One, or several to sweep over.")
     parser.add_argument("--num_tokens", type=int, nargs="+", help="Tokens of a sample, with [CLS]; to sweep over.")
     parser.add_argument("--num_iterations", type=int, nargs="+", help="To sweep over.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--compile", action="store_true", help="Measure the models compiled.")
-    parser.add_argument(
-        "--compile_mode",
-        choices=["default", "reduce-overhead", "max-autotune"],
-        default="default",
-        help="CUDA graphs.",
-    )
+    modes = ["default", "reduce-overhead", "max-autotune"]
+    parser.add_argument("--compile_mode", choices=modes, default=modes[0], help="CUDA graphs.")
     parser.add_argument("--gradient_checkpointing", action="store_true")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--forward_only", action="store_true", help="Leave training out.")
     parser.add_argument("--num_threads", type=int, help="Of torch, on a CPU.")
     parser.add_argument("--output_dir", help="Write benchmark.json and benchmark.md there.")
     options = parser.parse_args(arguments)
-    task, models, setting = PRESETS[options.preset]
+    task, names, setting = PRESETS[options.preset]
     options.task = task
-    options.models = options.models or models
-    if unknown := set(options.models) - set(models):
-        raise ValueError(f"`--models` must be among {', '.join(models)}, got {', '.join(sorted(unknown))}.")
+    options.models = options.models or names
+    if unknown := set(options.models) - set(names):
+        raise ValueError(f"`--models` must be among {', '.join(names)}, got {', '.join(sorted(unknown))}.")
     for name, value in asdict(setting).items():
         if getattr(options, name) is None:
             setattr(options, name, [value])
         if any(number < 1 for number in getattr(options, name)):
             raise ValueError(f"`--{name}` must be positive, got {getattr(options, name)}.")
-    if options.rounds < 1:
-        raise ValueError(f"`--rounds` must be at least 1, got {options.rounds}.")
+    check_least(options, 1, "rounds")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"`--device {options.device}`: there is no CUDA device.")
+        raise ValueError(f"There is no CUDA device for `--device {options.device}`: pass `--device cpu`.")
     if options.compile_mode != "default" and not options.compile:
-        raise ValueError("`--compile_mode` goes with `--compile`.")
+        raise ValueError(f"`--compile_mode` needs `--compile`, got {options.compile_mode} without it.")
     return options
 
 
 def passes(subject, is_forward: bool):
     """One forward pass without gradients, or one with the backward pass after it."""
+    if subject.module is not None:
+        subject.module.train(not is_forward)
     if is_forward:
-        if subject.module is not None:
-            subject.module.eval()
         with torch.no_grad():
             subject.forward()
         return
-    if subject.module is not None:
-        subject.module.train()
     subject.forward().backward()
     for parameter in subject.parameters:
         parameter.grad = None
@@ -93,23 +78,17 @@ def passes(subject, is_forward: bool):
 def measure_rounds(options: argparse.Namespace) -> list[dict]:
     """A record for each model and setting, with the seconds of every round."""
     device = torch.device(options.device)
-    settings = [
-        Setting(batch_size, num_tokens, num_iterations)
-        for batch_size in options.batch_size
-        for num_tokens in options.num_tokens
-        for num_iterations in options.num_iterations
-    ]
-    kinds = [True] if options.forward_only else [True, False]
     lines = []
-    for setting in settings:
+    for sizes in itertools.product(options.batch_size, options.num_tokens, options.num_iterations):
+        setting = Setting(*sizes)
         for name in options.models:
             if options.task == "attention":
-                subject = attention_subject(name, setting, options)
+                subject = models.attention_subject(name, setting, options)
             else:
-                subject = model_subject(options.task, name, setting, options)
+                subject = models.model_subject(options.task, name, setting, options)
             record = {"model": name, **asdict(setting), "parameters": subject.num_parameters, "flops": subject.flops}
             lines.append((record, subject))
-    for is_forward in kinds:
+    for is_forward in (True,) if options.forward_only else (True, False):
         label = "forward" if is_forward else "training"
         for record, subject in lines:
             for _ in range(3):  # compiles, and asks for memory
@@ -130,7 +109,7 @@ def quartiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def ratios_of(records: list[dict], models: list[str]) -> list[dict]:
+def ratios_of(records: list[dict], names: list[str]) -> list[dict]:
     """What the table shows: ratios to the first model at the same setting, and to the same model at the first setting."""
     keys = ("batch_size", "num_tokens", "num_iterations")
     by_line = {(record["model"], *(record[key] for key in keys)): record for record in records}
@@ -143,7 +122,7 @@ def ratios_of(records: list[dict], models: list[str]) -> list[dict]:
             if f"{label}_seconds" not in record:
                 continue
             for name, other in (
-                (label, by_line[(models[0], *setting)]),
+                (label, by_line[(names[0], *setting)]),
                 (f"{label}_scaling", by_line[(record["model"], *first_setting)]),
             ):
                 pairs = zip(record[f"{label}_seconds"], other[f"{label}_seconds"], strict=True)
@@ -154,13 +133,13 @@ def ratios_of(records: list[dict], models: list[str]) -> list[dict]:
     return rows
 
 
-def ratio_table(rows: list[dict], models: list[str]) -> str:
+def ratio_table(rows: list[dict], names: list[str]) -> str:
     """The rows as a Markdown table."""
     labels = [label for label in ("forward", "training") if label in rows[0]]
     several = len({(row["batch_size"], row["num_tokens"], row["num_iterations"]) for row in rows}) > 1
     header = ["model", "batch", "tokens", "iterations", "parameters", "GFLOPs"]
     for label in labels:
-        header += [f"{label} / {models[0]}", "memory"]
+        header += [f"{label} / {names[0]}", "memory"]
         header += [f"{label} / first line's", "memory"] if several else []
     lines = [header, ["---"] * len(header)]
     for row in rows:

@@ -16,25 +16,22 @@ from hyperset_lab.trainer import ScriptTrainer
 
 
 def mean_and_deviation(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Mean and sample standard deviation over runs; one value has none, and neither exists where a run diverged."""
-    if any(name not in metrics for metrics in runs):
-        return {"mean": None, "std": None, "values": [metrics.get(name) for metrics in runs]}
-    values = [metrics[name] for metrics in runs]
+    """Mean and sample standard deviation over runs. One value has no deviation. If a run diverged, there is neither."""
+    values: list[Any] = [metrics.get(name) for metrics in runs]
+    if None in values:
+        return {"mean": None, "std": None, "values": values}
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "std": deviation, "values": values}
 
 
 def best_rate(grid: dict[float, list[dict[str, Any]]], score: Score) -> float:
     """
-    The learning rate with the best mean score over the seeds; the lower mean loss where two are equal. Those with which a run
-    diverged are out of the question.
-
-    Raises:
-        `ValueError`: there is no other.
+    The learning rate with the best mean score over the seeds. Where two are equal, the lower mean loss decides. A rate with
+    which a run diverged does not count; it is a `ValueError` if there is no other.
     """
     rates = [rate for rate, runs in grid.items() if not any("diverged" in metrics for metrics in runs)]
     if not rates:
-        raise ValueError(f"With each of the `learning_rates` {[*grid]} a run diverges: list lower ones.")
+        raise ValueError(f"A run diverges with each of the `learning_rates` {[*grid]}: list lower ones.")
 
     def goodness(rate: float) -> tuple[float, float]:
         reached, loss = (
@@ -82,17 +79,15 @@ def compare(comparison: Comparison, trainers: dict[str, ScriptTrainer]) -> dict[
 
 
 def stored_result(path: Path, comparison: Comparison) -> dict[str, Any]:
-    """
-    What a finished comparison of the same settings wrote.
-
-    Raises:
-        `ValueError`: there is none, or it is of other settings.
-    """
+    """What a finished comparison of the same settings wrote."""
     if not path.is_file():
-        raise ValueError(f"`--time_only` needs a finished comparison, and there is no {path}.")
+        raise ValueError(
+            f"`--time_only` needs a finished comparison, but there is no {path}: compare without it first."
+        )
     result = json.loads(path.read_text(encoding="utf-8"))
-    if {name: result["settings"].get(name) for name in comparison.settings()} != json.loads(
-        json.dumps(comparison.settings())
-    ):
-        raise ValueError(f"`--time_only` needs a comparison of the same settings, and {path} is of others.")
+    wanted = json.loads(json.dumps(comparison.settings()))
+    if {name: result["settings"].get(name) for name in wanted} != wanted:
+        raise ValueError(
+            f"`--time_only` needs a comparison of the same settings, but {path} has others: compare again without it."
+        )
     return result

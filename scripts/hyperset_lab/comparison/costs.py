@@ -15,14 +15,14 @@ from hyperset_lab.trainer import ScriptTrainer
 from transformers import TrainerCallback
 
 
-STEPS_PER_TURN = 5  # the first of them, which warms up, is not counted
+STEPS_PER_TURN = 5  # the first one warms up and is not counted
 
 
 @torch.no_grad()
 def forward_flops(trainer: ScriptTrainer) -> int:
     """
-    Floating point operations of a forward pass on one sample: two for every multiply-add of the matrix products, as PyTorch's
-    `FlopCounterMode` counts them, in eager attention, because it does not see into every fused kernel.
+    Floating point operations of a forward pass on one sample: two for every multiply-add of the matrix products. PyTorch's
+    `FlopCounterMode` counts them in eager attention, because it does not see into every fused kernel.
     """
     model, data = model_of(trainer), cast(Any, trainer.eval_dataset)
     batch = trainer.data_collator([data[0]])
@@ -61,12 +61,8 @@ class StepTimer(TrainerCallback):
 def measure_times(trainers: dict[str, ScriptTrainer], reference: str, num_turns: int) -> dict[str, Any]:
     """
     Time training steps of all models side by side: in every turn each model makes a few steps, because times on a busy machine
-    drift. This trains the models a little.
-
-    Returns:
-        `dict` with the `device`, the processor threads `num_threads`, `num_turns`, the `reference`, and for each of the
-        `models` its median `seconds` per step and `relative`, the median over turns of its time over that of the reference in
-        the same turn, with the `lowest` and the `highest` of them.
+    drift. This trains the models a little. For each model the result has its median `seconds` per step, and `relative`: the
+    median over turns of its time divided by that of the reference in the same turn, with the `lowest` and the `highest`.
     """
     medians: dict[str, list[float]] = {name: [] for name in trainers}
     timers = {name: StepTimer() for name in trainers}

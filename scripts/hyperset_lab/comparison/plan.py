@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.arguments import ModelArguments, option
 from hyperset_lab.comparison.runs import Run, finish, trainer_of
 from hyperset_lab.models import model_of
 from hyperset_lab.recipes import behind, is_recipe, parse_object
@@ -16,7 +16,7 @@ from hyperset_lab.tasks import NAMES, task_named
 from hyperset_lab.trainer import ScriptTrainer
 
 
-# What a comparison decides by itself, whatever the base recipe says.
+# A comparison sets these itself and ignores the base recipe's.
 DECIDED = {
     "do_train": True,
     "do_eval": True,
@@ -40,7 +40,7 @@ class ComparisonArguments:
     )
     models: str = field(
         metadata={
-            "help": "What each model sets otherwise: a JSON object from names to flags of the model, such as "
+            "help": "The flags that differ between the models: a JSON object from names to flags of the model, as "
             '\'{"A": {}, "B": {"layer_type": "transformer"}}\'.'
         }
     )
@@ -51,24 +51,14 @@ class ComparisonArguments:
     selection_seeds: list[int] = field(
         default_factory=list,
         metadata={
-            "help": "Seeds to choose the learning rates with, in place of `seeds`: fewer trainings for a rougher choice."
+            "help": "Seeds to choose the learning rates with, instead of `seeds`: fewer trainings, but a rougher choice."
         },
     )
-    flags: str = field(
-        default="{}", metadata={"help": "Flags of the training script to set otherwise for all models, as JSON."}
-    )
-    num_workers: int = field(
-        default=1, metadata={"help": "Trainings at a time, which share the processor's threads equally."}
-    )
-    timing_turns: int = field(
-        default=9, metadata={"help": "Turns that the models take when steps are timed, a few steps in each."}
-    )
-    time_only: bool = field(
-        default=False,
-        metadata={"help": "Measure the time per step of a finished comparison again, and leave all else as it is."},
-    )
-
-    task: str = field(default="images", metadata={"help": f"What the models are trained for: {', '.join(NAMES)}."})
+    flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
+    num_workers: int = option(1, "Trainings at a time, which share the processor's threads equally.")
+    timing_turns: int = option(9, "Turns that the models take when steps are timed, a few steps in each.")
+    time_only: bool = option(False, "Measure only the time per step of a finished comparison again.")
+    task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):
         self.own_flags, self.shared_flags = parse_object(self.models, "models"), parse_object(self.flags, "flags")
@@ -81,7 +71,7 @@ class ComparisonArguments:
         for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values) or min(values) < 0:
-                raise ValueError(f"`{name}` must be distinct numbers, none negative and at least one, got {values}.")
+                raise ValueError(f"`{name}` must be one or more distinct numbers that are not negative, got {values}.")
         for name in ("num_workers", "timing_turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -91,7 +81,7 @@ class ComparisonArguments:
         for name, own in self.own_flags.items():
             if other := own.keys() - known:
                 raise ValueError(
-                    f"The model {name!r} may set flags of the model alone, because data and budget are the same for all; got "
+                    f"The model {name!r} may set flags of the model only, because data and budget are the same for all; got "
                     f"{', '.join(sorted(map(str, other)))}."
                 )
 
@@ -114,10 +104,8 @@ class Comparison:
 
     def build(self, folder: Path) -> dict[str, ScriptTrainer]:
         """
-        A trainer of every model that writes to `folder`, with the first seed and its part of the training data.
-
-        Raises:
-            `ValueError`: what the training script says to the settings of a model, with the model's name.
+        A trainer of every model that writes to `folder`, with the first seed and its part of the training data. A `ValueError`
+        of the training script gets the name of the model.
         """
         trainers: dict[str, ScriptTrainer] = {}
         for index, (name, settings) in enumerate(self.models.items()):
@@ -135,25 +123,12 @@ class Comparison:
 
     def run(self, model: str, phase: str, learning_rate: float, seed: int) -> Run:
         """One training. Validation trains on a part of the training data and evaluates on the rest, drawn by the seed."""
-        own: dict[str, Any] = {
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "hold_out_validation": phase == "validation",
-        }
-        if phase == "validation":
-            own["eval_num_iterations"] = [self.configs[model]["num_iterations"]]
+        holds_out, config, task = phase == "validation", self.configs[model], self.arguments.task
+        own = {"learning_rate": learning_rate, "seed": seed, "hold_out_validation": holds_out}
         settings = self.models[model] | own
-        return Run(
-            self.arguments.task,
-            self.score,
-            model,
-            phase,
-            learning_rate,
-            seed,
-            settings,
-            self.configs[model],
-            self.root / "runs",
-        )
+        if holds_out:
+            settings["eval_num_iterations"] = [config["num_iterations"]]
+        return Run(task, self.score, model, phase, learning_rate, seed, settings, config, self.root / "runs")
 
     def finish_grid(
         self, phase: str, rates: dict[str, list[float]], seeds: list[int]
@@ -170,14 +145,9 @@ class Comparison:
 
 
 def base_recipe_path(parsed: ComparisonArguments, arguments: list[str]) -> Path:
-    """
-    The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does.
-
-    Raises:
-        `ValueError`: it is no file.
-    """
+    """The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does."""
     beside = Path(arguments[0]).parent if is_recipe(arguments[0]) else Path()
     path = beside / parsed.base_recipe
     if not path.is_file():
-        raise ValueError(f"`base_recipe` must be a recipe, and {str(path)!r} is no file.")
+        raise ValueError(f"`base_recipe` must be a recipe, but {str(path)!r} is no file.")
     return path

@@ -48,13 +48,9 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the metrics depend on, as far as it can be written down: not the data's contents, nor the code's."""
-        identity: dict[str, Any] = {
-            "task": self.task,
-            "settings": self.settings,
-            "config": self.config,
-            "versions": VERSIONS,
-        }
+        """All that the metrics depend on, without the contents of data and code."""
+        identity: dict[str, Any] = {"task": self.task, "settings": self.settings, "config": self.config}
+        identity["versions"] = VERSIONS
         if self.settings.get("extension"):
             identity["extension"] = Path(self.settings["extension"]).read_text(encoding="utf-8")
         return json.loads(json.dumps(identity))
@@ -71,27 +67,21 @@ class Run:
         return f"{self.model}, {self.phase}, learning rate {self.learning_rate:g}, seed {self.seed}"
 
     def stored_metrics(self) -> dict[str, Any] | None:
-        """
-        The metrics of this very run if it has finished, else `None`.
-
-        Raises:
-            `ValueError`: the record cannot be read.
-        """
+        """The metrics of this very run if it has finished, else `None`. A record that cannot be read is a `ValueError`."""
         path = self.folder / RECORD
         if not path.is_file():
             return None
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            same = record["identity"] == self.identity
-            return record["metrics"] if same else None
+            return record["metrics"] if record["identity"] == self.identity else None
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is no record of a run ({error!r}); delete its folder to train it again."
+                f"{path} is no record of a run ({error!r}): delete its folder to train it again."
             ) from error
 
 
 def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[ScriptTrainer, dict[str, Any]]:
-    """The trainer of a run that writes to `folder`, by way of a recipe there that the training script takes as well."""
+    """The trainer of a run that writes to `folder`. Its recipe, which the training script takes too, is written there."""
     recipe = folder / "recipe.yaml"
     text = yaml.safe_dump(settings | {"output_dir": str(folder)}, sort_keys=False)
     write_whole(recipe, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
@@ -101,8 +91,8 @@ def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[Scrip
 
 def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
     """
-    Train and evaluate a run on `num_threads` processor threads, and store its metrics. What it prints goes to `log.txt`. That
-    it diverged is a result as well: `{"diverged": why}`, in place of metrics.
+    Train and evaluate a run on `num_threads` processor threads, and store its metrics. What it prints goes to `log.txt`. A run
+    that diverges has the result `{"diverged": why}` instead of metrics.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
@@ -138,7 +128,7 @@ def finish(runs: Sequence[Run], num_workers: int, report: Callable[[str], None] 
             done(count, index, train(runs[index]))
         return metrics
     num_threads = max(1, torch.get_num_threads() // num_workers)
-    # Processes that start afresh: a fork would inherit the threads of torch in the middle of what they do.
+    # Not by fork: that would copy torch while its threads are at work.
     with concurrent.futures.ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(train, runs[index], num_threads): index for index in missing}
         try:

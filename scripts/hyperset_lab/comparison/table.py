@@ -6,7 +6,7 @@ from typing import Any
 
 
 def with_deviation(value: dict[str, Any] | None, is_share: bool) -> str:
-    """Mean ± standard deviation, of shares in per cent; there is none if one of the runs diverged."""
+    """Mean ± standard deviation, of shares in per cent, or that one of the runs diverged."""
     if value is None:
         return "–"
     if value["mean"] is None:
@@ -21,11 +21,8 @@ def aligned_table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
 
     def line(cells: list[str]) -> str:
-        first, *rest = [
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join([first, *rest])} |"
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *rest])} |"
 
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(line(cells) for cells in (header, rule, *rows))
@@ -38,31 +35,15 @@ def markdown(result: dict[str, Any]) -> str:
     score, is_share = settings["score"]["name"], settings["score"]["is_share"]
     label = score.replace("_", " ")
     unit, in_per_cent = (", %", ", in %,") if is_share else ("", "")
-    header = [
-        "model",
-        "parameters",
-        "MFLOPs",
-        "learning rate",
-        f"{label}{unit}",
-        f"at twice the iterations{unit}",
-        "time per step",
-    ]
+    header = ["model", "parameters", "MFLOPs", "learning rate"]
+    header += [f"{label}{unit}", f"at twice the iterations{unit}", "time per step"]
     rows = []
     for name, row in models.items():
-        rows.append(
-            [
-                name,
-                f"{row['parameters']:,}",
-                f"{row['flops'] / 1e6:.1f}",
-                f"{row['learning_rate']:g}",
-                with_deviation(row[score], is_share),
-                with_deviation(row[f"{score}_at_twice_the_iterations"], is_share),
-                f"{timing['models'][name]['relative']:.2f}",
-            ]
-        )
-    deviation = f"seed {seeds[0]}"
-    if len(seeds) > 1:
-        deviation = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
+        cells = [name, f"{row['parameters']:,}", f"{row['flops'] / 1e6:.1f}", f"{row['learning_rate']:g}"]
+        cells += [with_deviation(row[key], is_share) for key in (score, f"{score}_at_twice_the_iterations")]
+        rows.append([*cells, f"{timing['models'][name]['relative']:.2f}"])
+    several = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
+    deviation = several if len(seeds) > 1 else f"seed {seeds[0]}"
     notes = (
         f"{label.capitalize()}: {deviation}, on the split for evaluation, after training on all training data. MFLOPs: "
         "millions of floating point operations in the matrix products of one forward pass. Time per training step: relative to "
@@ -79,13 +60,8 @@ def markdown(result: dict[str, Any]) -> str:
         [name, *(with_deviation(row[f"validation_{score}"][rate], is_share) for rate in rates)]
         for name, row in models.items()
     ]
-    parts = [
-        aligned_table(header, rows),
-        textwrap.fill(notes, 119),
-        textwrap.fill(choice, 119),
-        aligned_table(["model", *rates], validation),
-    ]
-    return "\n\n".join(parts) + "\n"
+    texts = [textwrap.fill(text, 119) for text in (notes, choice)]
+    return "\n\n".join([aligned_table(header, rows), *texts, aligned_table(["model", *rates], validation)]) + "\n"
 
 
 def edge_note(models: dict[str, Any], rates: list[float]) -> str:

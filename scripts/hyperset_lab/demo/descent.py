@@ -11,12 +11,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.puzzles import takes_boards
 from modeling_hyperset.analysis import answers
-from transformers import (
-    AutoConfig,
-    AutoModelForImageClassification,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForTokenClassification, PreTrainedModel
 
 
 DIGITS_RECIPE = "python scripts/run_image_classification.py scripts/recipes/digits.yaml"
@@ -26,19 +21,13 @@ BEYOND = 4  # times the trained depth that can be watched
 
 @dataclass
 class Descent:
-    """
-    One forward pass, watched.
+    """One forward pass, watched."""
 
-    Args:
-        probabilities (`np.ndarray` of shape `(depth, …, num_labels)`): The answer after 1, 2, … iterations.
-        energies (`np.ndarray` of shape `(depth, 2)`, *optional*):
-            Attention and feedforward energy after each; `None` for a layer that is derived from no energy.
-        trained (`int`): The depth that the model was trained at.
-    """
-
-    probabilities: np.ndarray
-    energies: np.ndarray | None
-    trained: int
+    probabilities: np.ndarray  # `(depth, …, num_labels)`: the answer after 1, 2, … iterations
+    energies: (
+        np.ndarray | None
+    )  # `(depth, 2)`: attention and feedforward energy after each; `None` if the layer has none
+    trained: int  # the depth that the model was trained at
 
     @property
     def depth(self) -> int:
@@ -51,18 +40,13 @@ class Descent:
 
 
 def deepest(model: PreTrainedModel) -> int:
-    """How many iterations can be watched: several times the trained ones, but not more than have adapters."""
+    """How many iterations can be watched: several times the trained ones; with depth-wise LoRA only the trained ones."""
     config = model.config
     return config.num_iterations if config.lora_rank else BEYOND * config.num_iterations
 
 
 def descend(model: PreTrainedModel, **inputs: torch.Tensor) -> Descent:
-    """
-    The answer of a classifier of images or of tokens to one sample at every depth up to [`deepest`].
-
-    Args:
-        inputs: What the model takes, of batch size 1.
-    """
+    """The answer of a classifier of images or of tokens to `inputs` of batch size 1 at every depth up to [`deepest`]."""
     found = answers(model, inputs, deepest(model))
     return Descent(
         probabilities=found.logits[:, 0].softmax(dim=-1).cpu().numpy(),
@@ -72,12 +56,7 @@ def descend(model: PreTrainedModel, **inputs: torch.Tensor) -> Descent:
 
 
 def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
-    """
-    A classifier of handwritten digits and its image processor.
-
-    Raises:
-        `ValueError`: there is no such model, or it does something else.
-    """
+    """A classifier of handwritten digits and its image processor."""
     flag = "--model_name_or_path"
     model = load(flag, name, AutoModelForImageClassification, "ImageClassification", DIGITS_RECIPE, trust_remote_code)
     labels = label_names(model.config)
@@ -94,12 +73,7 @@ def load_digit_model(name: str, trust_remote_code: bool = False) -> tuple[PreTra
 
 
 def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """
-    A solver of Sudokus.
-
-    Raises:
-        `ValueError`: there is no such model, or it does something else.
-    """
+    """A solver of Sudokus."""
     flag = "--sudoku_model"
     model = load(flag, name, AutoModelForTokenClassification, "TokenClassification", SUDOKU_RECIPE, trust_remote_code)
     config = model.config
@@ -112,17 +86,12 @@ def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedM
 
 
 def load(flag: str, name: str, auto_class, head: str, recipe: str, trust_remote_code: bool) -> PreTrainedModel:
-    """
-    A Hyper-SET or baseline with a `head`, in evaluation mode.
-
-    Raises:
-        `ValueError`: naming the `flag`, what was found and the `recipe` that trains such a model.
-    """
+    """A Hyper-SET or baseline with a `head`, in evaluation mode."""
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"`{flag}`: there is no model in {name!r}, neither as a folder nor on the Hub. Train one:\n    {recipe}\n{error}"
+            f"`{flag}`: there is no folder and no model of the Hub {name!r}. Train one:\n    {recipe}\n{error}"
         ) from error
     architectures = config.architectures or []
     if config.model_type != "hyperset" or not any(architecture.endswith(head) for architecture in architectures):

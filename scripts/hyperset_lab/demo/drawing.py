@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-A drawing made into an image like scikit-learn's digits. Those were cut out, scaled to 32 × 32 black and white dots, and counted
-in blocks of 4 × 4 dots; their strokes are thick beside their size. A drawing on a screen is small, off centre and thin.
+Make a drawing an image like scikit-learn's digits. Those were cut out, scaled to 32 × 32 black and white dots, and counted in
+blocks of 4 × 4 dots. Their strokes are thick. A drawing on a screen is often small, thin and not in the middle.
 """
 
 import numpy as np
@@ -9,14 +9,14 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 
-SIDE = 128  # dots, of which a pixel counts 16 × 16: four times as fine as the digits were, for smoother edges
-STROKES = (20.0, 30.0)  # dots that a stroke is thick: what lies between the quarters of the digits, and a little more
+SIDE = 128  # dots: a pixel is 16 × 16 of them, four times as fine as for the digits, for smoother edges
+STROKES = (20.0, 30.0)  # how thick a stroke may be, in dots: a little more than the middle half of the digits have
 
 
 def ink(image: Image.Image) -> np.ndarray:
     """
-    How dark each dot is, in [0, 1], of shape `(height, width)`: of dark strokes on light paper or of light ones on dark paper,
-    whichever the border is. What is transparent is white paper.
+    How much ink each dot has, in [0, 1], of shape `(height, width)`. A light border means dark strokes on light paper, a dark
+    border the opposite. What is transparent is white paper.
     """
     image = image.convert("RGBA")
     paper = Image.new("RGBA", image.size, "white")
@@ -81,8 +81,8 @@ def shares_of(dots: np.ndarray) -> np.ndarray:
 
 def strokes_of(digit: Image.Image) -> np.ndarray:
     """
-    Smooth strokes that an 8 × 8 digit may have been counted from, `SIDE` × `SIDE` booleans: enlarged smoothly, and corrected
-    where a block holds more or less ink than its pixel says.
+    Smooth strokes from which an 8 × 8 digit may have been counted, `SIDE` × `SIDE` booleans: the digit is enlarged, and
+    corrected where a block has more or less ink than its pixel says.
     """
     shares = np.asarray(digit.convert("L"), dtype=np.float32) / 255
     surface = np.zeros((SIDE, SIDE), dtype=np.float32)

@@ -17,8 +17,8 @@ from PIL import Image
 from hyperset_lab.demo.descent import Descent
 
 
-# Okabe and Ito's colours, apart for the colour-blind too, for the labels that stand out; `style.css` sets lighter ones on a
-# dark page. The others are grey, and words and frame have the colour of the page's text.
+# Okabe and Ito's colours, which the colour-blind can tell apart too, for the leading labels; `style.css` has lighter ones for a
+# dark page. Other labels are grey. Words and frame have the colour of the page's text.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 GREY, INK = "#9aa7b2", "#010203"
 ON_PAGE = {INK: "currentColor"} | {colour: f"var(--series-{index}, {colour})" for index, colour in enumerate(SERIES)}
@@ -104,7 +104,7 @@ def energy_words(descent: Descent, iteration: int) -> str:
 
 
 def share_chart(descent: Descent, iteration: int, labels: Sequence[str]) -> str:
-    """The probability of each label over the iterations; those that lead or nearly do are coloured and named."""
+    """The probability of each label over the iterations; the leading ones have a colour and a name."""
     shares = descent.probabilities
     figure, axes = frame("Probability of each digit", descent, iteration)
     axes.set_ylim(-0.03, 1.03)

@@ -26,11 +26,9 @@ from hyperset_lab.demo.tabs import Digits, Sudokus, on_sheet, open_picture, pict
 PAGE = Path(__file__).parent / "page"
 SECONDS_PER_ITERATION = 0.35  # of the animation
 SHEET = '<div class="sheet"><canvas width="320" height="320" aria-label="Sheet to draw on"></canvas><button>Wipe</button></div>'
-BOARD = f"""<div class="board">{
-    "".join(
-        f'<input inputmode="numeric" aria-label="Row {cell // 9 + 1}, column {cell % 9 + 1}">' for cell in range(81)
-    )
-}</div>"""
+LABELS = [f"Row {cell // 9 + 1}, column {cell % 9 + 1}" for cell in range(81)]
+CELLS = "".join(f'<input inputmode="numeric" aria-label="{label}">' for label in LABELS)
+BOARD = f'<div class="board">{CELLS}</div>'
 
 
 @contextlib.contextmanager
@@ -44,16 +42,14 @@ def told() -> Iterator[None]:
 
 class Watch:
     """
-    The part of a page that both have: the slider over the iterations, the button that plays them, and the view.
-
-    Args:
-        page ([`Digits`] or [`Sudokus`]): Whose model's depths the slider has, and who shows what is watched.
+    The part that both pages have: the slider over the iterations of the `page`'s model, the button that plays them, and the
+    view that the `page` shows.
     """
 
     def __init__(self, page: Digits | Sudokus):
         self.page, self.trained = page, page.model.config.num_iterations
         self.watched = gr.State(None)
-        self.turn = gr.State({"number": 0})  # one of each session, which the events change in place
+        self.turn = gr.State({"number": 0})  # each session has its own, and the events change it in place
         with gr.Row(equal_height=True):
             label = f"Iterations (trained with {self.trained})"
             self.slider = gr.Slider(1, deepest(page.model), self.trained, step=1, label=label, scale=5)
@@ -63,13 +59,13 @@ class Watch:
         self.options: dict[str, Any] = {"show_progress": "hidden"}
         button.click(self.play, seen, [self.slider, self.view], **self.options)
         self.slider.input(self.slide, seen, self.view, trigger_mode="always_last", **self.options)
-        # What an event that gives something new to watch sets.
+        # An event with something new to watch sets these.
         self.outputs = [self.watched, self.slider, self.view]
 
     def end(self, turn: dict) -> int:
         """
-        End what plays, and return the number of the turn that begins. Gradio's `cancels` would let a last picture through, and
-        that of an old drawing could come after the first of a new one.
+        End what plays, and return the number of the turn that begins. Gradio's `cancels` would let one more picture through. It
+        could be of an old drawing, and come after the first of a new one.
         """
         turn["number"] += 1
         return turn["number"]
@@ -128,7 +124,7 @@ def add_digits(page: Digits) -> None:
         watched, digit = page.recognise(drawing)
         return [*watch.start(watched), picture(digit), data_url(drawing)]
 
-    # Every stroke counts: Gradio's `always_last` loses what an event of our own carries.
+    # Every stroke counts. Gradio's `always_last` would lose the data of our own events.
     sheet.draw(draw, watch.turn, [*watch.outputs, seen], trigger_mode="multiple", **watch.options)
     sample.click(take_sample, watch.turn, [*watch.outputs, seen, sheet], **watch.options)
     upload.upload(take_file, [watch.turn, upload], [*watch.outputs, seen, sheet], **watch.options)
@@ -182,11 +178,9 @@ def build_page(digit_page: Digits | None = None, sudoku_page: Sudokus | None = N
 
 
 def launch(page: gr.Blocks, **options) -> tuple:
-    """Serve the page from this machine alone, with nothing on it from elsewhere; what Gradio's `launch` takes and gives."""
+    """Serve the page from this machine alone, with nothing on it from elsewhere. See Gradio's `launch`."""
     fonts = ("system-ui", "sans-serif")
-    theme = gr.themes.Base(
-        primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace")
-    )
-    return page.launch(
-        share=False, theme=theme, css=script("style.css"), footer_links=[], ssr_mode=False, show_error=True, **options
-    )
+    mono = ("ui-monospace", "monospace")
+    options["theme"] = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono)
+    options["css"] = script("style.css")
+    return page.launch(share=False, footer_links=[], ssr_mode=False, show_error=True, **options)

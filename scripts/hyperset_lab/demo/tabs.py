@@ -20,12 +20,7 @@ from hyperset_lab.sudoku.puzzles import parse_boards
 
 
 def picture_of(url: str) -> Image.Image:
-    """
-    The picture that a browser sends.
-
-    Raises:
-        `ValueError`: what came is no PNG in a data URL.
-    """
+    """The picture that a browser sends."""
     head, _, data = url.partition(",")
     try:
         if head != "data:image/png;base64":
@@ -36,10 +31,7 @@ def picture_of(url: str) -> Image.Image:
 
 
 class Digits:
-    """
-    What the page of digits does, apart from Gradio. What is watched is a `dict` of the `descent` and, where it is known, the
-    `truth`.
-    """
+    """What the page of digits does, apart from Gradio. What is watched is a `dict` of `descent` and, if known, `truth`."""
 
     def __init__(self, model, processor):
         self.model, self.processor = model, processor
@@ -76,12 +68,7 @@ class Sudokus:
         self.model = model
 
     def solve(self, cells: str) -> dict | None:
-        """
-        81 digits, 0 for a blank, watched; nothing where all are blank.
-
-        Raises:
-            `ValueError`: no 81 digits.
-        """
+        """81 digits, 0 for a blank, watched; nothing where all are blank."""
         puzzle = parse_boards([cells], "the board", "cells")[0]
         if not puzzle.any():
             return None
@@ -120,10 +107,7 @@ def on_sheet(image: Image.Image, size: int = 320) -> Image.Image:
 
 
 def open_picture(path: str) -> Image.Image:
-    """
-    Raises:
-        `ValueError`: the file is no picture.
-    """
+    """The picture in a file."""
     try:
         return Image.open(path).convert("RGBA")
     except (OSError, ValueError) as error:  # Pillow's own error is an OSError

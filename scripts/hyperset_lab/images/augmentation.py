@@ -5,9 +5,8 @@ Random views of training images: crops, flips and AutoAugment of each image, Mix
 Every view is a function of the seed, the epoch and the image's index, and every mix one of the seed and the step. They take
 nothing from the global random numbers, so a resumed run sees what an unbroken one does, with any number of workers.
 
-kornia does AutoAugment. It does not do the rest: its MixUp draws shares evenly and has no Beta(α, α), its CutMix takes the
-global random numbers, and its crops take nine times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 ×
-224 on one core) and would make every recipe that crops need kornia.
+kornia does AutoAugment alone. Its MixUp has no Beta(α, α). Its CutMix takes the global random numbers. Its crops take nine
+times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 × 224 on one core).
 """
 
 import itertools
@@ -21,6 +20,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.nn import functional as F
 
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.models import model_of
 from hyperset_lab.trainer import ScriptTrainer
 
@@ -30,53 +30,37 @@ CROPS, POLICIES = ("resized", "padded"), ("imagenet", "cifar10", "svhn")
 
 @dataclass
 class AugmentationArguments:
-    """How the images that are trained on vary. Nothing varies unless asked for."""
+    """How the training images vary. By default they do not."""
 
-    random_crop: str | None = field(
-        default=None,
-        metadata={
-            "help": "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
-        },
+    random_crop: str | None = option(
+        None, "`resized`: a random part of random shape, resized; `padded`: padded on all sides and cut back to size."
     )
     crop_scale: list[float] = field(
         default_factory=lambda: [0.08, 1.0],
         metadata={"help": "Least and largest share of the image's area that `--random_crop resized` takes."},
     )
-    crop_padding: int = field(default=4, metadata={"help": "Pixels that `--random_crop padded` pads on each side."})
-    random_flip: bool = field(default=False, metadata={"help": "Whether to mirror half of the images."})
-    auto_augment: str | None = field(
-        default=None, metadata={"help": f"Policy of AutoAugment: {', '.join(POLICIES)}. Needs kornia."}
+    crop_padding: int = option(4, "Pixels that `--random_crop padded` pads on each side.")
+    random_flip: bool = option(False, "Whether to mirror half of the images.")
+    auto_augment: str | None = option(None, f"Policy of AutoAugment: {', '.join(POLICIES)}. Needs kornia.")
+    mixup_alpha: float = option(0.0, "MixUp with shares from Beta(alpha, alpha); 0 for none.")
+    cutmix_alpha: float = option(
+        0.0, "CutMix with areas from Beta(alpha, alpha); 0 for none. With both, each batch gets either one at random."
     )
-    mixup_alpha: float = field(
-        default=0.0, metadata={"help": "MixUp with shares from Beta(alpha, alpha); 0 for none."}
-    )
-    cutmix_alpha: float = field(
-        default=0.0,
-        metadata={
-            "help": "CutMix with areas from Beta(alpha, alpha); 0 for none. With both, each batch gets either one at random."
-        },
-    )
-    crop_pct: float | None = field(
-        default=None,
-        metadata={
-            "help": "Share of the height and width that the central crop keeps at evaluation, usually 0.875; if not given, the "
-            "whole image is resized. For a new image processor, which keeps it."
-        },
+    crop_pct: float | None = option(
+        None,
+        "Share of the height and width that the central crop keeps at evaluation, usually 0.875. If not given, the "
+        "whole image is resized. Only for a new image processor, which saves it.",
     )
 
     def __post_init__(self):
         for flag, values in (("random_crop", CROPS), ("auto_augment", POLICIES)):
             if getattr(self, flag) == "none":
                 setattr(self, flag, None)
-            if getattr(self, flag) not in (None, *values):
-                raise ValueError(f"`--{flag}` must be one of {', '.join(values)}, got {getattr(self, flag)!r}.")
+            check_choice(self, flag, values)
         if len(self.crop_scale) != 2 or not 0.0 < self.crop_scale[0] <= self.crop_scale[1] <= 1.0:
             raise ValueError(f"`--crop_scale` must be two rising numbers in (0, 1], got {self.crop_scale}.")
-        if self.crop_padding < 1:
-            raise ValueError(f"`--crop_padding` must be at least 1, got {self.crop_padding}.")
-        for flag in ("mixup_alpha", "cutmix_alpha"):
-            if getattr(self, flag) < 0.0:
-                raise ValueError(f"`--{flag}` must not be negative, got {getattr(self, flag)}.")
+        check_least(self, 1, "crop_padding")
+        check_least(self, 0, "mixup_alpha", "cutmix_alpha")
         if self.crop_pct is not None and not 0.0 < self.crop_pct <= 1.0:
             raise ValueError(f"`--crop_pct` must lie in (0, 1], got {self.crop_pct}.")
 
@@ -95,11 +79,7 @@ def numbers(*key: int) -> np.random.Generator:
 
 
 class RandomView:
-    """
-    A random view of an image, of `size` (height, width), as `arguments` say.
-
-    `view(image, rng)` takes an RGB image of any size and gives one of `size`.
-    """
+    """As `arguments` say, `view(image, rng)` makes an RGB image of any size a random one of `size` (height, width)."""
 
     def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], resample: int):
         self.arguments, self.size, self.resample = arguments, size, resample
@@ -134,7 +114,7 @@ class RandomView:
     def auto_augment(
         policy: Callable[[torch.Tensor], torch.Tensor], image: PILImage.Image, rng: np.random.Generator
     ) -> PILImage.Image:
-        """kornia draws one policy for a batch, from torch's global random numbers: here the batch is one image."""
+        """kornia draws one policy for a batch, from torch's global random numbers: so a batch is one image here."""
         pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
@@ -148,8 +128,8 @@ class RandomView:
 
 def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """
-    Left, top, right and bottom of a part of an image of `size` (width, height) whose area is a share of the image's drawn
-    from `scale`, and whose shape lies between 3 : 4 and 4 : 3; the largest central part of such a shape if none of ten fits.
+    Left, top, right and bottom of a part of an image of `size` (width, height). The share of its area is drawn from `scale`,
+    its shape between 3 : 4 and 4 : 3. If ten such parts do not fit, it is the largest part of such a shape in the middle.
     """
     width, height = size
     for _ in range(10):
@@ -169,11 +149,13 @@ Transform = Callable[[dict, np.random.Generator], dict]
 
 
 class RandomImages(torch.utils.data.Dataset):
-    """A data set whose examples are `transform`ed anew in every epoch; Trainer sets the epoch, workers see it."""
+    """A data set that `transform`s its examples again in every epoch. Trainer sets the epoch, and workers see it."""
 
     def __init__(self, data: Dataset, transform: Transform, seed: int):
         self.data, self.transform, self.seed = data, transform, seed
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch see the next
+        self.epoch = torch.zeros(
+            (), dtype=torch.int64
+        ).share_memory_()  # shared with workers that live longer than an epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch.fill_(epoch)
@@ -187,8 +169,8 @@ class RandomImages(torch.utils.data.Dataset):
 
 class StreamedImages(torch.utils.data.IterableDataset):
     """
-    A stream whose examples are `transform`ed. With `repeat` it is passed through again and again, shuffled anew each time, so
-    that Trainer, which counts the steps of one pass, finds its place again when it resumes in a later one.
+    A stream of `transform`ed examples. With `repeat` it starts again and again, shuffled anew each time. Trainer counts the
+    steps of one pass; so it finds its place again when it resumes in a later one.
     """
 
     def __init__(self, data: IterableDataset, transform: Transform, seed: int, repeat: bool):
@@ -202,7 +184,7 @@ class StreamedImages(torch.utils.data.IterableDataset):
             for index, example in enumerate(self.data):
                 yield self.transform(example, numbers(self.seed, epoch, index, 0 if worker is None else worker.id))
             if index < 0:
-                return  # a worker beyond the stream's files
+                return  # a worker without a file of the stream
 
 
 def mix(
@@ -214,14 +196,8 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Mix every image of a batch with another one: all pixels in shares λ and 1 − λ (MixUp), or a rectangle of area 1 − λ from the
-    other (CutMix), λ from Beta(α, α).
-
-    Args:
-        images (`torch.Tensor` of shape `(batch_size, channels, height, width)`): The images.
-        labels (`torch.Tensor` of shape `(batch_size,)`): Their classes.
-
-    Returns:
-        The mixed images, and labels of shape `(batch_size, num_labels)`: the share of each class in each image.
+    other (CutMix), λ from Beta(α, α). Images of shape `(batch_size, channels, height, width)` and classes of shape
+    `(batch_size,)` become mixed images, and labels `(batch_size, num_labels)`: the share of each class in each image.
     """
     alphas = {"mixup": arguments.mixup_alpha, "cutmix": arguments.cutmix_alpha}
     kind = rng.choice([name for name, alpha in alphas.items() if alpha > 0.0])
@@ -243,7 +219,7 @@ def mix(
 
 
 class MixingTrainer(ScriptTrainer):
-    """[`ScriptTrainer`] that mixes the batches it trains on, and takes the cross-entropy with their shares of classes."""
+    """[`ScriptTrainer`] that mixes its training batches. The loss is the cross-entropy with their shares of classes."""
 
     def __init__(self, *args, augmentation: AugmentationArguments, **kwargs):
         super().__init__(*args, compute_loss_func=self.shares_loss, **kwargs)

@@ -2,7 +2,7 @@
 """Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from datasets import (
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, limited
 from hyperset_lab.images.augmentation import AugmentationArguments
 from transformers import TrainingArguments
@@ -32,26 +33,19 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_dir", "validation": "validation_dir"}
     OWN: ClassVar[str | None] = "digits"
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty for "
-            "none, where a recipe has one."
-        },
+    dataset_name: str | None = option(
+        None,
+        "A data set of the Hub, a local one, or `digits`: 1,797 handwritten digits of scikit-learn. Empty to drop "
+        "that of a recipe.",
     )
-    train_dir: str | None = field(default=None, metadata={"help": "A folder with one folder of images per class."})
-    validation_dir: str | None = field(default=None, metadata={"help": "Another such folder, to evaluate on."})
-    streaming: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to read the images while training, rather than to download all first. Needs `--max_steps`."
-        },
+    train_dir: str | None = option(None, "A folder with one folder of images per class.")
+    validation_dir: str | None = option(None, "Another such folder, to evaluate on.")
+    streaming: bool = option(
+        False, "Whether to read the images while training, instead of downloading all first. Needs `--max_steps`."
     )
-    shuffle_buffer_size: int = field(
-        default=10_000, metadata={"help": "Images that `--streaming` holds to draw the next one from."}
-    )
-    image_column_name: str = field(default="image", metadata={"help": "The column of the images."})
-    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
+    shuffle_buffer_size: int = option(10_000, "`--streaming` draws the next image from so many.")
+    image_column_name: str = option("image", "The column of the images.")
+    label_column_name: str = option("label", "The column of the labels.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -59,9 +53,9 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
         self.check_sources("a folder of images", Path.is_dir)
         if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
             raise ValueError(
-                "`--streaming` goes neither with `--dataset_name digits` nor with `--hold_out_validation`."
+                "`--streaming` cannot be used with `--dataset_name digits` or with `--hold_out_validation`: leave it out."
             )
-        self.check_positive("shuffle_buffer_size")
+        check_least(self, 1, "shuffle_buffer_size")
 
 
 def digits() -> DatasetDict:
@@ -78,17 +72,14 @@ def digits() -> DatasetDict:
     train, test = train_test_split(np.arange(len(pixels)), test_size=0.2, random_state=0, stratify=bunch.target)
 
     def split(indices):
-        images = [PILImage.fromarray(pixels[index]) for index in indices]
+        images = list(map(PILImage.fromarray, pixels[indices]))
         return Dataset.from_dict({"image": images, "label": bunch.target[indices]}, features=features)
 
     return DatasetDict({"train": split(train), "test": split(test)})
 
 
 def check_max_steps(arguments: ImageDataArguments, training_arguments: TrainingArguments) -> None:
-    """
-    Raises:
-        `ValueError`: a stream is to be trained on, and nothing says for how long.
-    """
+    """Refuse to train on a stream if nothing says for how long."""
     if arguments.streaming and training_arguments.do_train and training_arguments.max_steps < 1:
         raise ValueError("`--streaming` needs `--max_steps`: the number of images is not known before they are read.")
 
@@ -97,12 +88,11 @@ def load_images(
     arguments: ImageDataArguments, seed: int, hub_options: dict[str, Any]
 ) -> DatasetDict | IterableDatasetDict:
     """
-    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`; with `--streaming`
-    its images are read when they are needed, the ones to train on in random order.
+    The data set with splits `train` and `eval` (whichever exist), each with the columns `image` and `label`. With `--streaming`
+    its images are read when they are needed; those to train on come in random order.
 
     Raises:
-        `ValueError`: a data set that is not found, a column that does not exist, a split without images, or labels that are no
-        classes.
+        `ValueError`: no data set or column of that name, a split without images, or labels that are no classes.
     """
     splits = read_columns(arguments, hub_options, {"image_column_name": "image", "label_column_name": "label"})
     if arguments.streaming:
@@ -115,15 +105,7 @@ def load_images(
 
 
 def read_columns(arguments: ImageDataArguments, hub_options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """
-    The splits `train` and `eval` (whichever exist) with the columns that flags name alone, under other names.
-
-    Args:
-        names: The new name of the column that each flag names.
-
-    Raises:
-        `ValueError`: a data set that is not found, a split without images, or a column that does not exist.
-    """
+    """The splits `train` and `eval` (whichever exist) with only those columns that the flags in `names` name, renamed."""
     splits = choose_splits(load_data(arguments, hub_options), arguments.hold_out_validation)
     for name, split in splits.items():
         check_columns(name, split, arguments, tuple(names))
@@ -159,15 +141,15 @@ def load_data(arguments: ImageDataArguments, hub_options: dict[str, Any]) -> Dat
         )
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise ValueError(
-            f"`--dataset_name` {arguments.dataset_name!r} is neither `digits`, nor a folder, nor a data set that the Hub "
-            f"gives: {error}"
+            f"`--dataset_name` {arguments.dataset_name!r} must be `digits`, a folder or a data set of the Hub, and it "
+            f"cannot be loaded: {error}"
         ) from error
 
 
 def choose_splits(data: dict, hold_out_validation: bool) -> dict:
     """
-    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold validation
-    images out of the training images there must be both, or other seeds would evaluate on what was held out.
+    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold out images of
+    `train` there must be both. Otherwise runs with other seeds would evaluate on what was held out.
     """
     splits = {"train": data["train"]} if "train" in data else {}
     for name in ("validation", "test"):
@@ -176,7 +158,7 @@ def choose_splits(data: dict, hold_out_validation: bool) -> dict:
     if hold_out_validation:
         if len(splits) < 2:
             raise ValueError(
-                "`--hold_out_validation` is for data that have a split 'train' and one to evaluate on, 'validation' or 'test', "
+                "`--hold_out_validation` needs data with a split 'train' and one to evaluate on, 'validation' or 'test', "
                 f"got {', '.join(data)}."
             )
         del splits["eval"]
@@ -203,10 +185,7 @@ def check_columns(
     arguments: ImageDataArguments,
     flags: Sequence[str] = ("image_column_name", "label_column_name"),
 ) -> None:
-    """
-    Raises:
-        `ValueError`: the split has no images, or a column that one of the `flags` names is not there.
-    """
+    """Refuse a split without images, or without a column that one of the `flags` names."""
     first = next(iter(split), None)
     if first is None:
         raise ValueError(f"The split {name!r} of the data set is empty.")
@@ -220,12 +199,12 @@ def check_columns(
 
 
 def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
-    """A stream declares its classes: there is no looking for them in images that are not there yet."""
+    """Refuse a stream that does not declare its classes: they cannot be found in images that were not read yet."""
     declared: dict[str, Any] = {name: (split.features or {}).get("label") for name, split in splits.items()}
     for name, feature in declared.items():
         if not isinstance(feature, ClassLabel):
             raise ValueError(
-                f"`--streaming` needs a data set that declares its classes, the label of the split {name!r} is {feature}."
+                f"`--streaming` needs a data set that declares its classes, but split {name!r} has labels of type {feature}."
             )
     if len({tuple(feature.names) for feature in declared.values()}) > 1:
         raise ValueError(f"All splits must declare the same classes, got {declared}.")
@@ -233,8 +212,8 @@ def check_declared_classes(splits: dict[str, IterableDataset]) -> None:
 
 def encode_classes(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     """
-    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or its distinct
-    labels in order.
+    Make the labels of all splits classes 0, 1, … with the same names: those that the data set declares, or else its
+    distinct labels in order.
     """
     values = {name: split.unique("label") for name, split in splits.items()}
     declared = [split.features["label"] for split in splits.values()]
@@ -251,7 +230,7 @@ def encode_classes(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     for name, distinct in values.items():
         if unknown := [value for value in distinct if value not in known]:
             raise ValueError(
-                f"The split {name!r} of the data set holds labels that are no classes: {unknown[:5]} (the classes are "
+                f"The split {name!r} of the data set has labels that are no classes: {unknown[:5]} (the classes are "
                 f"{names[:5]}{' …' if len(names) > 5 else ''}). A split without labels cannot be used."
             )
     index = {value: position for position, value in enumerate(known)}

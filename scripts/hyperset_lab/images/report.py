@@ -21,8 +21,8 @@ def measure(
     trust_remote_code: bool = False,
 ) -> Analysis:
     """
-    Reload a saved folder with the Auto classes and analyse its accuracy, and its energies if it has any, over the columns
-    `image` and `label` of `data` on `device`.
+    Load a saved folder again with the Auto classes, and analyse its accuracy, and its energies if it has any, on the columns
+    `image` and `label` of `data`.
     """
     model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=trust_remote_code).to(device)
     processor = AutoImageProcessor.from_pretrained(folder)
@@ -47,7 +47,7 @@ def write_energies(folder: str | PathLike, data: Dataset | IterableDataset, **op
     if not report["total"]:
         print("This layer is derived from no energy: there is none to print or draw.")
         return
-    from modeling_hyperset.analysis.figures import draw_energies  # and with it matplotlib
+    from modeling_hyperset.analysis.figures import draw_energies  # it imports matplotlib
 
     print("After every iteration, mean over samples:")
     print(analysis.table())

@@ -13,40 +13,34 @@ from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.report import write_energies
-from hyperset_lab.models import check_class_count, load_config, load_model, model_of
+from hyperset_lab.models import check_class_count, label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
-from transformers import (
-    AutoModelForImageClassification,
-    ViTImageProcessorPil,
-    set_seed,
-)
+from transformers import AutoModelForImageClassification, ViTImageProcessorPil, set_seed
 
 
 def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
     """The checkpoint's image processor, or a new one for the config's image size."""
     if arguments.model_name_or_path is not None:
         if crop_pct is not None:
-            raise ValueError(
-                f"`--crop_pct` is for a new image processor, the checkpoint brings its own, got {crop_pct}."
-            )
+            raise ValueError(f"`--crop_pct` is for a new image processor, and the checkpoint has one, got {crop_pct}.")
         try:
             return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
         except OSError as error:
             raise ValueError(
-                f"`--model_name_or_path` {arguments.model_name_or_path!r} brings no image processor, so it is no model of "
+                f"`--model_name_or_path` {arguments.model_name_or_path!r} has no image processor, so it is no model of "
                 f"images: {error}"
             ) from error
     if not isinstance(config, HyperSETConfig):
-        raise ValueError(f"`--config_name` must be of a Hyper-SET model, got one of {config.model_type!r}.")
+        raise ValueError(f"`--config_name` must be the config of a Hyper-SET model, got one of {config.model_type!r}.")
     height, width = config.image_height_width
     size = {"height": height, "width": width}
     if crop_pct is None:
         return ViTImageProcessorPil(size=size)
     if height != width:
-        raise ValueError(f"`--crop_pct` is for square images, the config has {(height, width)}.")
+        raise ValueError(f"`--crop_pct` is for square images, but the config has {(height, width)}.")
     return ViTImageProcessorPil(size={"shortest_edge": round(height / crop_pct)}, do_center_crop=True, crop_size=size)
 
 
@@ -74,9 +68,7 @@ def build_trainer(
         data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
     check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
-    config = load_config(
-        model_arguments, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
-    )
+    config = load_config(model_arguments, **label_fields(names))
     check_class_count(model_arguments, "ImageClassification", len(names))
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
     model = load_model(AutoModelForImageClassification, model_arguments, config)
@@ -89,7 +81,7 @@ def build_trainer(
     def transform(batch):
         return {"pixel_values": pixels([image.convert("RGB") for image in batch["image"]]), "label": batch["label"]}
 
-    # Images that the model cannot take are an error here, not in the first step of a run that was queued for hours.
+    # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
     first = pixels([next(iter(next(iter(data.values()))))["image"].convert("RGB")])[0]
     model.eval()
     with torch.no_grad():

@@ -15,13 +15,10 @@ def load_unlabelled(
 ) -> dict[str, Dataset | IterableDataset]:
     """
     The splits `train` and `eval` (whichever exist) of a data set, each with the column `image` alone. Where there is nothing to
-    evaluate on, some of the training images are held out.
-
-    Raises:
-        `ValueError`: a data set that is not found, no column of images, a split without any, or flags about labels.
+    evaluate on, some of the training images are held out. Flags about labels are a `ValueError`.
     """
     if arguments.mixes:
-        raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, which this task does not read.")
+        raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, but this task reads none: leave them out.")
     if arguments.label_column_name != ImageDataArguments.label_column_name:
         raise ValueError(
             f"This task reads no labels: `--label_column_name` is not for it, got {arguments.label_column_name!r}."
@@ -34,7 +31,7 @@ def load_unlabelled(
         return streams(splits, arguments, seed)
     if "eval" not in splits:
         if len(splits["train"]) < 2:
-            raise ValueError("A single training image leaves none to evaluate on.")
+            raise ValueError("There is only one training image, and so none to evaluate on: pass more.")
         parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed)
         splits = {"train": parts["train"], "eval": parts["test"]}
     return limited(splits, arguments, seed)
@@ -42,8 +39,8 @@ def load_unlabelled(
 
 def square_processor(side: int, crop_pct: float | None) -> ViTImageProcessorPil:
     """
-    An image processor that gives pixels in [0, 1] of `side` × `side`: of the whole image resized, or of the central square of
-    the image whose shorter side is resized to `side` / `crop_pct`.
+    An image processor that gives `side` × `side` pixels in [0, 1]. It resizes the whole image, or with `crop_pct` its shorter
+    side to `side` / `crop_pct`, and takes the square in the middle.
     """
     square = {"height": side, "width": side}
     if crop_pct is None:

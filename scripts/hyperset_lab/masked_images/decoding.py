@@ -12,9 +12,6 @@ def decoding_schedule(num_masked: int, num_steps: int) -> list[int]:
     """
     How many of `num_masked` codes to fix in each of T = `num_steps` steps: m_t ∝ arccos(1 − (t − 1)/(T − 1)), rounded so that
     every m_t is at least 1 and Σ m_t = `num_masked`. With fewer masked codes than steps there are `num_masked` steps of one.
-
-    Raises:
-        `ValueError`: `num_masked` is negative, or `num_steps` is not positive.
     """
     if num_masked < 0 or num_steps < 1:
         raise ValueError(
@@ -56,9 +53,8 @@ def decoding_steps(
         codes (`torch.LongTensor` of shape `(batch_size, num_cells)`): Codes; what they hold where they are masked is ignored.
         masked (`torch.BoolTensor` of shape `(batch_size, num_cells)`): Where to fill in.
         mask_token_id (`int`): The id that stands for a masked code.
-        num_steps (`int`): T; an image with fewer masked codes than that takes as many steps as it has masked codes.
-        generators (`torch.Generator` on the CPU, one per image): All randomness comes from them, so that an image is decoded
-            alike in any batch.
+        num_steps (`int`): T; an image with fewer masked codes takes one step for each.
+        generators (`torch.Generator` on the CPU, one per image): All that is random. An image is decoded alike in any batch.
         temperature (`float`): τ; 0 takes the most probable code.
         choice_temperature (`float`): ρ.
 

@@ -1,16 +1,14 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-The two forms of masked image modeling, of VQ codes and of pixels: what the model reads of an image, and how it fills in what is
-masked.
-"""
+"""The two forms of masked image modeling, of VQ codes and of pixels: what the model reads, and how it fills in images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
@@ -21,61 +19,40 @@ from hyperset_lab.masked_images.tokenizer import VQTokenizer
 class MaskingArguments:
     """What is masked, what fills it in, and how the result is measured."""
 
-    mask_ratio: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Share of every training image to mask, or two numbers between which it is drawn anew each time. 0 0.4 for "
-            "codes (Appendix D.4) and 0.6 for pixels if not given."
-        },
+    mask_ratio: list[float] | None = option(  # noqa: RUF009
+        None,
+        "Share of every training image to mask, or two numbers to draw it between each time. If not given: 0 0.4 for "
+        "codes (Appendix D.4), 0.6 for pixels.",
     )
-    eval_mask_ratio: list[float] | None = field(
-        default=None,
-        metadata={"help": "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."},
+    eval_mask_ratio: list[float] | None = option(  # noqa: RUF009
+        None, "Shares to mask at evaluation; the largest of `--mask_ratio` if not given."
     )
-    mask_patch_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Side of the squares to mask, a multiple of the model's patches; one patch if not given. For pixels."
-        },
+    mask_patch_size: int | None = option(
+        None, "Side of the squares to mask, a multiple of the model's patches; one patch if not given. For pixels."
     )
-    vq_model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "The `VQModel` of diffusers that turns images into codes: a folder or a name on the Hub."},
+    vq_model_name_or_path: str | None = option(
+        None, "The `VQModel` of diffusers that turns images into codes: a folder or a name on the Hub."
     )
-    vq_subfolder: str | None = field(default=None, metadata={"help": "The folder of the VQ model in there."})
-    vq_zero_to_one: bool = field(
-        default=False,
-        metadata={"help": "Whether the VQ model takes pixels in [0, 1] (aMUSEd) rather than in [-1, 1] (VQGAN)."},
+    vq_subfolder: str | None = option(None, "The folder of the VQ model in there.")
+    vq_zero_to_one: bool = option(
+        False, "Whether the VQ model takes pixels in [0, 1] (aMUSEd) rather than in [-1, 1] (VQGAN)."
     )
-    image_size: int | None = field(
-        default=None, metadata={"help": "Side in pixels of the images to turn into codes; 256 if not given."}
+    image_size: int | None = option(None, "Side in pixels of the images to turn into codes; 256 if not given.")
+    codes_dir: str | None = option(
+        None, "Where to keep the codes of images; a folder beside the data sets' cache if not given."
     )
-    codes_dir: str | None = field(
-        default=None,
-        metadata={"help": "Where to keep the codes of images; a folder beside the data sets' cache if not given."},
+    decoding_steps: int | None = option(
+        None, "Steps in which masked codes are filled in; 24 if not given, as in the paper."
     )
-    decoding_steps: int | None = field(
-        default=None, metadata={"help": "Steps in which masked codes are filled in; 24 if not given, as in the paper."}
+    decoding_temperature: float | None = option(
+        None, "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
     )
-    decoding_temperature: float | None = field(
-        default=None,
-        metadata={
-            "help": "Temperature of the softmax that codes are drawn from, 0 for the most probable ones; 1 if not given."
-        },
+    choice_temperature: float | None = option(
+        None, "Scale of the noise of the first step in the choice of the most certain codes; 4.5 if not given."
     )
-    choice_temperature: float | None = field(
-        default=None,
-        metadata={
-            "help": "Scale of the noise, at the first step, on which codes are the most certain ones; 4.5 if not given."
-        },
-    )
-    lpips_net: str = field(
-        default="alex",
-        metadata={"help": f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}."},
-    )
-    inception_weights: str | None = field(
-        default=None,
-        metadata={"help": "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."},
+    lpips_net: str = option("alex", f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}.")
+    inception_weights: str | None = option(
+        None, "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."
     )
 
     def __post_init__(self):
@@ -86,24 +63,12 @@ class MaskingArguments:
         ratios = self.mask_ratio
         if ratios is not None and (len(ratios) not in (1, 2) or ratios[0] > ratios[-1]):
             raise ValueError(f"`--mask_ratio` must be one number or two rising ones, got {ratios}.")
-        for flag in ("mask_patch_size", "image_size", "decoding_steps"):
-            value = getattr(self, flag)
-            if value is not None and value < 1:
-                raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
-        for flag in ("decoding_temperature", "choice_temperature"):
-            value = getattr(self, flag)
-            if value is not None and value < 0:
-                raise ValueError(f"`--{flag}` must not be negative, got {value}.")
-        if self.lpips_net not in LPIPS_NETS:
-            raise ValueError(f"`--lpips_net` must be one of {', '.join(LPIPS_NETS)}, got {self.lpips_net!r}.")
+        check_least(self, 1, "mask_patch_size", "image_size", "decoding_steps")
+        check_least(self, 0, "decoding_temperature", "choice_temperature")
+        check_choice(self, "lpips_net", LPIPS_NETS)
 
     def settle(self, codes: bool) -> None:
-        """
-        Set what was not given, for VQ codes or for pixels.
-
-        Raises:
-            `ValueError`: a flag of the other form was given, or the VQ model is missing.
-        """
+        """Set what was not given, for VQ codes or for pixels. Refuse flags of the other form, and codes without a VQ model."""
         defaults = {"image_size": 256, "decoding_steps": 24, "decoding_temperature": 1.0, "choice_temperature": 4.5}
         only_codes = ("vq_model_name_or_path", "vq_subfolder", "vq_zero_to_one", "codes_dir", *defaults)
         foreign = ("mask_patch_size",) if codes else only_codes
@@ -124,8 +89,8 @@ class MaskingArguments:
 
 def masked_cells(num_cells: int, ratio: list[float], rng: np.random.Generator) -> np.ndarray:
     """
-    Where to mask, `(num_cells,)` booleans: a share drawn evenly from `ratio` (one number, or two to draw between) of the cells,
-    but at least one of them. With the same random numbers, a smaller ratio masks some of the cells that a larger one does.
+    Where to mask, `(num_cells,)` booleans: a share of the cells drawn evenly from `ratio` (one number, or two to draw between),
+    at least one cell. With the same random numbers, a smaller ratio masks some of the cells that a larger one does.
     """
     share = rng.uniform(ratio[0], ratio[-1])
     masked = np.zeros(num_cells, dtype=bool)
@@ -187,40 +152,29 @@ def to_pixels(
     processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
 ) -> torch.Tensor:
     """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
-    image = image.convert("RGB")
-    if view is None or rng is None:
-        return processor([image], return_tensors="pt")["pixel_values"][0]
-    options = {"do_resize": False, "do_center_crop": False}
-    return processor([view(image, rng)], return_tensors="pt", **options)["pixel_values"][0]
+    image, options = image.convert("RGB"), {}
+    if view is not None and rng is not None:
+        image, options = view(image, rng), {"do_resize": False, "do_center_crop": False}
+    return processor([image], return_tensors="pt", **options)["pixel_values"][0]
 
 
 class CodeTask:
-    """
-    Masked VQ codes: cross-entropy of the masked ones; they are filled in by iterative decoding and turned into an image.
-
-    Args:
-        tokenizer: The tokenizer, on the device of the model.
-        arguments: The settled arguments, which say how to decode.
-    """
+    """Masked VQ codes, filled in by iterative decoding. The `tokenizer`, on the model's device, makes an image of them."""
 
     def __init__(self, tokenizer: VQTokenizer, arguments: MaskingArguments):
         self.tokenizer, self.arguments = tokenizer, arguments
         self.mask_token_id = tokenizer.num_codes
 
     def originals(self, batch: dict) -> torch.Tensor:
-        """The images, in [0, 1]."""
         return batch["pixel_values"]
 
     def ceiling(self, batch: dict) -> torch.Tensor:
-        """What the tokenizer makes of the images' own codes: no model can do better."""
         return self.tokenizer.decode(batch["codes"])
 
     def masked(self, batch: dict) -> torch.Tensor:
-        """The images with the masked cells in grey."""
         return in_grey(batch["pixel_values"], batch["masked"].unflatten(1, batch["codes"].shape[1:]))
 
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
-        """The images with their masked codes filled in by `model`, in [0, 1]."""
         codes = iterative_decode(
             lambda codes: model(input_ids=codes).logits,
             batch["codes"].flatten(1),
@@ -235,22 +189,14 @@ class CodeTask:
 
 
 class PixelTask:
-    """
-    Masked patches of pixels: mean absolute error of the masked ones, filled in at once.
-
-    Args:
-        processor: The model's image processor, which says how pixels are normalised.
-        grid (pair of `int`): Rows and columns of the model's patches.
-    """
+    """Masked patches of pixels, filled in at once. The `grid` has the rows and columns of the model's patches."""
 
     def __init__(self, processor, grid: tuple[int, int]):
         self.grid = grid
-        self.mean, self.std = (
-            torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std)
-        )
+        statistics = (processor.image_mean, processor.image_std)
+        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in statistics)
 
     def originals(self, batch: dict) -> torch.Tensor:
-        """The images, in [0, 1]."""
         return self.unnormalised(batch["pixel_values"])
 
     def unnormalised(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -260,11 +206,10 @@ class PixelTask:
         """Pixels have no tokenizer that limits them."""
 
     def masked(self, batch: dict) -> torch.Tensor:
-        """The images with the masked patches in grey."""
         return in_grey(self.originals(batch), batch["bool_masked_pos"].unflatten(1, self.grid))
 
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
-        """The images with their masked patches filled in by `model`, in [0, 1]; the other patches are the images' own."""
+        """Only the masked patches are the model's; the others are the images' own."""
         filled = self.unnormalised(model(**batch).reconstruction.float())
         masked = magnify(batch["bool_masked_pos"].unflatten(1, self.grid), filled.shape[-2:])
         return torch.where(masked, filled, self.originals(batch))

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""How alike images and their reconstructions are: PSNR, SSIM, MS-SSIM, and LPIPS and FID where their weights are at hand."""
+"""How alike images and their reconstructions are: PSNR, SSIM, MS-SSIM, and LPIPS and FID if their weights are there."""
 
 from collections.abc import Callable
 from functools import partial
@@ -53,10 +53,7 @@ def measure_lpips(lpips: Any, images: torch.Tensor, originals: torch.Tensor) -> 
 
 
 def load_inception(path: str | None) -> torch.nn.Module | str:
-    """
-    The Inception network of FID, which maps 8-bit images to features of width 2048, or why there is none. Nothing is
-    downloaded.
-    """
+    """FID's Inception, which maps 8-bit images to features of width 2048, or why there is none. Nothing is downloaded."""
     for package in ("torchmetrics", "torch_fidelity"):
         if find_spec(package) is None:
             return f"{package} is not installed"
@@ -72,14 +69,13 @@ def load_inception(path: str | None) -> torch.nn.Module | str:
 class ReconstructionMetrics:
     """
     Measures of reconstructions against their originals, both of shape `(batch_size, 3, height, width)` in [0, 1]. `skipped`
-    says of each measure that there is none of why.
+    names the measures that are missing, and why.
 
     Args:
         size (pair of `int`): Height and width of the images.
         lpips_net (`str`): Network of LPIPS: `"alex"`, `"vgg"` or `"squeeze"`.
-        inception_weights (`str`, *optional*): Weights of FID's Inception, a file of torch-fidelity; torch's cache is looked
-            into if not given.
-        device: Where to compute.
+        inception_weights (`str`, *optional*): File of torch-fidelity with the weights of FID's Inception; by default that in
+            torch's cache.
     """
 
     def __init__(
@@ -103,7 +99,7 @@ class ReconstructionMetrics:
             self.inception = inception.to(device)
 
     def choose(self, size: tuple[int, int]) -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-        """The measures of single images that images of `size` are large enough for: `(images, originals)` → `(batch_size,)`."""
+        """The measures of single images for which `size` is large enough: `(images, originals)` → `(batch_size,)`."""
         window = 11  # SSIM's Gaussian window is 11 pixels wide
         least = {"psnr": 1, "ssim": window, "ms_ssim": 16 * window}
         try:
@@ -111,19 +107,16 @@ class ReconstructionMetrics:
         except ImportError as error:
             self.skipped |= dict.fromkeys(least, str(error).rstrip("."))
             return {}
-        functions = {
+        functions: dict[str, Callable[..., torch.Tensor]] = {
             "psnr": partial(image.peak_signal_noise_ratio, dim=(1, 2, 3)),
             "ssim": image.structural_similarity_index_measure,
             "ms_ssim": image.multiscale_structural_similarity_index_measure,
         }
-        measures: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {}
-        for name, function in functions.items():
-            if min(size) >= least[name]:
-                measures[name] = partial(function, data_range=1.0, reduction="none")
-            else:
-                side = least[name]
+        for name, side in least.items():
+            if min(size) < side:
                 self.skipped[name] = f"it needs images of at least {side} × {side} pixels, got {size[0]} × {size[1]}"
-        return measures
+                functions.pop(name)
+        return {name: partial(one, data_range=1.0, reduction="none") for name, one in functions.items()}
 
     @property
     def names(self) -> list[str]:
@@ -132,7 +125,7 @@ class ReconstructionMetrics:
 
     @torch.no_grad()
     def per_image(self, images: torch.Tensor, originals: torch.Tensor) -> dict[str, torch.Tensor]:
-        """PSNR in dB (with peak 1), SSIM, MS-SSIM and LPIPS of every image, `(batch_size,)` each, whichever there are."""
+        """PSNR in dB (with peak 1), SSIM, MS-SSIM and LPIPS of every image, `(batch_size,)` each, if they can be measured."""
         images, originals = images.float(), originals.float()
         return {name: measure(images, originals).reshape(len(images)) for name, measure in self.measures.items()}
 

@@ -1,11 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train a model to fill in masked images, and measure what it fills in.
-
-A config with a `vocab_size` makes it the paper's task on VQ codes (Section 5.3, Appendix D.4): images become codes once, which
-are kept; masked codes are predicted; at the end they are filled in by iterative decoding, turned into images, measured and
-drawn. A config without one makes it masked image modeling of pixels, as in transformers' `run_mim.py`.
-"""
+"""Train a model to fill in masked images, as VQ codes or as pixels, and measure what it fills in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +13,8 @@ from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
+from hyperset_lab.masked_images import forms
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
-from hyperset_lab.masked_images.forms import (
-    CodeTask,
-    ImagesWithCodes,
-    MaskingArguments,
-    PixelTask,
-    mask_codes,
-    mask_image,
-    mask_image_with_codes,
-    to_pixels,
-)
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
@@ -44,10 +29,7 @@ EVALUATION_SEED = 0  # what is masked at evaluation is the same for every `--see
 
 
 def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
-    """
-    Raises:
-        `ValueError`: the images do not divide into the tokenizer's codes, or its codebook or grid is not the config's.
-    """
+    """Refuse images that do not divide into the tokenizer's codes, and a codebook or grid that is not the config's."""
     if image_size % tokenizer.factor:
         raise ValueError(
             f"`--image_size` must be a multiple of the {tokenizer.factor} pixels of a code, got {image_size}."
@@ -64,7 +46,7 @@ def check_tokenizer(tokenizer: VQTokenizer, image_size: int, config) -> None:
 
 
 def code_accuracy(prediction) -> dict[str, float]:
-    """Share of the masked codes that are predicted right, all at once."""
+    """Share of the masked codes that are right when all are predicted at once."""
     masked = prediction.label_ids != -100
     return {"code_accuracy": float(accuracy_score(prediction.label_ids[masked], prediction.predictions[masked]))}
 
@@ -73,7 +55,7 @@ def code_accuracy(prediction) -> dict[str, float]:
 class Form:
     """What differs between masked VQ codes and masked pixels."""
 
-    task: CodeTask | PixelTask
+    task: forms.CodeTask | forms.PixelTask
     processor: Any
     size: tuple[int, int]  # of the images, height and width
     train_example: Transform
@@ -85,7 +67,7 @@ class Form:
 def build_codes(
     model_arguments: ModelArguments,
     data_arguments: ImageDataArguments,
-    masking: MaskingArguments,
+    masking: forms.MaskingArguments,
     training_arguments: ScriptTrainingArguments,
     config,
     data: dict,
@@ -94,7 +76,7 @@ def build_codes(
     if data_arguments.streaming or data_arguments.varies_images:
         raise ValueError(
             "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
-            "for a model of pixels."
+            "for a model of pixels only. Leave them out."
         )
     if training_arguments.do_eval:
         import_image_metrics()  # their absence is an error here, not after the training
@@ -108,35 +90,29 @@ def build_codes(
     processor, codes = square_processor(image_size, data_arguments.crop_pct), {}
 
     def transform(batch):
-        return {"pixel_values": [to_pixels(processor, image) for image in batch["image"]]}
+        return {"pixel_values": [forms.to_pixels(processor, image) for image in batch["image"]]}
 
+    loading = (training_arguments.per_device_eval_batch_size, training_arguments.dataloader_num_workers)
     for name, split in data.items():
+        settings = (processor.to_dict(), masking.codes_dir, *loading)
         with training_arguments.main_process_first():  # one process computes them, the others find them
-            codes[name], found = cached_codes(
-                tokenizer,
-                split,
-                transform,
-                processor.to_dict(),
-                masking.codes_dir,
-                batch_size=training_arguments.per_device_eval_batch_size,
-                num_workers=training_arguments.dataloader_num_workers,
-            )
+            codes[name], found = cached_codes(tokenizer, split, transform, *settings)
         if training_arguments.process_index == 0:
             print(f"Codes of {name}: {tuple(codes[name].shape)}, {'from the cache' if found else 'computed'}")
-    mask = partial(mask_codes, mask_token_id=tokenizer.num_codes)
+    mask = partial(forms.mask_codes, mask_token_id=tokenizer.num_codes)
     return Form(
-        task=CodeTask(tokenizer, masking),
+        task=forms.CodeTask(tokenizer, masking),
         processor=processor,
         size=(image_size, image_size),
         train_example=partial(mask, ratio=masking.mask_ratio),
         eval_example=mask,
-        reconstruction_example=partial(mask_image_with_codes, processor=processor),
+        reconstruction_example=partial(forms.mask_image_with_codes, processor=processor),
         codes=codes,
     )
 
 
 def build_pixels(
-    model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: MaskingArguments, config
+    model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: forms.MaskingArguments, config
 ) -> Form:
     """Load or make the image processor, and see that the squares to mask are whole patches."""
     processor = build_processor(model_arguments, config, data_arguments.crop_pct)
@@ -148,10 +124,10 @@ def build_pixels(
             f"`--mask_patch_size` must be a multiple of patch_size={patch} and divide image_size={size}, got {square}."
         )
     grid = (size[0] // patch, size[1] // patch)
-    mask = partial(mask_image, processor=processor, grid=grid, scale=square // patch)
+    mask = partial(forms.mask_image, processor=processor, grid=grid, scale=square // patch)
     view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
     return Form(
-        task=PixelTask(processor, grid),
+        task=forms.PixelTask(processor, grid),
         processor=processor,
         size=size,
         train_example=partial(mask, ratio=masking.mask_ratio, view=view),
@@ -163,7 +139,7 @@ def build_pixels(
 def build_trainer(
     model_arguments: ModelArguments,
     data_arguments: ImageDataArguments,
-    masking: MaskingArguments,
+    masking: forms.MaskingArguments,
     training_arguments: ScriptTrainingArguments,
 ) -> tuple[ReconstructionTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written but codes."""
@@ -172,7 +148,9 @@ def build_trainer(
     of_codes = getattr(config, "takes_token_ids", False)
     masking.settle(of_codes)
     if training_arguments.label_smoothing_factor and not of_codes:
-        raise ValueError("`--label_smoothing_factor` is for a model of VQ codes; pixels are not classes.")
+        raise ValueError(
+            "`--label_smoothing_factor` is for a model of VQ codes, because pixels are not classes: leave it out."
+        )
     data = load_unlabelled(data_arguments, training_arguments, model_arguments.hub_options)
     check_splits(training_arguments, data)
     # No codes of images that are not read.
@@ -183,7 +161,7 @@ def build_trainer(
         form = build_pixels(model_arguments, data_arguments, masking, config)
         training_arguments.label_names = ["bool_masked_pos"]  # what there must be for a loss
         training_arguments.prediction_loss_only = True  # images are measured a batch at a time
-    set_seed(training_arguments.seed)  # here: the model starts alike whether codes were computed or found
+    set_seed(training_arguments.seed)  # only here: the model starts the same with computed and with stored codes
     model = load_model(AutoModelForMaskedImageModeling, model_arguments, config)
     if training_arguments.process_index == 0:
         counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}
@@ -195,7 +173,7 @@ def build_trainer(
             return StreamedImages(data[split], transform, seed, repeat=split == "train")
         examples = data[split]
         if form.codes is not None:
-            examples = ImagesWithCodes(examples, form.codes[split], with_images)
+            examples = forms.ImagesWithCodes(examples, form.codes[split], with_images)
         return RandomImages(examples, transform, seed)
 
     train_data = eval_data = metrics = None
@@ -212,7 +190,7 @@ def build_trainer(
             form.size, masking.lpips_net, masking.inception_weights, training_arguments.device
         )
 
-    # What the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    # What the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(**default_data_collator([next(iter(cast(Any, train_data if eval_data is None else eval_data)))]))
@@ -236,7 +214,7 @@ def build_trainer(
 
 def filling_score(trainer: ReconstructionTrainer) -> Score:
     """The accuracy of codes, the error of pixels."""
-    if isinstance(trainer.task, CodeTask):
+    if isinstance(trainer.task, forms.CodeTask):
         return Score("code_accuracy")
     return Score("loss", higher_is_better=False, is_share=False)
 
@@ -249,7 +227,7 @@ def report_filled_in(trainer: ReconstructionTrainer, metrics: dict[str, float], 
 
 TASK = Task(
     script="scripts/run_masked_image_modeling.py",
-    arguments=(ModelArguments, ImageDataArguments, MaskingArguments, ScriptTrainingArguments),
+    arguments=(ModelArguments, ImageDataArguments, forms.MaskingArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
     score=filling_score,
     after=report_filled_in,

@@ -30,12 +30,8 @@ class VQTokenizer:
     Images in [0, 1] ↔ grids of codes.
 
     Args:
-        model (`diffusers.VQModel`): The VQ model, of RGB images.
-        zero_to_one (`bool`): Whether the model takes and gives pixels in [0, 1], as that of aMUSEd does, rather than in
-            [−1, 1], as VQGANs do.
-
-    Raises:
-        `ValueError`: the model is not one of RGB images.
+        model (`diffusers.VQModel`): The VQ model; one that is not of RGB images is a `ValueError`.
+        zero_to_one (`bool`): Whether the model takes and gives pixels in [0, 1] (aMUSEd) rather than in [−1, 1] (VQGAN).
     """
 
     def __init__(self, model, zero_to_one: bool = False):
@@ -48,13 +44,7 @@ class VQTokenizer:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, zero_to_one: bool = False, **options: Any) -> "VQTokenizer":
-        """
-        Load a VQ model that diffusers saved: a folder, or a name on the Hub.
-
-        Raises:
-            `ValueError`: there is none, or it is not one of RGB images.
-            `ImportError`: diffusers is not installed.
-        """
+        """Load a VQ model that diffusers saved: a folder, or a name on the Hub. If there is none, it is a `ValueError`."""
         try:
             model = import_vq_model().from_pretrained(name_or_path, **options)
         except (OSError, ValueError) as error:
@@ -107,11 +97,6 @@ class VQTokenizer:
         return digest.hexdigest()
 
 
-def codes_folder(folder: str | None) -> Path:
-    """Where codes are kept: `folder`, or one beside what `datasets` keeps."""
-    return Path(config.HF_DATASETS_CACHE) / "vq_codes" if folder is None else Path(folder)
-
-
 def cached_codes(
     tokenizer: VQTokenizer,
     data: Dataset,
@@ -122,8 +107,8 @@ def cached_codes(
     num_workers: int = 0,
 ) -> tuple[torch.Tensor, bool]:
     """
-    The codes of all images of `data`, read from the cache if it has them, and put there whole otherwise. They are found again
-    by a hash of the tokenizer's weights, the data set's fingerprint and `settings`.
+    The codes of all images of `data`, of shape `(len(data), rows, columns)`, and whether they were in the cache. If not, they
+    are computed and put there. A hash of the tokenizer's weights, the data set's fingerprint and `settings` finds them again.
 
     Args:
         tokenizer: The tokenizer, on the device to compute on.
@@ -131,15 +116,10 @@ def cached_codes(
         transform: Turns a batch of `data` into `pixel_values` in [0, 1] of shape `(3, height, width)` each.
         settings: Anything else that decides on the codes, as JSON: how images are resized.
         folder: The cache; if `None`, a folder beside what `datasets` keeps.
-
-    Returns:
-        Codes of shape `(len(data), rows, columns)`, and whether they were in the cache.
-
-    Raises:
-        `ValueError`: a file of the cache cannot be read.
     """
     key = json.dumps([tokenizer.fingerprint(), data._fingerprint, settings], sort_keys=True)
-    path = codes_folder(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    cache = Path(config.HF_DATASETS_CACHE) / "vq_codes" if folder is None else Path(folder)
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     if path.exists():
         try:
             with safe_open(path, framework="pt") as file:

@@ -32,14 +32,12 @@ class ReconstructionTask(Protocol):
 
 class ReconstructionTrainer(ScriptTrainer):
     """
-    [`ScriptTrainer`] whose `evaluate`, but for the evaluations while it trains, adds measures of reconstructed images:
+    [`ScriptTrainer`] whose `evaluate` adds measures of reconstructed images, when it is not called within a training:
     `eval_psnr` and so on, `eval_mask_0.2_psnr` for a masked share other than the first one, and at the trained number of
     iterations `eval_tokenizer_psnr` of the ceiling.
 
     Args:
-        task: What is reconstructed.
-        metrics: How reconstructions are measured.
-        reconstruction_data: By masked share, the examples to reconstruct.
+        reconstruction_data: The examples to reconstruct for each masked share.
         num_pictures (`int`): Images to keep in `pictures`, by name, for [`draw_reconstructions`].
     """
 
@@ -78,7 +76,12 @@ class ReconstructionTrainer(ScriptTrainer):
         """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
         totals, distances, count = dict[str, float](), dict[str, FeatureDistance](), 0
         metrics = cast(ReconstructionMetrics, self.metrics)
-        for batch in self.loader(data):
+        options: dict[str, Any] = {
+            "batch_size": self.args.eval_batch_size,
+            "num_workers": self.args.dataloader_num_workers,
+        }
+        loader = DataLoader(data, collate_fn=default_data_collator, **options)
+        for batch in self.accelerator.prepare(loader):  # each process has its part
             originals, images = self.task.originals(batch), {"": self.task.reconstruct(model, batch)}
             if with_ceiling and (ceiling := self.task.ceiling(batch)) is not None:
                 images["tokenizer_"] = ceiling
@@ -107,16 +110,6 @@ class ReconstructionTrainer(ScriptTrainer):
             measured |= {f"{prefix}_{kind}fid": distance.compute() for kind, distance in distances.items()}
         return measured
 
-    def loader(self, data: Dataset) -> DataLoader:
-        """Batches of examples to reconstruct, each process its part of them."""
-        loader = DataLoader(
-            data,
-            batch_size=self.args.eval_batch_size,
-            num_workers=self.args.dataloader_num_workers,
-            collate_fn=default_data_collator,
-        )
-        return self.accelerator.prepare(loader)
-
     def keep(self, name: str, batch: dict, originals: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Keep the first images for [`draw_reconstructions`]."""
         missing = self.num_pictures - len(self.pictures.get(name, ()))
@@ -135,8 +128,8 @@ class ReconstructionTrainer(ScriptTrainer):
 
 def draw_reconstructions(pictures: dict[str, torch.Tensor], title: str, path: str | PathLike) -> None:
     """
-    Draw images one beside the other, a row per entry of `pictures`, each of shape `(num_images, 3, height, width)` in [0, 1]:
-    originals and what the tokenizer makes of them, then the masked ones and their reconstructions.
+    Draw images, a row per entry of `pictures`, each of shape `(num_images, 3, height, width)` in [0, 1]: originals, what the
+    tokenizer makes of them, the masked ones, then their reconstructions.
     """
     from matplotlib.figure import Figure
 
@@ -173,7 +166,7 @@ def table_of_measures(metrics: dict[str, float], measures: list[str]) -> str:
 
 
 def report_reconstructions(trainer: ReconstructionTrainer, metrics: dict[str, float], title: str) -> None:
-    """Print the measures among `metrics`, say which there are none of, and draw `reconstructions.png` in the output folder."""
+    """Print the measures among `metrics`, and which are missing; draw `reconstructions.png` in the output folder."""
     if not trainer.is_world_process_zero():
         return
     measures = cast(ReconstructionMetrics, trainer.metrics)

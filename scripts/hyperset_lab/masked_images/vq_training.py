@@ -1,14 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""
-Train a VQ model, the tokenizer of masked image modeling.
-
-The model is a `VQModel` of diffusers, and the folder that is written is one that `VQModel.from_pretrained` loads. It minimises
-the mean squared error of the pixels plus the model's own commitment loss, from a codebook of encoded images: a VQ-VAE, without
-the adversarial loss of a VQGAN. Codes that no image of an epoch met start anew.
-"""
+"""Train a VQ model, the tokenizer of masked image modeling."""
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -17,6 +11,7 @@ from accelerate.utils import broadcast
 from torch import nn
 from transformers.trainer_utils import HubStrategy
 
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
@@ -31,7 +26,7 @@ from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import PreTrainedConfig, TrainerCallback, default_data_collator, set_seed
 
 
-# Codes start anew until this share of the training, so that the decoder has seen every code when it ends.
+# Codes start again until this share of the training: then the decoder has seen every code at the end.
 RESTART_UNTIL = 0.7
 
 
@@ -39,26 +34,18 @@ RESTART_UNTIL = 0.7
 class VQArguments:
     """Which VQ model to train."""
 
-    vq_config: str = field(
-        default="{}", metadata={"help": "Fields of diffusers' VQModel, as JSON: '{\"num_vq_embeddings\": 1024}'."}
-    )
-    image_size: int = field(default=256, metadata={"help": "Side of the images in pixels."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where to keep what comes from the Hub."})
-    token: str | None = field(default=None, metadata={"help": "Token for the Hub, if not the one logged in with."})
+    vq_config: str = option("{}", "Fields of diffusers' VQModel, as JSON: '{\"num_vq_embeddings\": 1024}'.")
+    image_size: int = option(256, "Side of the images in pixels.")
+    cache_dir: str | None = option(None, "Where to keep what comes from the Hub.")
+    token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
 
     def __post_init__(self):
         self.fields = parse_object(self.vq_config, "vq_config")
-        if self.image_size < 1:
-            raise ValueError(f"`--image_size` must be at least 1, got {self.image_size}.")
+        check_least(self, 1, "image_size")
 
 
 class VQTraining(nn.Module):
-    """
-    A VQ model under training, and what is needed to find its dead codes.
-
-    Args:
-        vq (`diffusers.VQModel`): The model, of pixels in [−1, 1].
-    """
+    """A `VQModel` of diffusers under training, of pixels in [−1, 1], and what finds its dead codes."""
 
     vq: Any  # diffusers has no types
 
@@ -85,13 +72,13 @@ class VQTraining(nn.Module):
 
     @torch.no_grad()
     def start_codebook(self, pixel_values: torch.Tensor) -> None:
-        """Make the codebook of encoded images: from its own start, next to zero, most codes would never be met."""
+        """Make the codebook of encoded images. It starts next to zero, and from there most codes would never be met."""
         latents = self.vq.encode(2 * pixel_values - 1).latents
         self.vq.quantize.embedding.weight.copy_(spread(latents, len(self.usage)))
 
     @torch.no_grad()
     def restart_dead_codes(self) -> int:
-        """Have the codes that no image met since the last call start anew from encoded images; how many those were."""
+        """Start the codes that no image met since the last call anew from encoded images; return their number."""
         dead = self.usage.eq(0)
         self.vq.quantize.embedding.weight[dead] = self.latents[dead]
         self.usage.zero_()
@@ -105,7 +92,7 @@ def spread(latents: torch.Tensor, count: int) -> torch.Tensor:
 
 
 class RestartDeadCodes(TrainerCallback):
-    """Restart dead codes after every epoch; every process gets the codebook of the first one."""
+    """Restart dead codes after every epoch. All processes get the codebook of the first one."""
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         if state.epoch < RESTART_UNTIL * args.num_train_epochs:
@@ -138,7 +125,7 @@ class VQTrainer(ReconstructionTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # A checkpoint holds the state of the training and no `VQModel`, which is pushed at the end.
+        # A checkpoint has the state of the training but no `VQModel`: only this is pushed, at the end.
         self.args.hub_strategy = HubStrategy.END
 
     def write_model(self, folder: str) -> None:
@@ -153,12 +140,7 @@ def vary(example: dict, rng, processor, view: RandomView | None) -> dict:
 
 
 def build_vq_model(arguments: VQArguments):
-    """
-    A new VQ model.
-
-    Raises:
-        `ValueError`: fields that `VQModel` does not have or that do not fit, or images that do not divide into its codes.
-    """
+    """A new VQ model."""
     vq_class = import_vq_model()
     if unknown := arguments.fields.keys() - inspect.signature(vq_class).parameters.keys():
         raise ValueError(f"`--vq_config` sets fields that VQModel does not have: {', '.join(sorted(unknown))}.")
@@ -183,11 +165,13 @@ def build_trainer(
     training_arguments.prediction_loss_only = True
     set_seed(training_arguments.seed)
     if data_arguments.streaming:
-        raise ValueError("`--streaming` is not for VQ models: dead codes are found by the epoch.")
+        raise ValueError("`--streaming` is not for VQ models: dead codes are found after each epoch. Leave it out.")
     if training_arguments.label_smoothing_factor or training_arguments.eval_num_iterations:
-        raise ValueError("`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models.")
+        raise ValueError(
+            "`--label_smoothing_factor` and `--eval_num_iterations` are not for VQ models: leave them out."
+        )
     if not training_arguments.do_train:
-        raise ValueError("There is nothing to do without `--do_train`: this script trains a VQ model.")
+        raise ValueError("This script trains a VQ model: pass `--do_train`.")
     vq = build_vq_model(vq_arguments)
     hub_options = {"cache_dir": vq_arguments.cache_dir, "token": vq_arguments.token}
     data = load_unlabelled(data_arguments, training_arguments, hub_options)

@@ -4,7 +4,7 @@
 import csv
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
@@ -23,9 +24,7 @@ from modeling_hyperset.files import write_whole
 GENERATED = "generated"
 GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
 GENERATED_GIVENS = (31, 42)
-GENERATOR_VERSION = (
-    1  # to raise when the same arguments come to give other puzzles: files kept of the old ones then miss
-)
+GENERATOR_VERSION = 1  # raise it if the same arguments give other puzzles: kept files do not match then
 
 
 @dataclass
@@ -35,54 +34,38 @@ class SudokuDataArguments(DataArguments):
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "eval": "validation_file"}
     OWN: ClassVar[str | None] = GENERATED
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={"help": f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."},
+    dataset_name: str | None = option(
+        None, f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."
     )
-    train_file: str | None = field(
-        default=None,
-        metadata={"help": "A CSV file, a puzzle and its solution in each row: 81 digits, 0 or . for a blank."},
+    train_file: str | None = option(None, "A CSV file of puzzles and solutions: 81 digits each, 0 or . for a blank.")
+    validation_file: str | None = option(None, "Another such file, to evaluate on.")
+    puzzle_column_name: str = option("puzzle", "The column of the puzzles.")
+    solution_column_name: str = option("solution", "The column of the solutions.")
+    max_train_samples: int | None = option(
+        None, f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."
     )
-    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
-    puzzle_column_name: str = field(default="puzzle", metadata={"help": "The column of the puzzles."})
-    solution_column_name: str = field(default="solution", metadata={"help": "The column of the solutions."})
-    max_train_samples: int | None = field(
-        default=None,
-        metadata={"help": f"Train on so many puzzles; {GENERATED_SAMPLES['train']:,} generated ones if not given."},
+    max_eval_samples: int | None = option(
+        None, f"Evaluate on so many puzzles; {GENERATED_SAMPLES['eval']:,} generated ones if not given."
     )
-    max_eval_samples: int | None = field(
-        default=None,
-        metadata={"help": f"Evaluate on so many puzzles; {GENERATED_SAMPLES['eval']:,} generated ones if not given."},
+    min_givens: int | None = option(
+        None,
+        f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
+        "many given digits.",
     )
-    min_givens: int | None = field(
-        default=None,
-        metadata={
-            "help": f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
-            "many given digits."
-        },
+    max_givens: int | None = option(None, f"The same for at most so many (to {GENERATED_GIVENS[1]} if not given).")
+    puzzle_seed: int = option(
+        0, "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
     )
-    max_givens: int | None = field(
-        default=None, metadata={"help": f"The same with at most so many (to {GENERATED_GIVENS[1]} if not given)."}
-    )
-    puzzle_seed: int = field(
-        default=0,
-        metadata={
-            "help": "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
-        },
-    )
-    augment: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to train in every epoch on another board of the same form: digits renamed, rows, columns, bands "
-            "and stacks swapped, and the board transposed, at random."
-        },
+    augment: bool = option(
+        False,
+        "Whether to change the boards at random in every epoch: digits are renamed, rows, columns, bands and stacks "
+        "swapped, and boards transposed.",
     )
 
     def __post_init__(self):
         super().__post_init__()
         self.check_sources("a CSV file")
-        if self.puzzle_seed < 0:
-            raise ValueError(f"`--puzzle_seed` must not be negative, got {self.puzzle_seed}.")
+        check_least(self, 0, "puzzle_seed")
         low, high = self.givens
         if not 0 <= low <= high <= 80:
             raise ValueError(f"`--min_givens` and `--max_givens` must be ordered, from 0 to 80, got {low} and {high}.")
@@ -91,10 +74,9 @@ class SudokuDataArguments(DataArguments):
     def givens(self) -> tuple[int, int]:
         """The range of the number of given digits, both inclusive."""
         default = GENERATED_GIVENS if self.dataset_name == GENERATED else (0, 80)
-        return (
-            default[0] if self.min_givens is None else self.min_givens,
-            default[1] if self.max_givens is None else self.max_givens,
-        )
+        given = (self.min_givens, self.max_givens)
+        low, high = (least if own is None else own for least, own in zip(default, given, strict=True))
+        return low, high
 
 
 def load_puzzles(
@@ -108,8 +90,8 @@ def load_puzzles(
     `--hold_out_validation`, `eval` is a part of the training puzzles that `seed` draws.
 
     Raises:
-        `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles; the
-            message names the file and the row (from 1, without the header).
+        `ValueError`: a column that does not exist, a row that is no puzzle with its solution, or a split without puzzles. It
+            names the file and the row (from 1, without the header).
     """
     holds_out = arguments.hold_out_validation
     if arguments.dataset_name == GENERATED:
@@ -121,8 +103,8 @@ def load_puzzles(
         tables = read_tables(arguments, hub_options)
         if holds_out and len(tables) < 2:
             raise ValueError(
-                "`--hold_out_validation` is for data that have puzzles to train on and others to evaluate on, got "
-                f"{', '.join(tables)} alone."
+                "`--hold_out_validation` needs data with puzzles to train on and other puzzles to evaluate on, got only "
+                f"{', '.join(tables)}."
             )
         if holds_out:
             del tables["eval"]
@@ -135,13 +117,11 @@ def load_puzzles(
         held_out = round(arguments.train_val_split * len(order))
         if not 0 < held_out < len(order):
             raise ValueError(
-                f"`--train_val_split` of {arguments.train_val_split} leaves nothing to train on or to evaluate of the "
-                f"{len(order)} puzzles."
+                f"`--train_val_split` of {arguments.train_val_split} of {len(order)} puzzles leaves none to train on, or "
+                "none to evaluate on."
             )
-        splits = {
-            "train": splits["train"][np.sort(order[held_out:])],
-            "eval": splits["train"][np.sort(order[:held_out])],
-        }
+        parts = {"train": order[held_out:], "eval": order[:held_out]}
+        splits = {name: splits["train"][np.sort(rows)] for name, rows in parts.items()}
     for name, limit in arguments.limits.items():
         if name in splits and limit is not None and limit < len(splits[name]):
             splits[name] = splits[name][np.sort(rng.permutation(len(splits[name]))[:limit])]
@@ -152,7 +132,7 @@ def load_puzzles(
 
 
 def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> dict[str, tuple[str, Dataset]]:
-    """What the files or the data set hold for `train` and `eval`, each with the name of where it comes from."""
+    """The tables for `train` and `eval` in the files or the data set, each with the name of its source."""
     if arguments.dataset_name is None:
         return {name: (path, read_csv(path, arguments)) for name, path in arguments.sources.items()}
     data = read_data_set(arguments, hub_options)
@@ -172,11 +152,11 @@ def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -
     options = {"cache_dir": hub_options["cache_dir"], "token": hub_options["token"]}
     try:
         if isinstance(load_dataset_builder(name, arguments.dataset_config_name, **options), Csv):
-            options["converters"] = dict.fromkeys(columns, str)  # or 81 digits would be read as a number
+            options["converters"] = dict.fromkeys(columns, str)  # otherwise 81 digits would be read as a number
         return load_dataset(name, arguments.dataset_config_name, **options)
     except OSError as error:
         raise ValueError(
-            f"`--dataset_name` is neither {GENERATED!r} nor a data set that can be had, got {name!r}: {error}"
+            f"`--dataset_name` must be {GENERATED!r} or a data set that can be loaded, got {name!r}: {error}"
         ) from error
     except DatasetGenerationError as error:
         raise ValueError(
@@ -186,7 +166,7 @@ def read_data_set(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -
 
 
 def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> Puzzles:
-    """The puzzles of a table, those with as many given digits as asked for."""
+    """The puzzles of a table with the wanted number of given digits."""
     for flag in ("puzzle_column_name", "solution_column_name"):
         column = getattr(arguments, flag)
         if column not in table.column_names:
@@ -208,16 +188,14 @@ def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> 
 
 
 def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
-    """A CSV file as a data set of strings. A file whose first row is a puzzle has no header, as those of Palm et al. (2018)."""
+    """A CSV file as a data set of strings. If its first row is a puzzle, it has no header, like those of Palm et al. (2018)."""
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         try:
             rows = [row for row in csv.reader(file) if row]
         except csv.Error as error:
             raise ValueError(f"{path} cannot be read as CSV: {error}.") from error
     if not rows:
-        raise ValueError(
-            f"{path} is empty: expected a header that names the columns, then a puzzle and its solution per row."
-        )
+        raise ValueError(f"{path} is empty: expected names of columns, then a puzzle and its solution per row.")
     if all(len(value) == 81 and set(value) <= set("0123456789.") for value in rows[0]):
         if len(rows[0]) != 2:
             raise ValueError(
@@ -236,14 +214,11 @@ def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
 
 def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None) -> Puzzles:
     """
-    Generated puzzles, kept in a file in the cache for the next run with the same arguments. The two splits come from random
-    numbers of their own, so that no board to train on is one to evaluate on, whatever the other arguments are.
+    Generated puzzles, kept in a file in the cache for the next run with the same arguments. Each split has random numbers of
+    its own: no board to train on is one to evaluate on, whatever the other arguments are.
     """
-    count, (low, high), seed = (
-        arguments.limits[split] or GENERATED_SAMPLES[split],
-        arguments.givens,
-        arguments.puzzle_seed,
-    )
+    count, seed = arguments.limits[split] or GENERATED_SAMPLES[split], arguments.puzzle_seed
+    low, high = arguments.givens
     folder = Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "generated_sudoku"
     path = folder / f"{split}-{count}-givens-{low}-{high}-seed-{seed}-v{GENERATOR_VERSION}.npz"
     if path.exists():

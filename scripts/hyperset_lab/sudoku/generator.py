@@ -18,7 +18,7 @@ UNITS_OF_CELL = np.stack((_rows, 9 + _columns, 18 + _rows // 3 * 3 + _columns //
 CELLS_OF_UNIT = np.stack([np.flatnonzero((UNITS_OF_CELL == unit).any(axis=1)) for unit in range(27)])
 
 FEWEST_GIVENS = 17  # no puzzle with fewer has one solution (McGuire, Tugemann and Civario, 2012)
-# Taking digits away at random seldom gets lower: about one board in five gets to 23, one in 25 to 22.
+# Taking digits away at random seldom leaves fewer: about one board in five gets to 23, one in 25 to 22.
 FEWEST_GENERATED = 23
 BOARDS_AT_ONCE = 500  # what fits the processor's cache
 
@@ -37,14 +37,9 @@ def to_digits(candidates: np.ndarray) -> np.ndarray:
 
 def propagate(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    Strike out what cannot be until nothing changes: a digit that a cell of the same unit holds, and all but the digit that no
-    other cell of a unit can hold.
-
-    Args:
-        candidates (`np.ndarray` of shape `(81, boards)`): Candidates.
-
-    Returns:
-        The candidates left, and a boolean array of shape `(boards,)`: False where a board was found to contradict itself.
+    Strike out candidates, `(81, boards)`, until nothing changes: a digit that another cell of a unit holds, and all but the
+    digit that only this cell of a unit can hold. Returns the candidates left, and booleans of shape `(boards,)`: False where a
+    board was found to contradict itself.
     """
     candidates = candidates.copy()
     alive = np.ones(candidates.shape[1], dtype=bool)
@@ -76,7 +71,7 @@ def search(
     candidates: np.ndarray, limit: int, rng: np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Count solutions by depth-first search, all boards abreast: strike out, then try a digit in the cell with the fewest.
+    Count solutions by depth-first search, of all boards at once: strike out, then try a digit in the cell with the fewest.
 
     Args:
         candidates (`np.ndarray` of shape `(81, boards)`): Candidates.
@@ -98,7 +93,7 @@ def search(
         states, boards = states[:, alive], boards[alive]
         choices = NUM_CANDIDATES[states]
         solved = (choices == 1).all(axis=0)
-        # States of one board exclude each other, so each that is solved is another solution.
+        # States of one board exclude each other: each solved one is another solution.
         np.add.at(counts, boards[solved], 1)
         solutions[:, boards[solved]] = to_digits(states[:, solved])
         states, boards, choices = states[:, ~solved], boards[~solved], choices[:, ~solved]
@@ -124,14 +119,8 @@ def pick(candidates: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
 
 def solve(puzzles: np.ndarray, limit: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """
-    Solve puzzles.
-
-    Args:
-        puzzles (`np.ndarray` of shape `(boards, 81)`): Digits, 0 for a blank.
-        limit (`int`, defaults to 2): How many solutions to look for: with 2, a count of 1 says that there is no other.
-
-    Returns:
-        The number of solutions found of each puzzle, of shape `(boards,)`, and one of them, of shape `(boards, 81)`.
+    Solve puzzles of shape `(boards, 81)`, 0 for a blank: the number of solutions found of each, of shape `(boards,)`, and one
+    of them, of shape `(boards, 81)`. With a `limit` of 2 solutions to look for, a count of 1 says that there is no other.
     """
     counts, solutions = search(to_candidates(np.asarray(puzzles).T), limit)
     return counts, solutions.T
@@ -176,8 +165,8 @@ def generate_puzzles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Random puzzles with exactly one solution, each on a board of its own. The number of given digits is drawn uniformly from
-    `[min_givens, max_givens]`; a board on which no more can be taken away is taken as it is if it has no more than `max_givens`
-    and thrown away otherwise, so below about 25 the larger numbers prevail.
+    `[min_givens, max_givens]`. Where fewer digits are not possible, a board is kept if it has at most `max_givens`, and thrown
+    away otherwise. So below about 25 the larger numbers prevail.
 
     Args:
         count (`int`): How many.
@@ -186,9 +175,6 @@ def generate_puzzles(
 
     Returns:
         The puzzles and their solutions as digits, `np.uint8` of shape `(count, 81)` each.
-
-    Raises:
-        `ValueError`: a range that is none, or that cannot be met in reasonable time.
     """
     if not FEWEST_GIVENS <= min_givens <= max_givens <= 80 or max_givens < FEWEST_GENERATED:
         raise ValueError(
@@ -209,7 +195,7 @@ def generate_puzzles(
 def augment(puzzle: np.ndarray, solution: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """
     One of the 9! · 6⁸ · 2 boards of the same form, puzzle and solution alike: digits renamed, rows and columns swapped within
-    their bands and stacks, bands and stacks swapped, the board transposed. What had one solution has one still.
+    their bands and stacks, bands and stacks swapped, the board transposed. The number of solutions stays the same.
     """
     threes = np.tile(np.arange(3), (3, 1))
     digits = np.concatenate(([0], 1 + rng.permutation(9))).astype(np.uint8)

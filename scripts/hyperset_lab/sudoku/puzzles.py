@@ -41,12 +41,7 @@ class Puzzles:
 
 
 def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:
-    """
-    Strings of 81 digits, 0 or . for a blank, as digits: `np.uint8` of shape `(len(values), 81)`.
-
-    Raises:
-        `ValueError`: a value that is no such string.
-    """
+    """Strings of 81 digits, 0 or . for a blank, as digits: `np.uint8` of shape `(len(values), 81)`."""
     values = list(values)
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str) or len(value) != 81:
@@ -66,11 +61,7 @@ def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:
 
 
 def check_puzzles(data: Puzzles, source: str) -> None:
-    """
-    Raises:
-        `ValueError`: a solution in which a row, column or box does not hold every digit, or that differs from its puzzle in a
-            given digit, or a puzzle without a blank.
-    """
+    """Refuse a solution that is no valid Sudoku or changes a given digit, and a puzzle without a blank."""
     candidates = np.where(data.solutions == 0, 0, to_candidates(data.solutions))
     held = np.bitwise_or.reduce(candidates[:, CELLS_OF_UNIT], axis=2)
     wrong_units = held != ALL
@@ -90,9 +81,7 @@ def check_puzzles(data: Puzzles, source: str) -> None:
         )
     full = (data.puzzles != 0).all(axis=1)
     if full.any():
-        raise ValueError(
-            f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell, so there is nothing to solve."
-        )
+        raise ValueError(f"{source}, row {full.argmax() + 1}: the puzzle has no blank cell: nothing is left to solve.")
 
 
 def takes_boards(config: Any) -> bool:
@@ -120,23 +109,22 @@ def without_shared(train: Puzzles, evaluation: Puzzles) -> Puzzles:
 class SudokuDataset(torch.utils.data.Dataset):
     """
     Puzzles as a token classification task: `input_ids` are the 81 cells in row-major order, 0 for a blank, and `labels` the
-    digit minus one in the blank cells, -100 in the given ones; both `torch.LongTensor` of shape `(81,)`.
-
-    Args:
-        data ([`Puzzles`]): The puzzles.
-        augment_seed (`int`, *optional*): Gives another board of the same form in every epoch, see [`augment`]. Which one
-            depends on this seed, the epoch and the puzzle alone, so that a run that is resumed sees what an unbroken one sees.
+    digit minus one in the blank cells, -100 in the given ones; both `torch.LongTensor` of shape `(81,)`. With an `augment_seed`
+    every epoch has another board of the same form, see [`augment`]. Which one depends only on this seed, the epoch and the
+    puzzle: a resumed run sees what an unbroken one sees.
     """
 
     def __init__(self, data: Puzzles, augment_seed: int | None = None):
         self.data, self.augment_seed = data, augment_seed
-        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()  # seen by workers that outlive an epoch
+        self.epoch = torch.zeros(
+            (), dtype=torch.long
+        ).share_memory_()  # shared with workers that live longer than an epoch
 
     def __len__(self) -> int:
         return len(self.data)
 
     def set_epoch(self, epoch: int) -> None:
-        """What is read from now on is of this epoch."""
+        """Set the epoch of what is read from now on."""
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:

@@ -15,25 +15,23 @@ from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel
 
 
-# Apart for the colour-blind too (Okabe and Ito), and by more than their colour: wrong digits are struck through.
+# Colours that the colour-blind can tell apart too (Okabe and Ito). Wrong digits are also struck through.
 GIVEN, RIGHT, WRONG = "#000000", "#0072B2", "#B04A00"
 GIVEN_FIELD, WRONG_FIELD = "#E6E6E6", "#FBDCC8"
 
 
 def trace(model: PreTrainedModel, puzzle: np.ndarray, solution: np.ndarray, max_iterations: int) -> dict[str, Any]:
     """
-    What `model` answers to one puzzle when it runs 1, 2, … iterations.
+    What `model` answers to one puzzle when it runs 1, 2, … `max_iterations` iterations.
 
     Args:
         model: A Hyper-SET for token classification, or one of its baselines.
         puzzle, solution (`np.ndarray` of shape `(81,)`): Digits, 0 for a blank.
-        max_iterations (`int`): How many iterations to follow.
 
     Returns:
         `dict` with `puzzle` and `solution` as strings of 81 digits, `trained_iterations`, `num_blanks`, and lists with an entry
-        per number of iterations: `boards` (the puzzle with its blanks filled in, as strings), `num_right` (blank cells filled
-        in as in the solution), and the energies of the tokens, `attention`, `feedforward` and `total`, which are empty for a
-        baseline that is derived from no energy.
+        per number of iterations: `boards` (the puzzle filled in, as strings), `num_right` (of the blank cells), and the
+        energies `attention`, `feedforward` and `total` of the tokens. The energies are empty for a baseline that has none.
     """
     input_ids = torch.from_numpy(puzzle.astype(np.int64))[None]
     found = answers(model, {"input_ids": input_ids}, max_iterations)
@@ -115,27 +113,25 @@ def draw_board(axes, report: dict[str, Any], num_iterations: int) -> None:
         axes.text(column + 0.5, row + 0.53, digit, ha="center", va="center", fontsize=9.5, **style)
     for line in range(10):
         width = 1.2 if line % 3 == 0 else 0.3
-        axes.plot(
-            [line, line], [0, 9], [0, 9], [line, line], color="black", linewidth=width, solid_capstyle="projecting"
-        )
+        style = {"color": "black", "linewidth": width, "solid_capstyle": "projecting"}
+        axes.plot([line, line], [0, 9], [0, 9], [line, line], **style)
     trained = ", as trained" if num_iterations == report["trained_iterations"] else ""
     plural = "" if num_iterations == 1 else "s"
     axes.set_title(f"{num_iterations} iteration{plural}{trained}", fontsize=10)
     axes.set_xlabel(f"{report['num_right'][num_iterations - 1]} of {report['num_blanks']} right", fontsize=10)
     axes.set(xlim=(-0.1, 9.1), ylim=(9.1, -0.1), aspect="equal", xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def write_solving(model: PreTrainedModel, data: Puzzles, arguments: ScriptTrainingArguments) -> None:
     """
     Follow the first puzzle to the largest of `--eval_num_iterations`, at least to twice the trained iterations, and write
-    `solving.json` and `solving.png` to `output_dir`. A model of another family than ours has no iterations to follow.
+    `solving.json` and `solving.png` to `output_dir`. Models of other families have no iterations to follow.
     """
     config, folder = model.config, arguments.output_dir
     if not isinstance(config, HyperSETConfig):
         return
-    # Depth-wise LoRA has weights for the trained iterations alone.
+    # Depth-wise LoRA has weights only for the trained iterations.
     longest = config.num_iterations
     if not config.lora_rank:
         longest = max([2 * longest, *(arguments.eval_num_iterations or [])])

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.models import load_config, load_model, model_of
+from hyperset_lab.models import label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
@@ -18,21 +18,16 @@ from transformers import AutoModelForTokenClassification, set_seed
 
 def accuracies(prediction) -> dict[str, float]:
     """
-    `board_accuracy`, the share of boards on which every blank cell gets its digit, and `cell_accuracy`, the share of all blank
-    cells that do. Given cells (label -100) count in neither.
+    `board_accuracy`, the share of boards with the right digit in every blank cell, and `cell_accuracy`, the share of blank
+    cells with the right digit. Given cells (label -100) do not count.
     """
     blank = prediction.label_ids != -100
     right = prediction.predictions == prediction.label_ids
-    return {
-        "board_accuracy": float((right | ~blank).all(axis=-1).mean()),
-        "cell_accuracy": float(right[blank].mean()),
-    }
+    return {"board_accuracy": float((right | ~blank).all(axis=-1).mean()), "cell_accuracy": float(right[blank].mean())}
 
 
 def build_trainer(
-    model_arguments: ModelArguments,
-    data_arguments: SudokuDataArguments,
-    training_arguments: ScriptTrainingArguments,
+    model_arguments: ModelArguments, data_arguments: SudokuDataArguments, training_arguments: ScriptTrainingArguments
 ) -> tuple[ScriptTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     set_seed(training_arguments.seed)
@@ -40,13 +35,9 @@ def build_trainer(
     with training_arguments.main_process_first():  # one process generates or downloads, the others find it done
         data = load_puzzles(data_arguments, model_arguments.hub_options, wanted, training_arguments.seed)
     check_splits(training_arguments, data)
-    config = load_config(
-        model_arguments,
-        id2label=dict(enumerate(DIGITS)),
-        label2id={digit: label for label, digit in enumerate(DIGITS)},
-    )
+    config = load_config(model_arguments, **label_fields(DIGITS))
     model = load_model(AutoModelForTokenClassification, model_arguments, config)
-    # What cannot take a Sudoku is an error here, not in the first step of a run that was queued for hours.
+    # A model that cannot take a Sudoku is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(torch.arange(81)[None] % 10)

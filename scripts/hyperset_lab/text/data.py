@@ -2,12 +2,13 @@
 """Texts with labels for the scripts: from the Hub, or from CSV and JSON files; classes, several labels per text, or numbers."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 
+from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, limited
 from transformers import PreTrainedTokenizerBase
 
@@ -26,34 +27,23 @@ class TextDataArguments(DataArguments):
 
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "validation": "validation_file", "test": "test_file"}
 
-    train_file: str | None = field(default=None, metadata={"help": f"Texts to train on: {', '.join(READERS)}."})
-    validation_file: str | None = field(default=None, metadata={"help": "Another such file, to evaluate on."})
-    test_file: str | None = field(
-        default=None,
-        metadata={"help": "Another, for `--do_predict`; evaluated on if there is no `--validation_file`."},
+    train_file: str | None = option(None, f"Texts to train on: {', '.join(READERS)}.")
+    validation_file: str | None = option(None, "Another such file, to evaluate on.")
+    test_file: str | None = option(
+        None, "Another, for `--do_predict`; without `--validation_file` also for evaluation."
     )
-    text_column_names: str = field(
-        default="text", metadata={"help": "The column of the texts, or several with commas between, to be joined."}
-    )
-    text_column_delimiter: str = field(default=" ", metadata={"help": "What to join several text columns with."})
-    label_column_name: str = field(default="label", metadata={"help": "The column of the labels."})
-    label_delimiter: str | None = field(
-        default=None,
-        metadata={"help": "What stands between several labels of a text in a CSV file (JSON has lists of labels)."},
-    )
-    do_regression: bool | None = field(
-        default=None, metadata={"help": "Whether labels are numbers to predict; if not given, floats are."}
-    )
-    max_seq_length: int = field(default=128, metadata={"help": "Longest sequence in tokens; the rest is cut off."})
-    pad_to_max_length: bool = field(
-        default=False, metadata={"help": "Whether to pad to `--max_seq_length` rather than to a batch's longest text."}
-    )
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Predict for the first so many texts."})
-    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that tokenize."})
-    overwrite_cache: bool = field(default=False, metadata={"help": "Whether to tokenize anew what is cached."})
-    metric_name: str | None = field(
-        default=None,
-        metadata={"help": "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."},
+    text_column_names: str = option("text", "The column of the texts, or several with commas between, to be joined.")
+    text_column_delimiter: str = option(" ", "What to join several text columns with.")
+    label_column_name: str = option("label", "The column of the labels.")
+    label_delimiter: str | None = option(None, "What separates the labels of a text in a CSV file (JSON has lists).")
+    do_regression: bool | None = option(None, "Whether labels are numbers to predict; if not given, only floats are.")
+    max_seq_length: int = option(128, "Longest sequence in tokens; the rest is cut off.")
+    pad_to_max_length: bool = option(False, "Whether to pad to `--max_seq_length`, not to a batch's longest text.")
+    max_predict_samples: int | None = option(None, "Predict the labels of only the first so many texts.")
+    preprocessing_num_workers: int | None = option(None, "Processes that tokenize.")
+    overwrite_cache: bool = option(False, "Whether to tokenize again what is in the cache.")
+    metric_name: str | None = option(
+        None, "Measure this alone: a metric that `evaluate.load` finds, on the Hub or in a folder."
     )
 
     def __post_init__(self):
@@ -61,7 +51,7 @@ class TextDataArguments(DataArguments):
         self.check_sources(
             f"a file of {', '.join(READERS)}", lambda path: path.is_file() and path.suffix.lower() in READERS
         )
-        self.check_positive("max_predict_samples", "max_seq_length")
+        check_least(self, 1, "max_predict_samples", "max_seq_length")
 
 
 def load_texts(
@@ -78,13 +68,15 @@ def load_texts(
     names = {"train": "train", "eval": "validation" if "validation" in data else "test", "predict": "test"}
     wanted = {"train": do_train, "eval": do_eval and not arguments.hold_out_validation, "predict": do_predict}
     if arguments.test_file and arguments.validation_file and not do_predict:
-        raise ValueError("`--test_file` beside a `--validation_file` is for `--do_predict`, which is not given.")
+        raise ValueError(
+            "`--test_file` beside a `--validation_file` is for `--do_predict`: pass it, or leave `--test_file` out."
+        )
     if do_predict and "test" not in data:
         raise ValueError(f"`--do_predict` needs a split 'test' or a `--test_file`, got {', '.join(data)}.")
     if arguments.hold_out_validation and not ("train" in data and names["eval"] in data):
         raise ValueError(
-            "`--hold_out_validation` is for data that have texts to train on and others to evaluate on, got "
-            f"{', '.join(data)} alone."
+            "`--hold_out_validation` needs data with texts to train on and other texts to evaluate on, got only "
+            f"{', '.join(data)}."
         )
     splits = {split: data[name] for split, name in names.items() if wanted[split] and name in data}
     if do_eval and "eval" not in splits and "train" in data:
@@ -145,13 +137,15 @@ def hold_out_texts(
     splits: dict[str, Dataset], arguments: TextDataArguments, seed: int, do_eval: bool
 ) -> dict[str, Dataset]:
     """
-    Split a part of the training texts off for evaluation where that is asked for and there is nothing else, with the classes in
-    proportion if each has two texts or more; then take as many of each split as are asked for, in random order.
+    If evaluation has no texts, split a part of the training texts off, with the classes in proportion if each has two texts or
+    more. Then take as many of each split as are asked for, in random order.
     """
     if do_eval and "eval" not in splits and "train" in splits:
         train, column = splits["train"], None
         if len(train) < 2:
-            raise ValueError("There is one text alone: none of it can be held out for evaluation.")
+            raise ValueError(
+                "There is one training text only, so no text can be held out for evaluation: pass more, or `--validation_file`."
+            )
         held_out = min(max(round(len(train) * arguments.train_val_split), 1), len(train) - 1)
         if isinstance(train.features["label"], ClassLabel):
             counts = Counter(train["label"])
@@ -166,18 +160,13 @@ def hold_out_texts(
 
 
 def tokenize(name: str, split: Dataset, tokenizer: PreTrainedTokenizerBase, arguments: TextDataArguments) -> Dataset:
-    """
-    Texts → `input_ids` (and what else the tokenizer gives), cut to `--max_seq_length` tokens.
-
-    Raises:
-        `ValueError`: a text without a single token.
-    """
+    """Texts → `input_ids` (and what else the tokenizer gives), cut to `--max_seq_length` tokens."""
     padding = "max_length" if arguments.pad_to_max_length else False
 
     def encode(batch):
         encoded = tokenizer(batch["text"], truncation=True, max_length=arguments.max_seq_length, padding=padding)
         if not all(map(any, encoded["attention_mask"])):
-            raise ValueError(f"A text of the split {name!r} is empty: the tokenizer makes no token of it.")
+            raise ValueError(f"A text of the split {name!r} is empty: it has no tokens. Remove it.")
         return encoded
 
     return split.map(

@@ -1,5 +1,5 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Labels of texts for the scripts: one class, several labels, or a number for each text, and how they meet a checkpoint's."""
+"""Labels of texts: one class, several labels, or a number for each text, and how they match a checkpoint's."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, List, Value
 
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from hyperset_lab.models import label_names
+from hyperset_lab.models import label_fields, label_names
 from hyperset_lab.text.data import TextDataArguments
 from transformers import PreTrainedConfig
 
@@ -23,29 +23,20 @@ class LabelSpace:
 
     @property
     def config_fields(self) -> dict[str, Any]:
-        """The fields of a config that follow."""
-        return {
-            "problem_type": self.problem_type,
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
-        }
+        """The fields of a config that it decides."""
+        return {"problem_type": self.problem_type, **label_fields(self.names)}
 
 
 def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
-    """
-    The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers.
-
-    Raises:
-        `ValueError`: flags that contradict each other or the data, or lists of numbers, which are neither.
-    """
+    """The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers."""
     several = isinstance(feature, List) or arguments.label_delimiter is not None
     if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
         raise ValueError(
-            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text has one "
-            "number, or a list of the names of its labels."
+            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text must "
+            "have one number, or a list of the names of its labels."
         )
     if several and arguments.do_regression:
-        raise ValueError("`--do_regression` is for one number per text, not for several labels.")
+        raise ValueError("`--do_regression` is for one number per text, got several labels: leave it out.")
     if several:
         return MULTI_LABEL
     floats = isinstance(feature, Value) and feature.dtype.startswith("float")
@@ -54,11 +45,7 @@ def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
 
 def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> list:
     """
-    The label of every text: the name of its class, the list of the names of its labels, or a number, and `None` where there is
-    none.
-
-    Raises:
-        `ValueError`: a label that is no number in a regression.
+    The label of every text: the name of its class, the list of the names of its labels, or a number; `None` if it has none.
     """
     feature = split.features["label"]
     inner = feature.feature if isinstance(feature, List) else feature
@@ -86,7 +73,7 @@ def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> lis
 
 
 def class_names(feature: Any, labels: Iterable) -> list[str]:
-    """The classes that the data declare, or those that occur, whole numbers in their order."""
+    """The classes that the data declare, or else those that occur, in order; whole numbers by their value."""
     inner = feature.feature if isinstance(feature, List) else feature
     if isinstance(inner, ClassLabel):
         return list(inner.names)
@@ -98,7 +85,7 @@ def class_names(feature: Any, labels: Iterable) -> list[str]:
 
 
 def has_no_labels(split: Dataset) -> bool:
-    """Whether the column of labels is empty from the first text to the last, as in the test sets of competitions."""
+    """Whether the column of labels is empty for all texts, as in the test sets of competitions."""
     feature = split.features["label"]
     nothing = (None, "", -1) if isinstance(feature, ClassLabel) else (None, "")
     return not isinstance(feature, List) and all(value in nothing for value in split.unique("label"))
@@ -125,7 +112,7 @@ def encode_labels(
     labelled = {name: split for name, split in splits.items() if "label" in split.features}
     if not labelled:
         if checkpoint is None:
-            raise ValueError("There are no labels to learn from.")
+            raise ValueError("The texts to train on have no labels: name their column with `--label_column_name`.")
         kind = checkpoint.problem_type or (REGRESSION if checkpoint.num_labels == 1 else SINGLE_LABEL)
         return splits, LabelSpace(kind, tuple(label_names(checkpoint)))
     feature = next(iter(labelled.values())).features["label"]
@@ -140,14 +127,16 @@ def encode_labels(
 def match_checkpoint(
     space: LabelSpace, checkpoint: PreTrainedConfig | None, do_train: bool, new_head: bool
 ) -> LabelSpace:
-    """The classes in the order of the checkpoint's; those of the data where they are to be learned anew."""
+    """The classes in the order of the checkpoint's, or those of the data if the model is to learn them."""
     if space.problem_type == SINGLE_LABEL and len(space.names) < 2 and (checkpoint is None or do_train):
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:
         return space
     names = tuple(label_names(checkpoint))
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
-        raise ValueError(f"The checkpoint is for {checkpoint.problem_type}, the labels are for {space.problem_type}.")
+        raise ValueError(
+            f"The checkpoint is for {checkpoint.problem_type}, but the labels are for {space.problem_type}."
+        )
     unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
     if set(space.names) == set(names) or not (do_train or unnamed):
         return LabelSpace(space.problem_type, names)
@@ -170,7 +159,7 @@ def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Da
         found = {part for label in labels for part in (label if isinstance(label, list) else [label])}
         if unknown := sorted(found - index.keys()):
             raise ValueError(
-                f"The split {name!r} holds labels that are not among those to learn: {', '.join(unknown[:5])}. Those are "
+                f"The split {name!r} has labels that are not among those to learn: {', '.join(unknown[:5])}. To learn are "
                 f"{', '.join(space.names[:5])}{' …' if len(space.names) > 5 else ''}."
             )
         if space.problem_type == SINGLE_LABEL:

@@ -22,17 +22,16 @@ def read_data(
     model_arguments: TextModelArguments, data_arguments: TextDataArguments, training_arguments: ScriptTrainingArguments
 ) -> tuple[dict[str, Dataset], LabelSpace]:
     """The splits that are asked for, with labels as the model takes them, and what these mean."""
-    do_train, do_eval, do_predict = (
-        getattr(training_arguments, f"do_{what}") for what in ("train", "eval", "predict")
-    )
+    do_train, do_eval = training_arguments.do_train, training_arguments.do_eval
+    do_predict = training_arguments.do_predict
     if not (do_train or do_eval or do_predict):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
     checkpoint = None
     if model_arguments.model_name_or_path is not None:
-        load_config(model_arguments)  # and its errors
+        load_config(model_arguments)  # for its errors
         config = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
         if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-            checkpoint = config  # a pre-trained body alone has no labels of its own
+            checkpoint = config  # a pre-trained body without a head has no labels
     with training_arguments.main_process_first(desc="reading the texts"):
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         new_head = model_arguments.ignore_mismatched_sizes
@@ -74,7 +73,7 @@ def build_trainer(
 
     eights = training_arguments.fp16 or training_arguments.bf16
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if eights else None)
-    # A batch that the model cannot take is an error here, not in the first step of a run that was queued for hours.
+    # A batch that the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():
         model(**collator([next(iter(splits.values()))[0]]))
@@ -98,7 +97,7 @@ def build_trainer(
 def text_score(trainer: TextTrainer) -> Score:
     """The accuracy of labels, the error of numbers."""
     if trainer.metric_name is not None:
-        raise ValueError(f"`--metric_name` cannot be compared by: leave it out, got {trainer.metric_name!r}.")
+        raise ValueError(f"A comparison cannot use `--metric_name`: leave it out, got {trainer.metric_name!r}.")
     if trainer.labels.problem_type == REGRESSION:
         return Score("mse", higher_is_better=False, is_share=False)
     return Score("accuracy")

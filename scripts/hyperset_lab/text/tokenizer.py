@@ -1,12 +1,12 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the texts at hand."""
+"""Tokenizers for the scripts: one that `AutoTokenizer` loads, or one trained on the training texts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.arguments import ModelArguments, option
 from modeling_hyperset.presets import PRESETS
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -24,15 +24,11 @@ SPECIAL_TOKENS = {
 class TextModelArguments(ModelArguments):
     """Which model to train, and its tokenizer."""
 
-    tokenizer_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
-        },
+    tokenizer_name: str | None = option(
+        None, "Tokenizer, if not the checkpoint's: a folder or a name on the Hub, as `bert-base-uncased`."
     )
-    train_tokenizer: int | None = field(
-        default=None,
-        metadata={"help": "Train a tokenizer of at most so many tokens on the training texts, as there is none."},
+    train_tokenizer: int | None = option(
+        None, "Train a new tokenizer on the training texts, with at most so many tokens."
     )
 
     def __post_init__(self):
@@ -41,8 +37,8 @@ class TextModelArguments(ModelArguments):
             return
         if self.tokenizer_name is not None or self.model_name_or_path is not None:
             raise ValueError(
-                "`--train_tokenizer` makes a new tokenizer and goes with neither `--tokenizer_name` nor "
-                "`--model_name_or_path`, whose tokens the model has learned."
+                "`--train_tokenizer` makes a new tokenizer. Leave it out with `--tokenizer_name`, and with "
+                "`--model_name_or_path`: that model has learned the tokens of its own tokenizer."
             )
         smallest = len(SPECIAL_TOKENS) + len(pre_tokenizers.ByteLevel.alphabet())
         if self.train_tokenizer < smallest:
@@ -76,12 +72,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -> PreTrainedTokenizerBase:
-    """
-    The tokenizer that the arguments name, the checkpoint's, or one trained on `texts`, always with a padding token.
-
-    Raises:
-        `ValueError`: there is none.
-    """
+    """The tokenizer that the arguments name, the checkpoint's, or one trained on `texts`, always with a padding token."""
     if arguments.train_tokenizer is not None:
         if texts is None:
             raise ValueError("`--train_tokenizer` needs texts to train on: pass `--do_train`.")
@@ -101,22 +92,19 @@ def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{name!r} gives no tokenizer; pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
+            f"No tokenizer can be loaded from {name!r}: pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
         ) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
-            raise ValueError(f"The tokenizer of {name!r} has no padding token, and no token that could serve as one.")
+            raise ValueError(
+                f"The tokenizer of {name!r} has no padding token and no end token: pass another tokenizer."
+            )
         tokenizer.pad_token = tokenizer.eos_token  # the attention mask tells them apart
     return tokenizer
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_seq_length: int) -> None:
-    """
-    Check that the model has all tokens and positions, and have the tokenizer cut texts where the model ends.
-
-    Raises:
-        `ValueError`: more tokens than the model embeds, or sequences longer than model or tokenizer take.
-    """
+    """Refuse more tokens or positions than the model has, and have the tokenizer cut texts where the model ends."""
     if len(tokenizer) > config.vocab_size:
         raise ValueError(
             f"The tokenizer has {len(tokenizer)} tokens, more than the checkpoint's vocab_size={config.vocab_size}."

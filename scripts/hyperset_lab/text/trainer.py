@@ -18,9 +18,9 @@ from modeling_hyperset.files import write_whole
 
 class LengthGroups(Dataset):
     """
-    Texts in an order whose batches are of similar lengths: at random, the longest batch first, so that memory runs out at once
-    or never. The order is a function of seed and epoch. transformers' sampler draws it from the global random numbers. These
-    differ in a resumed run, and after dropout in several processes. It also has the lengths fall through the epoch.
+    Texts in a random order with batches of similar lengths. The longest batch is first: memory runs out at once or never. The
+    order is a function of seed and epoch. transformers' sampler draws it from the global random numbers. These differ in a
+    resumed run, and after dropout in several processes. With it the lengths also fall through the epoch.
     """
 
     def __init__(self, texts: datasets.Dataset, batch_size: int, seed: int):
@@ -46,8 +46,8 @@ class LengthGroups(Dataset):
 
 class TextTrainer(ScriptTrainer):
     """
-    `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts what
-    `labels` mean for a `predict_dataset`. `metric_name` is the metric of someone else that it measures by, if there is one.
+    `ScriptTrainer` that groups texts by length as [`LengthGroups`] does, evaluates in the order of the data, and predicts the
+    `labels` of a `predict_dataset`. If it measures by a metric of `evaluate`, `metric_name` is its name.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class TextTrainer(ScriptTrainer):
         **kwargs: Any,
     ):
         if args.train_sampling_strategy == "group_by_length":
-            # The texts are in the order of the groups themselves. Trainer would group those to predict on as well.
+            # The texts themselves are in the order of the groups. Trainer would also group the texts to predict for.
             args.train_sampling_strategy = "sequential"
             if train_dataset is not None:
-                # What one step of all processes takes together is alike, so that none waits for another's long texts.
+                # The texts of one step are of similar lengths in all processes: no process waits for the long texts of another.
                 together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
                 train_dataset = LengthGroups(
                     train_dataset, together, args.seed if args.data_seed is None else args.data_seed

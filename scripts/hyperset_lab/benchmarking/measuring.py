@@ -1,19 +1,32 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""Peak memory of a call, beyond what was held before it."""
+"""Seconds and peak memory of a call."""
 
 import ctypes
 import gc
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
+def seconds(call: Callable[[], Any], device: torch.device) -> float:
+    """How long `call` takes, to the end of what it starts on `device`."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
 def peak_memory(call: Callable[[], None], device: torch.device) -> int | None:
     """
-    Bytes that `call` held at its peak beyond what was held when it began: of the GPU as torch's allocator counts them, or
-    of the process where Linux counts them; `None` elsewhere.
+    Bytes that `call` held at its peak beyond those held when it began. On a GPU torch's allocator counts them. On a CPU they
+    are those of the process, which only Linux counts: elsewhere it is `None`.
     """
     gc.collect()
     if device.type == "cuda":
