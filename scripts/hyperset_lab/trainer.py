@@ -235,9 +235,8 @@ class ScriptTrainer(Trainer):
         self.args.save_total_limit = None
         pushes = self.args.push_to_hub and self.args.hub_strategy != HubStrategy.END
         if pushes and self.is_world_process_zero():
-            for path in Path(folder).glob(
-                "*.py"
-            ):  # the config names this code; Trainer would leave it for the last push
+            # The config names this code, and Trainer would leave it for the last push.
+            for path in Path(folder).glob("*.py"):
                 shutil.copy(path, self.args.output_dir)
 
     def finish_checkpoint(self) -> None:

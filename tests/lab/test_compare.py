@@ -150,6 +150,7 @@ def test_costs_are_those_of_the_models(finished, modules):
         assert row["parameters"] == sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_alone(finished, modules, tmp_path):
     """A run is what the training script makes of the recipe that lies in its folder."""
     recipe, result = finished
@@ -159,6 +160,7 @@ def test_a_run_can_be_repeated_alone(finished, modules, tmp_path):
     assert metrics["eval_accuracy"] == row["accuracy"]["values"][1]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again(finished, copied, modules, trained):
     recipe, out = copied
     assert without_timing(modules["compare"].main([recipe])) == without_timing(finished[1])
@@ -188,6 +190,7 @@ def test_a_stopped_comparison_goes_on(finished, modules, trained, monkeypatch, t
     assert without_timing(result) == without_timing(finished[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -245,6 +248,7 @@ def plant(modules, recipe: str, metrics) -> None:
                     write_json(run.folder / "run.json", {"identity": run.identity, "metrics": metrics(phase, rate)})
 
 
+@pytest.mark.slow
 def test_the_split_for_evaluation_does_not_choose_the_rate(modules, trained, tmp_path):
     """Where validation and test disagree, validation decides, and its loss where its accuracies are equal."""
     recipe = write_recipe(tmp_path / "planted", learning_rates=[0.1, 0.2, 0.3], selection_seeds=[1])
@@ -290,6 +294,7 @@ def test_runs_that_diverge_are_results(modules, trained, tmp_path):
         modules["compare"].main([recipe])
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_stored(modules, tmp_path):
     recipe = write_recipe(tmp_path / "it", learning_rates=[1e30], seeds=[0])
     plan, common = modules["hyperset_lab.comparison.plan"], modules["hyperset_lab.arguments"]
@@ -303,6 +308,7 @@ def test_a_run_that_diverges_is_stored(modules, tmp_path):
     assert run.stored_metrics() == metrics and printed[-1].endswith("seed 0: diverged")
 
 
+@pytest.mark.slow
 def test_validation_images_are_training_images_alone(modules, monkeypatch):
     """Images of the split to evaluate on, which cannot even be read here, are none of theirs."""
     image_data = modules["hyperset_lab.images.data"]

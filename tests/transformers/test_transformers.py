@@ -211,13 +211,13 @@ def test_dtype_of_from_pretrained(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("case", "attn_implementation"),
     [
-        *((case, "fused") for case in ("image-classification", "sequence-classification", "masked-codes")),
-        ("sequence-classification", "eager"),
-        ("image-classification", "sdpa"),
-        pytest.param("image-classification", "eager", marks=pytest.mark.slow),
-        pytest.param("masked-codes", "eager", marks=pytest.mark.slow),
-        pytest.param("sequence-classification", "sdpa", marks=pytest.mark.slow),
-        pytest.param("masked-codes", "sdpa", marks=pytest.mark.slow),
+        ("image-classification", "fused"),
+        *(
+            pytest.param(case, name, marks=pytest.mark.slow)
+            for case in ("image-classification", "sequence-classification", "masked-codes")
+            for name in ("fused", "eager", "sdpa")
+            if (case, name) != ("image-classification", "fused")
+        ),
     ],
 )
 def test_compile_fullgraph(case, attn_implementation):
@@ -428,6 +428,7 @@ def test_saved_weights_are_only_the_parameters(tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == {name for name, _ in model.named_parameters()}
 
 
+@pytest.mark.slow
 def test_import_brings_no_packages_that_transformers_does_not():
     """Importing the package loads nothing that only training or drawing needs."""
     code = """
