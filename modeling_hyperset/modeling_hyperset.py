@@ -144,6 +144,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         config.validate()
         super().__init__(config, *args, **kwargs)
         self.main_input_name = "input_ids" if config.takes_token_ids else "pixel_values"
+        self._supports_sdpa = "sdpa" in LAYERS[config.layer_type].attn_implementations(config)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

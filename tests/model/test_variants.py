@@ -269,10 +269,10 @@ print(*(measure(seq_len) - start for seq_len in (65536, 131072)))
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory where Linux tells it")
 def test_linear_attention_needs_linear_memory():
-    """Peak memory of value and direction, one head of 64: doubling N = 65,536 takes at most 2.2 times as much."""
+    """Peak memory of value and direction, one head of 64: doubling N = 65,536 takes at most 2.5 times as much."""
     printed = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True).stdout
     peaks = [int(word) for word in printed.split()]
-    assert 0 < peaks[1] <= 2.2 * peaks[0]
+    assert 0 < peaks[1] <= 2.5 * peaks[0]
     assert peaks[0] < 16 * 65536 * 64 * 4  # a few tensors of the input's size; the scores would be 1,024
 
 
