@@ -208,10 +208,11 @@ def check_mask(attention_mask: torch.Tensor | None, shape: Sequence[int]) -> tor
     if attention_mask.dtype != torch.bool and not is_traced(attention_mask) and attention_mask.numel():
         message = "`attention_mask` must hold 1 for tokens and 0 for padding, got other values."
         valid = ((attention_mask == 0) | (attention_mask == 1)).all()
-        if not can_read_values(attention_mask):
+        if can_read_values(attention_mask):
+            if not valid:
+                raise ValueError(message)
+        elif attention_mask.device.type in ("cpu", "cuda"):  # other devices do not have this operator
             torch._assert_async(valid, message)  # does not wait: it stops the device later
-        elif not valid:
-            raise ValueError(message)
     return attention_mask.bool()
 
 
