@@ -16,11 +16,41 @@ from .registry_hyperset import Registry
 from .steps_hyperset import UPDATE_RULES, UpdateState
 
 
-def make_norm(config: HyperSETConfig, norm_type: str | None = None) -> nn.Module:
-    """The norm that `norm_type` names, or else the config's, over the width of the tokens."""
+def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int | None = None) -> nn.Module:
+    """The norm that `norm_type` names, or else the config's, over `width` channels, or else the width of the tokens."""
+    width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
-        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        return nn.LayerNorm(width, eps=config.layer_norm_eps)
+    return nn.RMSNorm(width, eps=config.rms_norm_eps)
+
+
+# The norms of Hyper-SET's two sublayers (Table 17). Theirs are RMSNorms on the projections: the spheres of Eqs. 4 and 5. With
+# `sublayer_norm_type="layernorm"` they are LayerNorms, and with `pre_norm` they act on the tokens before the projection.
+
+
+def token_norm(config: HyperSETConfig) -> nn.Module:
+    """The norm of the tokens before a projection, with `pre_norm`."""
+    return make_norm(config, config.sublayer_norm_type or "rmsnorm") if config.pre_norm else nn.Identity()
+
+
+def projection_norm(config: HyperSETConfig, width: int) -> nn.Module:
+    """The norm of projections of `width` channels, without `pre_norm`."""
+    return nn.Identity() if config.pre_norm else make_norm(config, config.sublayer_norm_type or "rmsnorm", width)
+
+
+def on_spheres(config: HyperSETConfig, projections: torch.Tensor) -> torch.Tensor:
+    """The projections (…, width) after their norm, without its gain and bias. With `pre_norm` they have no norm."""
+    width = projections.shape[-1:]
+    if config.pre_norm:
+        return projections
+    if config.sublayer_norm_type == "layernorm":
+        return F.layer_norm(projections, width, eps=config.layer_norm_eps)
+    return F.rms_norm(projections, width, eps=config.rms_norm_eps)
+
+
+def shifts_projections(config: HyperSETConfig) -> bool:
+    """Whether LayerNorms act on the projections. Their biases make queries, keys and values differ by more than gains."""
+    return config.sublayer_norm_type == "layernorm" and not config.pre_norm
 
 
 class HyperSETRMSNormGain(nn.RMSNorm):
@@ -92,19 +122,29 @@ class HyperSETAttention(IteratedAttention):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
+        self.config = config
         self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
+        self.token_norm = token_norm(config)
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
-        # The gains of queries, keys and values, or one that they share.
-        num_norms = 1 if config.shared_qkv_norm else 3
-        self.qkv_norms = nn.ModuleList(HyperSETRMSNormGain(self.head_dim, eps=self.eps) for _ in range(num_norms))
+        # The norms of queries, keys and values, or one that they share. RMSNorms hold their gains alone.
+        num_norms = 0 if config.pre_norm else 1 if config.shared_qkv_norm else 3
+        self.qkv_norms = nn.ModuleList(
+            projection_norm(config, self.head_dim)
+            if shifts_projections(config)
+            else HyperSETRMSNormGain(self.head_dim, eps=self.eps)
+            for _ in range(num_norms)
+        )
         self.energy = ATTENTION_ENERGIES[config.attention_energy](config)
 
     def subspaces(
         self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None, bases: BothDirections | None = None
     ) -> torch.Tensor:
-        """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
+        """
+        z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`. With `pre_norm`
+        it is W_h norm(x).
+        """
         bases = symmetric(self.bases) if bases is None else bases
-        tokens = bases(hidden_states, delta)
+        tokens = bases(self.token_norm(hidden_states), delta)
         return tokens.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def forward(
@@ -121,16 +161,26 @@ class HyperSETAttention(IteratedAttention):
         """
         bases = symmetric(self.bases)
         tokens = self.subspaces(hidden_states, delta, bases)
-        tokens = F.rms_norm(tokens, (self.head_dim,), eps=self.eps)
-        gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms]
-        gains = gains if len(gains) == 3 else gains * 3
-        direction, weights = self.energy.direction_with_gains(tokens, gains, attention_mask, output_attentions, rows)
+        if shifts_projections(self.config):
+            roles = [norm(tokens) for norm in self.qkv_norms]
+            roles = roles if len(roles) == 3 else roles * 3
+            direction, weights = self.energy.direction(*roles, attention_mask, output_attentions)
+            direction = direction if rows is None else rows(direction)
+        else:
+            gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
+            gains = gains if len(gains) == 3 else gains * 3
+            tokens = on_spheres(self.config, tokens)
+            direction, weights = self.energy.direction_with_gains(
+                tokens, gains, attention_mask, output_attentions, rows
+            )
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
 
     def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_ATTN of each sample, of shape `(batch_size,)`. The tokens are first put on the spheres of Eq. 4."""
-        tokens = F.rms_norm(self.subspaces(hidden_states), (self.head_dim,), eps=self.eps)
-        return self.energy.value(tokens, attention_mask)
+        """
+        E_ATTN of each sample, of shape `(batch_size,)`. The tokens are first put on the spheres of Eq. 4. With `pre_norm` they
+        are not: the energy is that of W_h norm(x), and the direction is its negative gradient with respect to norm(x).
+        """
+        return self.energy.value(on_spheres(self.config, self.subspaces(hidden_states)), attention_mask)
 
 
 class HyperSETFeedforward(nn.Module):
@@ -142,21 +192,22 @@ class HyperSETFeedforward(nn.Module):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.eps = config.rms_norm_eps
+        self.config = config
+        self.token_norm = token_norm(config)
         self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
-        self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
+        self.norm = projection_norm(config, config.intermediate_size)  # type: ignore[arg-type]
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
     def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
         """The direction, shaped like `hidden_states`. `delta` is added to D."""
         directions = symmetric(self.directions)
-        projections = self.norm(directions(hidden_states, delta))
+        projections = self.norm(directions(self.token_norm(hidden_states), delta))
         return directions.back(self.energy.direction(projections), delta)
 
     def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_FF of each sample, of shape `(batch_size,)`. The tokens are first put on the sphere of Eq. 5."""
-        projections = symmetric(self.directions)(hidden_states)
-        return self.energy.value(F.rms_norm(projections, projections.shape[-1:], eps=self.eps), attention_mask)
+        """E_FF of each sample, of shape `(batch_size,)`. The tokens are first put on the sphere of Eq. 5, if there is one."""
+        projections = symmetric(self.directions)(self.token_norm(hidden_states))
+        return self.energy.value(on_spheres(self.config, projections), attention_mask)
 
 
 def moved(hidden_states: torch.Tensor, step_size: torch.Tensor | float, move: torch.Tensor) -> torch.Tensor:
@@ -174,6 +225,8 @@ class HyperSETLayer(IteratedLayer):
 
     @classmethod
     def attn_implementations(cls, config):
+        if shifts_projections(config):
+            return ("eager",)  # the others only know gains
         names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
         if UPDATE_RULES[config.update_rule].divides_by_root:
             # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.

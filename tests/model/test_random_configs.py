@@ -29,6 +29,7 @@ TAME = {
     "pooling": ["cls", "mean"],
     "norm_type": ["layernorm", "rmsnorm"],
     "sublayer_norm_type": [None, "layernorm", "rmsnorm"],
+    "pre_norm": [False, False, True],
     "prune_last_iteration": FLAG,
     "classifier_bias": FLAG,
     "tie_word_embeddings": FLAG,
