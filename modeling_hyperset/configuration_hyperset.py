@@ -113,7 +113,11 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         norm_type (`str`, defaults to `"layernorm"`): Norm after the last iteration, and before the sublayers of the baselines:
             `"layernorm"` or `"rmsnorm"`.
         sublayer_norm_type (`str`, *optional*): Norm before the sublayers of the Transformers and of CRATE, where it differs
-            from `norm_type`.
+            from `norm_type`. For Hyper-SET it is the norm of the projections: `"rmsnorm"`, the default, or `"layernorm"`
+            (Table 17).
+        pre_norm (`bool`, defaults to `False`): `True`: Hyper-SET's norms act on the tokens before W and D, not on their
+            projections (Table 17). A step then follows the gradient with respect to the normalised tokens, and no sphere holds
+            the projections. The baselines have norms of their own there.
         prune_last_iteration (`bool`, defaults to `True`): Whether image and sequence classifiers with `pooling="cls"` compute
             only the token they read in the last iteration. The logits and gradients stay the same. It is off for calls that
             return hidden states, attentions or energies, and for the baselines.
@@ -213,6 +217,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
     sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
+    pre_norm: bool = False
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
@@ -361,6 +366,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(f"`num_attention_heads` must divide hidden_size={self.hidden_size}, got {heads}.")
         if self.intermediate_size is None:
             raise ValueError("`intermediate_size` must be an integer, got None.")
+        if self.pre_norm and not self.has_step_sizes:
+            raise ValueError(
+                f"`pre_norm` must be False for layer_type={self.layer_type!r}: it is for Hyper-SET alone."
+            )
         if self.lora_rank and not self.has_step_sizes:
             raise ValueError(f"`lora_rank` must be 0 for layer_type={self.layer_type!r}, got {self.lora_rank}.")
 

@@ -24,11 +24,41 @@ def as_keyword(order: Order | None) -> dict[str, Order]:
     return {} if order is None else {"order": order}
 
 
-def make_norm(config: HyperSETConfig, norm_type: str | None = None) -> nn.Module:
-    """The norm that `norm_type` names, or else the config's, over the width of the tokens."""
+def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int | None = None) -> nn.Module:
+    """The norm that `norm_type` names, or else the config's, over `width` channels, or else the width of the tokens."""
+    width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
-        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        return nn.LayerNorm(width, eps=config.layer_norm_eps)
+    return nn.RMSNorm(width, eps=config.rms_norm_eps)
+
+
+# The norms of Hyper-SET's two sublayers (Table 17). Theirs are RMSNorms on the projections: the spheres of Eqs. 4 and 5. With
+# `sublayer_norm_type="layernorm"` they are LayerNorms, and with `pre_norm` they act on the tokens before the projection.
+
+
+def token_norm(config: HyperSETConfig) -> nn.Module:
+    """The norm of the tokens before a projection, with `pre_norm`."""
+    return make_norm(config, config.sublayer_norm_type or "rmsnorm") if config.pre_norm else nn.Identity()
+
+
+def projection_norm(config: HyperSETConfig, width: int) -> nn.Module:
+    """The norm of projections of `width` channels, without `pre_norm`."""
+    return nn.Identity() if config.pre_norm else make_norm(config, config.sublayer_norm_type or "rmsnorm", width)
+
+
+def on_spheres(config: HyperSETConfig, projections: torch.Tensor) -> torch.Tensor:
+    """The projections (…, width) after their norm, without its gain and bias. With `pre_norm` they have no norm."""
+    width = projections.shape[-1:]
+    if config.pre_norm:
+        return projections
+    if config.sublayer_norm_type == "layernorm":
+        return F.layer_norm(projections, width, eps=config.layer_norm_eps)
+    return F.rms_norm(projections, width, eps=config.rms_norm_eps)
+
+
+def shifts_projections(config: HyperSETConfig) -> bool:
+    """Whether LayerNorms act on the projections. Their biases make queries, keys and values differ by more than gains."""
+    return config.sublayer_norm_type == "layernorm" and not config.pre_norm
 
 
 class HyperSETRMSNormGain(nn.RMSNorm):
@@ -124,19 +154,34 @@ class HyperSETAttention(IteratedAttention):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
+        self.config = config
         self.num_heads, self.head_dim, self.eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
+        self.token_norm = token_norm(config)
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
-        # The gains of queries, keys and values, or one that they share.
-        num_norms = 1 if config.shared_qkv_norm else 3
-        self.qkv_norms = nn.ModuleList(HyperSETRMSNormGain(self.head_dim, eps=self.eps) for _ in range(num_norms))
+        # The norms of queries, keys and values, or one that they share. RMSNorms hold their gains alone.
+        num_norms = 0 if config.pre_norm else 1 if config.shared_qkv_norm else 3
+        self.qkv_norms = nn.ModuleList(
+            projection_norm(config, self.head_dim)
+            if shifts_projections(config)
+            else HyperSETRMSNormGain(self.head_dim, eps=self.eps)
+            for _ in range(num_norms)
+        )
         self.energy: Any = ATTENTION_ENERGIES[config.attention_energy](config)
+        if self.energy.is_causal and shifts_projections(config):
+            raise ValueError(
+                "`sublayer_norm_type` must not be 'layernorm' without `pre_norm` for a causal attention_energy: a slot keeps "
+                "one tensor, and the biases of the LayerNorms make keys and values differ."
+            )
 
     def subspaces(
         self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None, bases: BothDirections | None = None
     ) -> torch.Tensor:
-        """z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
+        """
+        z = W_h x (Eq. 2): `(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`. With `pre_norm`
+        it is W_h norm(x).
+        """
         bases = symmetric(self.bases) if bases is None else bases
-        tokens = bases(hidden_states, delta)
+        tokens = bases(self.token_norm(hidden_states), delta)
         return tokens.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def on_spheres(
@@ -146,7 +191,7 @@ class HyperSETAttention(IteratedAttention):
         RMSNorm(W_h x) (Eq. 4), turned by rotary positions. R_i is orthogonal, so an energy of R_i z_i has the direction
         R_iᵀ (direction at R_i z_i): the energies need to know nothing of positions.
         """
-        tokens = F.rms_norm(self.subspaces(hidden_states, delta, bases), (self.head_dim,), eps=self.eps)
+        tokens = on_spheres(self.config, self.subspaces(hidden_states, delta, bases))
         return tokens if order is None else order.rotate(tokens)
 
     def forward(
@@ -163,17 +208,20 @@ class HyperSETAttention(IteratedAttention):
         added to W.
         """
         bases = symmetric(self.bases)
-        tokens = self.on_spheres(hidden_states, order, delta, bases)
-        gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms]
-        gains = gains if len(gains) == 3 else gains * 3
-        direction, weights = self.energy.direction_with_gains(
-            tokens,
-            gains,
-            attention_mask,
-            output_attentions,
-            rows,
-            **as_keyword(order if self.energy.is_causal else None),
-        )
+        if shifts_projections(self.config):
+            tokens = self.subspaces(hidden_states, delta, bases)
+            roles = [norm(tokens) if order is None else order.rotate(norm(tokens)) for norm in self.qkv_norms]
+            roles = roles if len(roles) == 3 else roles * 3
+            direction, weights = self.energy.direction(*roles, attention_mask, output_attentions)
+            direction = direction if rows is None else rows(direction)
+        else:
+            tokens = self.on_spheres(hidden_states, order, delta, bases)
+            gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
+            gains = gains if len(gains) == 3 else gains * 3
+            known = as_keyword(order if self.energy.is_causal else None)
+            direction, weights = self.energy.direction_with_gains(
+                tokens, gains, attention_mask, output_attentions, rows, **known
+            )
         if order is not None:
             direction = order.turn_back(direction, rows)
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
@@ -181,7 +229,10 @@ class HyperSETAttention(IteratedAttention):
     def value(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, order: Order | None = None
     ) -> torch.Tensor:
-        """E_ATTN of each sample, of shape `(batch_size,)`. The tokens are first put on the spheres of Eq. 4."""
+        """
+        E_ATTN of each sample, of shape `(batch_size,)`. The tokens are first put on the spheres of Eq. 4. With `pre_norm` they
+        are not: the energy is that of W_h norm(x), and the direction is its negative gradient with respect to norm(x).
+        """
         return self.energy.value(self.on_spheres(hidden_states, order), attention_mask)
 
 
@@ -194,24 +245,24 @@ class HyperSETFeedforward(nn.Module):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        self.eps = config.rms_norm_eps
+        self.config = config
+        self.token_norm = token_norm(config)
         self.directions = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
-        self.norm = nn.RMSNorm(config.intermediate_size, eps=self.eps)
+        self.norm = projection_norm(config, config.intermediate_size)  # type: ignore[arg-type]
         self.energy = FEEDFORWARD_ENERGIES[config.feedforward_energy](config)
 
     def forward(self, hidden_states: torch.Tensor, delta: torch.Tensor | None = None) -> torch.Tensor:
         """The direction, shaped like `hidden_states`. `delta` is added to D."""
         directions = symmetric(self.directions)
-        projections = self.norm(directions(hidden_states, delta))
+        projections = self.norm(directions(self.token_norm(hidden_states), delta))
         return directions.back(self.energy.direction(projections), delta)
 
     def on_sphere(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """RMSNorm(D x) (Eq. 5)."""
-        projections = symmetric(self.directions)(hidden_states)
-        return F.rms_norm(projections, projections.shape[-1:], eps=self.eps)
+        return on_spheres(self.config, symmetric(self.directions)(self.token_norm(hidden_states)))
 
     def value(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """E_FF of each sample, of shape `(batch_size,)`. The tokens are first put on the sphere of Eq. 5."""
+        """E_FF of each sample, of shape `(batch_size,)`. The tokens are first put on the sphere of Eq. 5, if there is one."""
         return self.energy.value(self.on_sphere(hidden_states), attention_mask)
 
 
@@ -230,6 +281,8 @@ class HyperSETLayer(IteratedLayer):
 
     @classmethod
     def attn_implementations(cls, config):
+        if shifts_projections(config):
+            return ("eager",)  # the others only know gains
         names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
         if UPDATE_RULES[config.update_rule].divides_by_root:
             # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.

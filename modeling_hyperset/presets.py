@@ -39,6 +39,7 @@ IMAGENET100 = {"num_labels": 100}
 CIFAR10 = {"num_labels": 10, "image_size": 32, "patch_size": 4, "step_size_sum_norm": True}
 CIFAR100 = CIFAR10 | {"num_labels": 100}
 TWELVE_LAYERS = {"num_hidden_layers": 12, "num_iterations": 1}
+PRE_NORM, LAYER_NORM = {"pre_norm": True}, {"sublayer_norm_type": "layernorm"}  # Table 17
 FIXED_STEP = {"step_size_type": "fixed", "step_size_attention": 0.1, "step_size_feedforward": 0.1}
 TRANSFORMER, CRATE, CRATE_T, ENERGY_TRANSFORMER = (
     {"layer_type": name} for name in ("transformer", "crate", "crate_t", "energy_transformer")
@@ -106,8 +107,16 @@ def lora(rank: int) -> dict[str, int]:
 
 PRESETS: dict[str, Preset] = {
     # One layer, ImageNet-1K
-    "imagenet-small": images("Table 16", "1.55 M", IMAGENET, SMALL),
+    "imagenet-small": images("Tables 16, 17", "1.55 M", IMAGENET, SMALL),
+    "imagenet-small-pre-norm": images("Table 17", "1.55 M", IMAGENET, SMALL, PRE_NORM),
+    "imagenet-small-layernorm": images("Table 17", "1.55 M", IMAGENET, SMALL, LAYER_NORM),
+    "imagenet-small-pre-norm-layernorm": images("Table 17", "1.55 M", IMAGENET, SMALL, PRE_NORM, LAYER_NORM),
     "imagenet-small-fixed-step": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP),
+    "imagenet-small-fixed-step-pre-norm": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, PRE_NORM),
+    "imagenet-small-fixed-step-layernorm": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, LAYER_NORM),
+    "imagenet-small-fixed-step-pre-norm-layernorm": images(
+        "Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, PRE_NORM, LAYER_NORM
+    ),
     "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, SMALL, TRANSFORMER),
     "imagenet-small-crate": images("Table 16", "1.06 M", IMAGENET, SMALL, CRATE),
     "imagenet-small-crate-t": images("Table 16", "0.91 M", IMAGENET, SMALL, CRATE_T),
@@ -179,10 +188,10 @@ def count_parameters(name: str) -> int:
 
 
 def main() -> None:
-    print(f"{'preset':<38}{'class':<34}{'parameters':>12}{'paper':>10}  table")
+    print(f"{'preset':<46}{'class':<34}{'parameters':>12}{'paper':>10}  table")
     for name, preset in PRESETS.items():
         count = f"{count_parameters(name):,}"
-        print(f"{name:<38}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
+        print(f"{name:<46}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,13 @@ from modeling_hyperset.presets import PRESETS, count_parameters, preset_config
 COUNTS = {
     "imagenet-small": 1_551_808,
     "imagenet-small-fixed-step": 909_760,
+    # Table 17's other rows, as torch's norms have gains and biases: no program of them is released.
+    "imagenet-small-pre-norm": 1_551_808 - (3 * 64 + 384) + 2 * 384,
+    "imagenet-small-layernorm": 1_551_808 + 3 * 64 + 384,
+    "imagenet-small-pre-norm-layernorm": 1_551_808 - (3 * 64 + 384) + 2 * 2 * 384,
+    "imagenet-small-fixed-step-pre-norm": 909_760 - (3 * 64 + 384) + 2 * 384,
+    "imagenet-small-fixed-step-layernorm": 909_760 + 3 * 64 + 384,
+    "imagenet-small-fixed-step-pre-norm-layernorm": 909_760 - (3 * 64 + 384) + 2 * 2 * 384,
     "imagenet-small-scaled-up": 2_395_968,
     "imagenet-wide": 3_403_968,
     "imagenet-small-scaled-up-12-layers": 8_170_880,
