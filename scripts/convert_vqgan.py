@@ -14,15 +14,19 @@ import argparse
 from hyperset_lab.converting.tokenizer import convert_tokenizer
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a Lightning checkpoint, or a bare state dict")
-    parser.add_argument("--config", help="the model.yaml, if it does not lie beside the checkpoint")
-    parser.add_argument("--revision", help="branch, tag or commit of the checkpoint's repository")
-    parser.add_argument("--output_dir", required=True, help="new folder for the VQ model")
-    parsed = parser.parse_args(arguments)
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a Lightning checkpoint, or a bare state dict")
+    made.add_argument("--config", help="the model.yaml, if it does not lie beside the checkpoint")
+    made.add_argument("--revision", help="branch, tag or commit of the checkpoint's repository")
+    made.add_argument("--output_dir", required=True, help="new folder for the VQ model")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parsed = parser().parse_args(arguments)
     model = convert_tokenizer(parsed.checkpoint, parsed.config, parsed.output_dir, parsed.revision)
     factor = 2 ** (len(model.config.block_out_channels) - 1)
     print(

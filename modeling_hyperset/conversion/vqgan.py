@@ -57,6 +57,12 @@ def vqgan_options(config: Mapping[str, Any]) -> dict[str, Any]:
             wrong.append(f"`{name}` must be {wanted}, got {detail[name]!r}: a `VQModel` has no other")
     if node.get("remap") is not None:
         wrong.append(f"`remap` must be null, got {node['remap']!r}: a `VQModel` does not number its codes anew")
+    if not wrong and options["ch_mult"][0] != 1:
+        wrong.append(
+            f"`ch_mult` must start with 1, got {options['ch_mult']}: a `VQModel` has no narrower first convolution"
+        )
+    if not wrong and options["resolution"] % 2 ** (len(options["ch_mult"]) - 1):
+        wrong.append(f"`resolution` must halve {len(options['ch_mult']) - 1} times, got {options['resolution']}")
     if wrong:
         raise ValueError(f"The config of the VQGAN does not fit: {'; '.join(wrong)}.")
     return options
@@ -112,11 +118,7 @@ def convert_vqgan(state_dict: StateDict, config: Mapping[str, Any]) -> tuple[dic
     attends = {}
     for part, theirs in (("encoder", "down"), ("decoder", "up")):
         has = [any(name.startswith(f"{part}.{theirs}.{level}.attn.") for name in kept) for level in range(levels)]
-        # The decoder doubles the smallest resolution, which is not the encoder's where halving has left a rest.
-        smallest = options["resolution"] // 2 ** (levels - 1)
-        sides = [options["resolution"] // 2**level for level in range(levels)]
-        sides = sides if part == "encoder" else [smallest * 2 ** (levels - 1 - level) for level in range(levels)]
-        said = [side in options["attn_resolutions"] for side in sides]
+        said = [options["resolution"] // 2**level in options["attn_resolutions"] for level in range(levels)]
         if has != said:
             raise ValueError(
                 f"`attn_resolutions` {options['attn_resolutions']} at `resolution` {options['resolution']} puts attention into "
