@@ -60,6 +60,7 @@ def convert_original_checkpoint(
     given = options if isinstance(options, Options) else read_options(state_dict, options)
     layout = likely_task(state_dict)
     task = given.choice("task", TASKS, hint=f" (the weights look like {layout!r})" if layout else "")
+    given.check_layout("task", (layout,) if layout else ())
     if "task" in given.missing and layout is None:
         given.check()
     given.task = layout if layout and "task" in given.missing else task

@@ -110,6 +110,7 @@ def image_config(options: Options, state_dict: StateDict) -> tuple[HyperSETConfi
     layout = next((names for pattern, names in LAYOUTS if has(state_dict, pattern)), ())
     hint = f" (the weights look like {' or '.join(layout)})" if layout else ""
     kind = options.choice("class", (*HYPERSET_CLASSES, *BASELINE_CLASSES), hint=hint)
+    options.check_layout("class", layout)
     if "class" in options.missing and len(layout) != 1:
         options.count("n_recur")
         options.check()

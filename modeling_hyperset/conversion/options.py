@@ -141,6 +141,14 @@ class Options:
             raise ValueError(f"{self.named(name)} is {given!r}, which contradicts the weights: they say {value!r}.")
         return value
 
+    def check_layout(self, name: str, kinds: Sequence[str]) -> None:
+        """The option that names the model must be one of the `kinds` that the weights have the tensors of, if any."""
+        if name in self.values and kinds and self.values[name] not in kinds:
+            raise ValueError(
+                f"{self.named(name)} is {self.values[name]!r}, which contradicts the weights: they look like "
+                f"{' or '.join(map(repr, kinds))}."
+            )
+
     def refuse(self, names: Sequence[str], model: str) -> None:
         """Options that would make another function of the same weights, and that `model` does not have."""
         if given := {name: self.values[name] for name in names if name in self.values and name not in self.in_config}:

@@ -41,7 +41,7 @@ def vqgan_options(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     detail = node.get("ddconfig")
     detail = detail if isinstance(detail, Mapping) else {}
-    options = {"embed_dim": node.get("embed_dim"), "n_embed": node.get("n_embed")}
+    options: dict[str, Any] = {"embed_dim": node.get("embed_dim"), "n_embed": node.get("n_embed")}
     options |= {name: detail.get(name) for name in (*COUNTS, "ch_mult", "attn_resolutions")}
     wrong = []
     for name, value in options.items():

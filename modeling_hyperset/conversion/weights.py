@@ -3,7 +3,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -69,7 +69,7 @@ def read_checkpoint(path: str | PathLike) -> Any:
         raise
     except Exception:  # no file of today's torch; `torch.load` says what is wrong with it
         named = set()
-    blanks = []
+    blanks: list[Callable | tuple[Callable, str]] = []
     for name in named:
         if NOT_WEIGHTS.fullmatch(name):
             module, _, short = name.rpartition(".")

@@ -222,7 +222,14 @@ def test_a_data_set_says_classes_and_size(dataset, classes, size):
 
 def test_what_the_program_computes_and_no_config_is_refused():
     state_dict, options = fixture("ic_hyperset")
+    moved = {f"time_mlp.1.1.{part}": f"enc.0.time_mlp_inner.2.{part}" for part in ("weight", "bias")}
+    state_dict = {moved.get(name, name).replace("time_mlp.0.", "time_mlp."): t for name, t in state_dict.items()}
+    state_dict |= {
+        "enc.0.ln_inp.weight": state_dict.pop("ln_inp.weight"),
+        "enc.0.time_mlp_inner.0.weight": torch.ones(72),
+    }
     options = options | {"class": "HyperSETAlternativeAttention"}
+    convert_original_checkpoint(state_dict, options | {"attention": "bisoftmax"})
     for attention in ("relu", "sigma_square"):
         with pytest.raises(ValueError, match=rf"'attention' is '{attention}', .* cannot be converted"):
             convert_original_checkpoint(state_dict, options | {"attention": attention})
@@ -230,6 +237,31 @@ def test_what_the_program_computes_and_no_config_is_refused():
         with pytest.raises(ValueError, match="'input_cond' must be False for HyperSETAlternative"):
             given = {"class": f"HyperSETAlternative{kind}", name: "tanh", "input_cond": True}
             convert_original_checkpoint(state_dict, options | given)
+
+
+OTHERS = {
+    "ic_hyperset": ("class", ["HyperSETBasic", "HyperSETFixedStepSize", "ViT", "CRATET"], "'HyperSET'"),
+    "sudoku_hyperset": ("model_type", ["transformer", "crate", "et"], "'hyper-set'"),
+    "sudoku_crate": ("model_type", ["hyper-set", "transformer_shared"], "'crate'"),
+    "mim_hyperset": ("model", ["transformer"], "'hyper-set'"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_model_than_the_weights_are_of(name):
+    state_dict, options = fixture(name)
+    option, kinds, looks = OTHERS[name]
+    for kind in kinds:
+        with pytest.raises(
+            ValueError, match=rf"'{option}' is '{kind}', which contradicts the weights: they look like {looks}"
+        ):
+            convert_original_checkpoint(state_dict, options | {option: kind})
+    others = {"image-classification", "sudoku", "masked-image-modeling"} - {options["task"]}
+    for task in others:
+        with pytest.raises(
+            ValueError, match=rf"'task' is '{task}', which contradicts the weights: they look like '{options['task']}'"
+        ):
+            convert_original_checkpoint(state_dict, options | {"task": task})
 
 
 def test_the_class_token_has_two_names():
