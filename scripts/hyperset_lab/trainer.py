@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from hyperset_lab import checkpoints
 from hyperset_lab.arguments import option
 from hyperset_lab.hub import check_login
+from hyperset_lab.models import check_trained
 from modeling_hyperset.baselines_hyperset import EnergyLayerNorm
 from modeling_hyperset.embeddings_hyperset import HyperSETEmbeddings
 from modeling_hyperset.files import write_json, write_whole
@@ -133,6 +134,8 @@ class ScriptTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if not self.args.do_train:
+            check_trained(cast(nn.Module, self.model))
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not self.is_fsdp_enabled:
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):
