@@ -107,13 +107,19 @@ def positions(names: Sequence[str], order: Sequence[str]) -> list[int]:
 
 
 class Relabelled:
-    """Batches with `labels` that count in another list of classes. Where a label is negative, it says that there is none."""
+    """
+    Batches with `labels` that count in another list of classes: numbers of classes, negative where there is none, or, of
+    several labels, a row of floats for each sample, one for each class.
+    """
 
     def __init__(self, batches: Iterable[Mapping[str, Any]], places: Sequence[int]):
         self.batches, self.places = batches, torch.tensor(places)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self.batches:
-            labels = batch["labels"]
-            moved = self.places.to(labels.device)[labels.clamp(min=0)]
-            yield {**batch, "labels": torch.where(labels < 0, labels, moved)}
+            labels, places = batch["labels"], self.places.to(batch["labels"].device)
+            if labels.is_floating_point():
+                moved = labels[..., places.argsort()]
+            else:
+                moved = torch.where(labels < 0, labels, places[labels.clamp(min=0)])
+            yield {**batch, "labels": moved}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
@@ -120,6 +121,15 @@ def start_head_anew(model: PreTrainedModel, fresh: PreTrainedModel) -> set[str]:
     head = {name: value for name, value in fresh.named_parameters() if not name.startswith(body)}
     model.load_state_dict(head, strict=False)
     return set(head)
+
+
+def reorder_head(model: PreTrainedModel, places: Sequence[int]) -> None:
+    """Bring the rows of the head of `model`, one for each class, into the order in which `places` names them."""
+    body, rows = f"{model.base_model_prefix}.", torch.tensor(places)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith(body) and len(parameter) == len(places):
+                parameter.copy_(parameter[rows.to(parameter.device)].clone())
 
 
 def label_fields(names: Sequence[str]) -> dict[str, dict]:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -132,10 +132,10 @@ class ScriptTrainer(Trainer):
     written: str | None = None  # the last one that is whole
     weights_name = SAFE_WEIGHTS_NAME
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if not self.args.do_train:
-            check_trained(cast(nn.Module, self.model))
+    def __init__(self, model: PreTrainedModel | nn.Module, args: ScriptTrainingArguments, **options):
+        if not args.do_train:
+            check_trained(model)
+        super().__init__(model, args, **options)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not self.is_fsdp_enabled:
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):

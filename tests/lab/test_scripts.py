@@ -116,7 +116,7 @@ def test_a_checkpoint_that_does_not_fit_stops_before_training(main, trained, tmp
     flags = ["--dataset_name", "digits", "--do_eval", "--use_cpu", "--output_dir", str(tmp_path / "out")]
     checkpoint = ["--model_name_or_path", str(folder)]
     with pytest.raises(ValueError, match="`--resume_from_checkpoint` needs `--do_train`"):
-        main([*flags, *checkpoint, "--resume_from_checkpoint", "true"])
+        main([*flags, *checkpoint, "--resume_from_checkpoint", "true", "--output_dir", str(tmp_path / "resumed")])
     wider = [*checkpoint, "--config_overrides", '{"hidden_size": 32}']
     for more in ([], ["--ignore_mismatched_sizes"]):
         with pytest.raises(ValueError, match=r"config_overrides.*: hyperset\..*16.*there, but.*32"):
