@@ -184,7 +184,7 @@ def read_columns(arguments: ImageDataArguments, hub_options: dict[str, Any], nam
         split = split.rename_columns({old: new for old, new in columns.items() if old != new})
         try:
             splits[name] = split.cast_column("image", Image(decode=False))
-        except (TypeError, ValueError) as error:  # pyarrow's errors are of these kinds
+        except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's errors are of these kinds
             raise ValueError(
                 f"`--image_column_name` {arguments.image_column_name!r} holds no images in the split {name!r}: {error}"
             ) from error

@@ -7,6 +7,7 @@ directly below the given one. What is left out is said in the log.
 import logging
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset
@@ -21,30 +22,36 @@ logger = logging.getLogger(__name__)
 # Files that say more about images than a folder does. `datasets` reads them.
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
-TABLES = (".csv", ".jsonl", ".json", ".parquet", ".arrow", ".md", ".py", ".yaml")  # in the folder of a data set
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".md", ".py", ".yaml")
+NO_PICTURES = "files without the name of a picture"
 SPLIT_WORDS = {word for words in SPLITS.values() for word in words}
 
 
+@lru_cache
 def picture_suffixes() -> set[str]:
     """The ends of names that Pillow opens."""
     return {suffix for suffix, kind in PILImage.registered_extensions().items() if kind in PILImage.OPEN}
 
 
-def says_more(folder: Path, suffixes: tuple[str, ...] = ()) -> bool:
-    """Whether `folder` has metadata, archives, or files with such `suffixes`, which a reader of folders leaves out."""
+def says_more(folder: Path) -> bool:
+    """Whether `folder` has metadata or archives, which a reader of folders would leave out."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    return any(path.name in METADATA or path.suffix.lower() in (*ARCHIVES, *suffixes) for path in files)
+    return any(path.name in METADATA or path.suffix.lower() in ARCHIVES for path in files)
 
 
 def split_folders(folder: Path) -> dict[str, Path] | None:
     """
     The folders of the splits of a local data set that has nothing but images: those with a split's name, or else `folder` as
-    `train`. `None` if files say more about it.
+    `train`. `None` if other files hold its data, or say more about it.
     """
+    left_out: dict[str, list[str]] = {}
+    has_images = sum(1 for _ in files_below(str(folder), left_out)) > 0
+    if not has_images or any(
+        Path(path).suffix.lower() in (*TABLES, *ARCHIVES) for path in left_out.get(NO_PICTURES, ())
+    ):
+        return None
     inside = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
     splits = {name: path for name, path in inside.items() if name.lower() in SPLIT_WORDS}
-    if any(says_more(path, TABLES) for path in (folder, *splits.values())):
-        return None
     if splits and (others := inside.keys() - splits.keys()):
         logger.warning("%s: these folders are no splits and left out: %s.", folder, listed(sorted(others)))
     return splits or {"train": folder}
@@ -66,7 +73,7 @@ def files_below(folder: str, left_out: dict[str, list[str]], above: tuple[str, .
         elif not os.path.exists(entry.path):
             left_out.setdefault("links to nothing", []).append(entry.path)
         elif os.path.splitext(entry.name)[1].lower() not in suffixes:
-            left_out.setdefault("files without the name of a picture", []).append(entry.path)
+            left_out.setdefault(NO_PICTURES, []).append(entry.path)
         else:
             yield entry.path
 
