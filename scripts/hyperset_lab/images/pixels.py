@@ -97,7 +97,7 @@ def in_8_bits(image: PILImage.Image) -> np.ndarray:
     return pixels
 
 
-def open_picture(value: Any) -> PILImage.Image:
+def opened(value: Any) -> PILImage.Image:
     """What a data set holds of an image (its file's `path` or `bytes`, or a picture of Pillow) as a picture of Pillow."""
     if isinstance(value, PILImage.Image):
         return value
@@ -122,7 +122,7 @@ def read_image(value: Any, otherwise: str = "An image of the data set") -> PILIm
     """
     name = name_of(value, otherwise)
     try:
-        image = open_picture(value)
+        image = opened(value)
     except Exception as error:  # Pillow's readers raise many kinds
         raise ValueError(f"{name} cannot be opened as a picture: {error}") from error
     return as_shown(image, name)
@@ -142,7 +142,7 @@ class Problems(TorchDataset):
         otherwise = f"Image {index + 1} of the split {self.name!r}"
         name = name_of(value, otherwise)
         try:
-            image = open_picture(value)
+            image = opened(value)
             if image.format == "JPEG" and image.mode in ("L", "RGB"):
                 image.draft(image.mode, (1, 1))  # reads the whole file, but computes few of its pixels
         except Exception as error:  # Pillow's readers raise many kinds
