@@ -50,6 +50,20 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
         )
 
 
+def check_exporter(model: torch.nn.Module) -> None:
+    """
+    Raises:
+        `ValueError`: TorchScript's ONNX exporter traces a model with RMSNorms. It has no operator for them.
+    """
+    if not torch.jit.is_tracing() or torch.compiler.is_compiling() or not torch.onnx.is_in_onnx_export():
+        return
+    if any(isinstance(module, torch.nn.RMSNorm) for module in model.modules()):
+        raise ValueError(
+            "TorchScript's ONNX exporter (`dynamo=False`) has no operator for RMSNorm: export with `dynamo=True`, as "
+            "`scripts/export_onnx.py` does."
+        )
+
+
 def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
     """`tolerance` is a finite number of at least 0, and the layer has an energy."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:

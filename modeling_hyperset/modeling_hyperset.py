@@ -3,6 +3,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -31,6 +32,7 @@ from .baselines_hyperset import EnergyLayerNorm
 from .checks_hyperset import (
     check_can_stop,
     check_energy_tolerance,
+    check_exporter,
     check_ids,
     check_inputs,
     check_num_iterations,
@@ -51,7 +53,7 @@ from .energies_hyperset import ATTENTION_ENERGIES
 from .iteration_hyperset import iterate
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
 from .order_hyperset import HyperSETRotaryEmbedding, Order, lengths_of_past, order_of_call, prepare_cache
-from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection
+from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection, check_adapters
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
 
@@ -140,6 +142,10 @@ def class_of(model: nn.Module) -> Any:
     return next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch.distributed."))
 
 
+# Whether a checkpoint is being loaded. What is initialised then is new to it.
+LOADING: ContextVar[bool] = ContextVar("LOADING", default=False)
+
+
 class HyperSETPreTrainedModel(PreTrainedModel):
     """The base of all models of the family: it initialises, saves and adapts them."""
 
@@ -188,8 +194,9 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
         elif isinstance(module, HyperSETDepthwiseLoRA):
+            zero_init = self.config.lora_init == "zeros" or (self.config.lora_init is None and LOADING.get())
             for name, parameter in module.named_parameters():
-                if module.zero_init and name.endswith("_b"):
+                if zero_init and name.endswith("_b"):
                     init.zeros_(parameter)
                 else:
                     init.normal_(parameter, std=0.02)  # Appendix G.2
@@ -217,21 +224,32 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """
-        As in transformers.
+        As in transformers. Depth-wise adapters that the checkpoint does not have start as `config.lora_init` says, by default
+        without an effect.
 
         Raises:
             `ValueError`: the index of the weights names a file outside their folder. (transformers would read that file.)
         """
         check_shards(pretrained_model_name_or_path, kwargs.get("subfolder"))
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        before = LOADING.set(True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        finally:
+            LOADING.reset(before)
 
     def save_pretrained(self, *args, **kwargs):
-        """As in transformers. The folder also gets the code, so that every Auto class loads it without the package."""
+        """
+        As in transformers. The folder also gets the code, so that every Auto class loads it without the package. A subclass
+        in a module of its own brings that module, and its Auto class alone loads it so.
+        """
         before, sharded_class = getattr(self.config, "auto_map", None), type(self)
-        self.config.auto_map = {
-            auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
-        }
         self.__class__ = class_of(self)  # transformers saves the code of this class
+        is_ours = type(self).__module__.split(".")[-1] == __name__.split(".")[-1]
+        self.config.auto_map = {
+            auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}"
+            for auto_class, cls in AUTO_CLASSES.items()
+            if is_ours
+        }
         try:
             return super().save_pretrained(*args, **kwargs)
         finally:
@@ -285,15 +303,14 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
             raise ValueError(f"LoRA can only be merged with one iteration per layer, got {base.lora.num_iterations}.")
-        projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
-        if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
+        if not all(isinstance(projection, HyperSETProjection) for projection in base.projections()):
             raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
         if any(parameter.is_meta for parameter in base.parameters()):
             raise ValueError("Depth-wise LoRA cannot be merged on the meta device: load the model without offloading.")
         bases_delta, directions_delta = base.lora(1)
-        for bases, directions in projections:
-            bases.weight += bases_delta
-            directions.weight += directions_delta
+        for layer in base.layers:
+            layer.attention.bases.weight += bases_delta
+            layer.feedforward.directions.weight += directions_delta
         base.lora = None
         base.config.lora_rank, base.config.lora_alpha = 0, None
 
@@ -362,6 +379,22 @@ def select_hidden_states(forward):
     return wrapper
 
 
+def images_by_position(forward):
+    """Let a model of images take them as its first argument, `model(images)`, where a model of token ids takes its ids."""
+
+    @wraps(forward)
+    def wrapper(self, *args, **kwargs):
+        if args and not self.config.takes_token_ids:
+            images, input_ids, *others = args if len(args) > 1 else (*args, None)
+            if isinstance(images, torch.Tensor) and images.is_floating_point():
+                args = (input_ids, images, *others)
+                if input_ids is None and not others and "pixel_values" not in kwargs:
+                    args, kwargs = (), kwargs | {"pixel_values": images}
+        return forward(self, *args, **kwargs)
+
+    return wrapper
+
+
 class HyperSETModel(HyperSETPreTrainedModel):
     """
     The tokens after `num_iterations` iterations of each layer.
@@ -403,8 +436,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
         self.rotary = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
         self.norm = make_norm(config)
+        self.adapters_are_checked = False
         self.post_init()
 
+    @images_by_position
     @select_hidden_states
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -449,6 +484,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
             `ValueError`: no input, several inputs, or an argument that does not fit the config. The message names it.
             `TypeError`: an argument that does not exist.
         """
+        check_exporter(self)
+        self.check_adapters()
         num_iterations, tolerance = self.depth_of_call(num_iterations, energy_tolerance)
         outputs = self.outputs_of_call(kwargs)
         cache = self.cache_of_call(past_key_values, use_cache, num_iterations, tolerance, outputs)
@@ -588,6 +625,21 @@ class HyperSETModel(HyperSETPreTrainedModel):
             raise TypeError(f"{type(self).__name__}.forward() got unexpected arguments: {', '.join(unknown)}.")
         names = ("output_hidden_states", "output_attentions", "output_energies")
         return {name: kwargs.get(name, getattr(self.config, name)) for name in names}
+
+    def check_adapters(self) -> None:
+        """Look once at adapters of PEFT, in the first call that has them: see [`check_adapters`]."""
+        if self.adapters_are_checked or torch.compiler.is_compiling() or not self.training:
+            return
+        step_sizes = [step_size.projection for step_size in self.step_sizes if hasattr(step_size, "projection")]
+        if not all(type(module) in (HyperSETProjection, ZeroLinear) for module in (*self.projections(), *step_sizes)):
+            check_adapters(self, step_sizes)  # type: ignore[arg-type]
+            self.adapters_are_checked = True
+
+    def projections(self) -> list[nn.Module]:
+        """W and D of every layer, where the layer has them."""
+        if not self.config.has_step_sizes:
+            return []
+        return [part for layer in self.layers for part in (layer.attention.bases, layer.feedforward.directions)]  # type: ignore
 
     @property
     def reads_one_token(self) -> bool:
