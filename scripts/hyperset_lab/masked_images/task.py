@@ -15,7 +15,7 @@ from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
 from hyperset_lab.masked_images import forms
 from hyperset_lab.masked_images.data import load_unlabelled, square_processor
-from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
+from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics, load_perceptual
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.models import load_config, load_model
@@ -151,6 +151,10 @@ def build_trainer(
         raise ValueError(
             "`--label_smoothing_factor` is for a model of VQ codes, because pixels are not classes: leave it out."
         )
+    networks = None
+    if training_arguments.do_eval:  # before the codes of images are computed, which may take hours
+        files = (masking.lpips_net, masking.lpips_weights, masking.inception_weights)
+        networks = load_perceptual(*files, wanted=masking.perceptual_metrics)
     data = load_unlabelled(data_arguments, training_arguments, model_arguments.hub_options)
     check_splits(training_arguments, data)
     # No codes of images that are not read.
@@ -186,9 +190,10 @@ def build_trainer(
         for ratio in ratios:
             example = partial(form.reconstruction_example, ratio=[ratio])
             reconstruction_data[ratio] = readable("eval", example, EVALUATION_SEED, with_images=True)
-        metrics = ReconstructionMetrics(
-            form.size, masking.lpips_net, masking.inception_weights, training_arguments.device
-        )
+        metrics = ReconstructionMetrics(form.size, networks, training_arguments.device)
+        if training_arguments.process_index == 0:
+            for name, reason in metrics.skipped.items():
+                print(f"{name} will not be measured: {reason}.")
 
     # What the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()

@@ -111,6 +111,9 @@ class TokenizerTask:
         tokenizer = VQTokenizer(model.vq)
         return tokenizer.decode(tokenizer.encode(batch["pixel_values"]))
 
+    def reconstruct_as_program(self, model: VQTraining, batch: dict) -> None:
+        """The program measures no tokenizer."""
+
     def masked(self, batch: dict) -> None:
         """Nothing is masked."""
 
