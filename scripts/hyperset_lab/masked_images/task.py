@@ -14,7 +14,7 @@ from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedI
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
 from hyperset_lab.masked_images import forms
-from hyperset_lab.masked_images.data import load_unlabelled, square_processor
+from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics, load_perceptual
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
@@ -78,6 +78,7 @@ def build_codes(
             "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
             "for a model of pixels only. Leave them out."
         )
+    refuse_statistics(data_arguments)
     if training_arguments.do_eval:
         import_image_metrics()  # their absence is an error here, not after the training
     options = {"cache_dir": model_arguments.cache_dir, "token": model_arguments.token}
@@ -115,7 +116,7 @@ def build_pixels(
     model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: forms.MaskingArguments, config
 ) -> Form:
     """Load or make the image processor, and see that the squares to mask are whole patches."""
-    processor = build_processor(model_arguments, config, data_arguments.crop_pct)
+    processor = build_processor(model_arguments, config, data_arguments)
     patch, size = config.patch_size, config.image_size
     size = (size, size) if isinstance(size, int) else tuple(size)
     square = masking.mask_patch_size or patch
@@ -125,7 +126,7 @@ def build_pixels(
         )
     grid = (size[0] // patch, size[1] // patch)
     mask = partial(forms.mask_image, processor=processor, grid=grid, scale=square // patch)
-    view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
+    view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
     return Form(
         task=forms.PixelTask(processor, grid),
         processor=processor,
