@@ -330,7 +330,9 @@ class HyperSETLayer(IteratedLayer):
         direction = self.feedforward(hidden_states, directions_delta)
         move, feedforward_state = self.update_rule.move(direction, feedforward_state, iteration)
         hidden_states = moved(hidden_states, gamma, move)
-        energies = self.energies(hidden_states, attention_mask, order) if output_energies else None
+        energies = None
+        if output_energies:
+            energies = self.energies(hidden_states, attention_mask, None if order is None else order.alone())
         return hidden_states, energies, *attention_state, *feedforward_state
 
     def values(self, hidden_states, attention_mask, order=None):

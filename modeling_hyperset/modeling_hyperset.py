@@ -819,8 +819,7 @@ class HyperSETTextHead(HyperSETHead):
             inputs_embeds=inputs_embeds,
             num_iterations=num_iterations,
             pooled_token_only=self.reads_pooled and self.config.prune_last_iteration,
-            use_cache=False,
-            **kwargs,
+            **{"use_cache": False, **kwargs},
         )
         logits = self.logits_of(base)
         loss = self.loss(logits, labels, kwargs) if labels is not None else None

@@ -10,8 +10,7 @@ Measure the forward pass: energies, effective rank, angles, step sizes and accur
 
 `answers` gives a model's answer after every iteration. `trajectories` follows the tokens of one sample on the sphere.
 `modeling_hyperset.analysis.callback.EnergyCallback` logs while Trainer trains. `modeling_hyperset.analysis.figures` and
-`.sphere_figures` draw, and only they need matplotlib. Nothing of this
-is copied into checkpoints.
+`.sphere_figures` and `.text_figures` draw, and only they need matplotlib. Nothing of this is copied into checkpoints.
 """
 
 from .analysis import Analysis, analyze
@@ -20,6 +19,7 @@ from .depth import analyze_depths, by_depth
 from .depth_tradeoff import DepthPoint, accuracy_at_depths
 from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, subspace_tokens
 from .measuring import QUANTITIES
+from .texts import TextAnalysis, analyze_text
 from .trajectories import Trajectories, trajectories
 
 
@@ -28,10 +28,12 @@ __all__ = [
     "Analysis",
     "Answers",
     "DepthPoint",
+    "TextAnalysis",
     "Trajectories",
     "accuracy_at_depths",
     "analyze",
     "analyze_depths",
+    "analyze_text",
     "answers",
     "angle_of_mean_cosine",
     "average_angles",
