@@ -12,6 +12,7 @@ try:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     raise ImportError("The figures need matplotlib: pip install matplotlib") from error
 
@@ -51,7 +52,9 @@ def draw_text(analysis: TextAnalysis) -> Figure:
         )
     axes.set(xlim=(-0.5, COLUMNS + 0.5), ylim=(-lines + 0.3, 0.9))
     axes.set_axis_off()
-    figure.colorbar(colours, ax=axes, label=label, fraction=0.03, pad=0.01)
+    bar = figure.colorbar(colours, ax=axes, label=label, fraction=0.03, pad=0.01)
+    bar.locator = MaxNLocator(nbins=6, integer=analysis.iterations is not None)
+    bar.update_ticks()
     return figure
 
 
