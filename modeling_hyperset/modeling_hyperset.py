@@ -554,7 +554,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             use_cache = self.config.use_cache and not self.training
         if past_key_values is None and not use_cache:
             return None
-        if self.training and self.is_gradient_checkpointing:
+        if self.training and self.layers[0].gradient_checkpointing:
             if is_asked_for:
                 raise ValueError("`use_cache` must be False in training with gradient checkpointing.")
             return None
