@@ -137,6 +137,10 @@ def test_files_that_are_not_there(script, tmp_path, monkeypatch):
     (tmp_path / "model.yaml").rename(tmp_path / "other.yaml")
     with pytest.raises(ValueError, match=r"no model\.yaml beside .*last\.ckpt: name the config .* by `--config`"):
         script.main([checkpoint, *out])
+    from hyperset_lab.masked_images.tokenizer import VQTokenizer
+
+    with pytest.raises(ValueError, match=r"`--vq_model_name_or_path` must be .*convert_vqgan\.py makes one"):
+        VQTokenizer.from_pretrained(str(tmp_path))
     with pytest.raises(ValueError, match="`CHECKPOINT` must be a file, or owner/name:path"):
         script.main(["nowhere.ckpt", *out])
     for text, message in [
