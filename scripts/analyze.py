@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
         other = model
-        theirs = batches
+        theirs: Any = batches
         if checkpoint != checkpoints[0]:
             other = type(model).from_pretrained(checkpoint, **hub_options)
             torch.nn.Module.to(other, model.device)

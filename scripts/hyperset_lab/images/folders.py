@@ -86,7 +86,7 @@ def read_folder(folder: str | Path, labelled: bool, flag: str) -> Dataset:
     Raises:
         `ValueError`: there are no images, or the folders that should be classes are splits. It names the `flag`.
     """
-    folder, left_out = os.path.normpath(folder), {}
+    folder, left_out = os.path.normpath(folder), dict[str, list[str]]()
     files = list(files_below(folder, left_out))
     parts = [Path(os.path.relpath(file, folder)).parts for file in files]
     if labelled and any(len(names) > 1 for names in parts):

@@ -51,7 +51,7 @@ def as_shown(image: PILImage.Image, name: str = "The image") -> PILImage.Image:
     try:
         image.load()
         if image.getexif().get(ExifTags.Base.Orientation) not in (None, 1):
-            image = cast(PILImage.Image, ImageOps.exif_transpose(image))
+            image = ImageOps.exif_transpose(image)
         if image.mode in NUMBERS:
             return PILImage.fromarray(in_8_bits(image)).convert("RGB")
         if image.mode in WITH_ALPHA or "transparency" in image.info:
