@@ -127,7 +127,8 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
 
 def load_other(model: PreTrainedModel, checkpoint: str, hub_options: dict[str, Any]) -> PreTrainedModel:
     """Another checkpoint of the class of `model`, beside it. One that lacks weights is a `ValueError`: they would be random."""
-    other, info = type(model).from_pretrained(checkpoint, output_loading_info=True, **hub_options)
+    both: Any = type(model).from_pretrained(checkpoint, output_loading_info=True, **hub_options)
+    other, info = both
     if missing := sorted(info["missing_keys"]):
         raise ValueError(f"`--compare_with` {checkpoint!r} has no weights for {listed(missing)}.")
     nn.Module.to(other, model.device)

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 # Raise it if the rule above refuses other files than before: data sets that passed are then read again.
 RULE_VERSION = 1
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+FEW_GREYS = {"L;2": 85, "L;4": 17}  # of PNG, and the factor that spreads them over 0 … 255
 NUMBERS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -50,7 +51,12 @@ def as_shown(image: PILImage.Image, name: str = "The image") -> PILImage.Image:
     """
     try:
         form = image.format  # a turned copy has none
+        stored = [tile[3] for tile in getattr(image, "tile", ())[:1]]  # how the pixels are stored
         image.load()
+        if (
+            stored and stored[0] in FEW_GREYS and "transparency" in image.info
+        ):  # Pillow spreads the pixels, not this grey
+            image.info["transparency"] *= FEW_GREYS[stored[0]]
         if image.getexif().get(ExifTags.Base.Orientation) not in (None, 1):
             image = ImageOps.exif_transpose(image)
         if image.mode in NUMBERS:
