@@ -105,6 +105,31 @@ def lora(rank: int) -> dict[str, int]:
     return {"lora_rank": rank}
 
 
+# The models of Tables 1 and 2, by the name that follows the data set's. The paper counts their parameters on ImageNet-1K.
+TABLE_1: dict[str, list[dict[str, Any]]] = {
+    "small-transformer": [SMALL, TRANSFORMER],
+    "crate-t-896": [width(896), CRATE_T],
+    "crate-768": [BASE, CRATE],
+    "energy-transformer-512": [SMALL_SCALED_UP, ENERGY_TRANSFORMER],
+    "wide": [width(640)],
+}
+TABLE_2: dict[str, list[dict[str, Any]]] = {
+    "small-transformer-12-layers": [SMALL, TWELVE_LAYERS, TRANSFORMER],
+    "crate-512-12-layers": [SMALL_SCALED_UP, TWELVE_LAYERS, CRATE],
+    "small-scaled-up-12-layers": [SMALL_SCALED_UP, TWELVE_LAYERS],
+    "base-12-layers": [BASE, TWELVE_LAYERS],
+}
+
+
+def of_tables(data: str, fields: dict[str, Any], **tables: dict[str, list[dict[str, Any]]]) -> dict[str, Preset]:
+    """The models of `tables` on one data set."""
+    return {
+        f"{data}-{name}": images(table.replace("_", " "), "–", fields, *parts)
+        for table, models in tables.items()
+        for name, parts in models.items()
+    }
+
+
 PRESETS: dict[str, Preset] = {
     # One layer, ImageNet-1K
     "imagenet-small": images("Tables 16, 17", "1.55 M", IMAGENET, SMALL),
@@ -117,21 +142,23 @@ PRESETS: dict[str, Preset] = {
     "imagenet-small-fixed-step-pre-norm-layernorm": images(
         "Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, PRE_NORM, LAYER_NORM
     ),
-    "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, SMALL, TRANSFORMER),
+    "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, *TABLE_1["small-transformer"]),
     "imagenet-small-crate": images("Table 16", "1.06 M", IMAGENET, SMALL, CRATE),
     "imagenet-small-crate-t": images("Table 16", "0.91 M", IMAGENET, SMALL, CRATE_T),
     "imagenet-small-energy-transformer": images("Table 16", "1.50 M", IMAGENET, SMALL, ENERGY_TRANSFORMER),
     "imagenet-small-scaled-up": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP),
-    "imagenet-wide": images("Table 1", "3.40 M", IMAGENET, width(640)),
-    "imagenet-crate-t-896": images("Table 1", "3.04 M", IMAGENET, width(896), CRATE_T),
-    "imagenet-crate-768": images("Table 1", "3.00 M", IMAGENET, BASE, CRATE),
-    "imagenet-energy-transformer-512": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP, ENERGY_TRANSFORMER),
+    "imagenet-wide": images("Table 1", "3.40 M", IMAGENET, *TABLE_1["wide"]),
+    "imagenet-crate-t-896": images("Table 1", "3.04 M", IMAGENET, *TABLE_1["crate-t-896"]),
+    "imagenet-crate-768": images("Table 1", "3.00 M", IMAGENET, *TABLE_1["crate-768"]),
+    "imagenet-energy-transformer-512": images("Table 1", "2.39 M", IMAGENET, *TABLE_1["energy-transformer-512"]),
     "imagenet-base": images("Table 13", "–", IMAGENET, BASE),
     # Twelve layers, one iteration each
-    "imagenet-small-scaled-up-12-layers": images("Table 2", "8.17 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS),
-    "imagenet-base-12-layers": images("Table 2", "17.56 M", IMAGENET, BASE, TWELVE_LAYERS),
-    "imagenet-small-transformer-12-layers": images("Table 2", "21.86 M", IMAGENET, SMALL, TWELVE_LAYERS, TRANSFORMER),
-    "imagenet-crate-512-12-layers": images("Table 2", "10.28 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS, CRATE),
+    "imagenet-small-scaled-up-12-layers": images("Table 2", "8.17 M", IMAGENET, *TABLE_2["small-scaled-up-12-layers"]),
+    "imagenet-base-12-layers": images("Table 2", "17.56 M", IMAGENET, *TABLE_2["base-12-layers"]),
+    "imagenet-small-transformer-12-layers": images(
+        "Table 2", "21.86 M", IMAGENET, *TABLE_2["small-transformer-12-layers"]
+    ),
+    "imagenet-crate-512-12-layers": images("Table 2", "10.28 M", IMAGENET, *TABLE_2["crate-512-12-layers"]),
     # ImageNet-100 with depth-wise LoRA
     "imagenet100-small-scaled-up": images("Table 5", "1.93 M", IMAGENET100, SMALL_SCALED_UP),
     "imagenet100-small-scaled-up-lora-4": images("Table 5", "2.03 M", IMAGENET100, SMALL_SCALED_UP, lora(4)),
@@ -149,6 +176,9 @@ PRESETS: dict[str, Preset] = {
     "cifar100-transformer-1152": images("Table 21", "16.1 M", CIFAR100, width(1152), TRANSFORMER),
     "cifar100-crate-1152": images("Table 21", "4.2 M", CIFAR100, width(1152), CRATE),
     "cifar100-energy-transformer-1152": images("Table 21", "8.1 M", CIFAR100, width(1152), ENERGY_TRANSFORMER),
+    **of_tables("cifar10", CIFAR10, Table_1=TABLE_1, Table_2=TABLE_2),
+    **of_tables("cifar100", CIFAR100, Table_1=TABLE_1, Table_2=TABLE_2),
+    **of_tables("imagenet100", IMAGENET100, Table_1=TABLE_1),
     # Sudoku
     "sudoku": Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M"),
     # Masked images. Only learned positions give the Transformer the paper's count.

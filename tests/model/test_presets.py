@@ -51,6 +51,18 @@ def test_counts_are_the_papers(name):
     assert abs(count_parameters(name) / 1e6 - float(paper)) < digit
 
 
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "imagenet100"])
+def test_models_of_tables_1_and_2_on_other_data_are_those_of_imagenet(data):
+    """The paper counts them on ImageNet-1K: with its images, classes and step sizes they have that count."""
+    names = [*presets.TABLE_1, *(presets.TABLE_2 if data.startswith("cifar") else ())]
+    for name in names:
+        own, imagenet = (PRESETS[f"{prefix}-{name}"].config for prefix in (data, "imagenet"))
+        pixels = {"image_size": 224, "patch_size": 14} if data.startswith("cifar") else {}
+        same = {field: value for field, value in own.items() if field != "step_size_sum_norm"}
+        assert same | {"num_labels": 1000} | pixels == imagenet | pixels, name
+        assert preset_config(f"{data}-{name}").num_labels == (10 if data == "cifar10" else 100)
+
+
 def test_default_config_is_the_base_image_classifier():
     base = preset_config("imagenet-base").to_dict()
     default = HyperSETConfig(num_labels=1000).to_dict()

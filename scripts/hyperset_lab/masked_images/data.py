@@ -48,6 +48,12 @@ def load_unlabelled(
         return checked(splits, arguments, hub_options, training_arguments.dataloader_num_workers)
 
 
+def refuse_statistics(arguments: ImageDataArguments) -> None:
+    """Refuse flags that normalise pixels, because a VQ model takes them in [0, 1] or [−1, 1]. It is a `ValueError`."""
+    for flag in arguments.processor_fields:
+        raise ValueError(f"`--{flag}` is not for a VQ model, which has a range of pixels of its own: leave it out.")
+
+
 def square_processor(side: int, crop_pct: float | None) -> ViTImageProcessorPil:
     """
     An image processor that gives `side` × `side` pixels in [0, 1]. It resizes the whole image, or with `crop_pct` its shorter
