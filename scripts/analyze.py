@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from hyperset_lab import analyzing
 from hyperset_lab.arguments import parse_arguments
@@ -48,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         raise ValueError(f"One process must analyse all data, got {others[-1].world_size}: start it with `python`.")
     trainer, _ = task.build_trainer(*others)
     model, batches, folder = model_of(trainer), trainer.get_eval_dataloader(), Path(others[-1].output_dir)
+    checkpoints = [others[0].model_name_or_path, *(options.compare_with or [])]
+    loaded = {name: analyzing.load_other(model, name, hub_options) for name in checkpoints[1:]} | {
+        checkpoints[0]: model
+    }
 
     paths = None
     if has_subspaces(base_of(model).layers[0]):
@@ -58,17 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
     for quantity, reason in analysis.absent.items():
         print(f"No {quantity}: {reason}.")
     depths, models = {}, []
-    checkpoints = [others[0].model_name_or_path, *(options.compare_with or [])]
     names = [Path(name).name for name in checkpoints]
     if len(set(names)) < len(names):
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
-        other = model
-        theirs = batches
-        if checkpoint != checkpoints[0]:
-            other = type(model).from_pretrained(checkpoint, **hub_options)
-            torch.nn.Module.to(other, model.device)
-            theirs = analyzing.in_order_of(model.config, other.config, batches)
+        other = loaded[checkpoint]
+        theirs: Any = analyzing.in_order_of(model.config, other.config, batches)
         if other is model and analysis.num_layers == 1:
             depths[name] = by_depth(analysis)
         else:

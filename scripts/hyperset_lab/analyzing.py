@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.classes import Relabelled, listed, positions
 from hyperset_lab.models import is_unnamed, label_names
@@ -121,6 +123,16 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
             f"{listed(name for name in theirs if name not in ours)} in place of "
             f"{listed(name for name in ours if name not in theirs)}."
         )
+
+
+def load_other(model: PreTrainedModel, checkpoint: str, hub_options: dict[str, Any]) -> PreTrainedModel:
+    """Another checkpoint of the class of `model`, beside it. One that lacks weights is a `ValueError`: they would be random."""
+    both: Any = type(model).from_pretrained(checkpoint, output_loading_info=True, **hub_options)
+    other, info = both
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"`--compare_with` {checkpoint!r} has no weights for {listed(missing)}.")
+    nn.Module.to(other, model.device)
+    return other
 
 
 def in_order_of(config: PreTrainedConfig, other: PreTrainedConfig, batches: Iterable) -> Iterable:
