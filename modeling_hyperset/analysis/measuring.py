@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels
-from ..layers_hyperset import HyperSETLayer, IteratedLayer
+from ..layers_hyperset import HyperSETLayer, IteratedLayer, rms_on_projections
 from ..modeling_hyperset import (
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
@@ -20,13 +20,13 @@ from ..modeling_hyperset import (
     HyperSETModel,
     HyperSETPreTrainedModel,
 )
-from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
+from .geometry import average_angles, has_subspaces, ranks, subspace_tokens
 
 
 # What can be measured, and the names of the results. Each is a value per iteration and sample; some are also per head.
 QUANTITIES: dict[str, tuple[str, ...]] = {
     "energies": ("attention_energy", "feedforward_energy", "total_energy"),
-    "rank": ("effective_rank",),  # and per head
+    "rank": ("effective_rank", "full_rank"),  # and per head
     "angles": ("angle_of_mean_cosine", "mean_angle"),  # in degrees, and per head
     "step_sizes": tuple(
         f"{side}_step_size{kind}" for side in ("attention", "feedforward") for kind in ("", "_deviation", "_positive")
@@ -34,7 +34,7 @@ QUANTITIES: dict[str, tuple[str, ...]] = {
     "accuracy": ("accuracy", "token_accuracy"),
 }
 SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others classify every token
-PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
+PER_HEAD = {"effective_rank", "full_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
 def base_of(model: PreTrainedModel) -> HyperSETModel:
@@ -192,7 +192,8 @@ class Recorder:
             self.add(attention_energy=attention, feedforward_energy=feedforward, total_energy=attention + feedforward)
         heads_mask = None if mask is None else mask[:, None]
         if z is not None and "rank" in self.wanted:
-            self.add(effective_rank=effective_rank(z, heads_mask))
+            effective_rank, full_rank = ranks(z, heads_mask)
+            self.add(effective_rank=effective_rank, full_rank=full_rank)
         if z is not None and "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
             angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
             self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
@@ -260,9 +261,9 @@ def energies(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The same as `layer.energies`, as two tensors of shape `(batch_size,)`. For Hyper-SET it uses `tokens`, the
-    [`subspace_tokens`], to save time.
+    [`subspace_tokens`], to save time, unless the layer has other norms than these tokens.
     """
-    if not isinstance(layer, HyperSETLayer) or tokens is None:
+    if not isinstance(layer, HyperSETLayer) or tokens is None or not rms_on_projections(layer.attention.config):
         attention, feedforward = layer.energies(hidden_states, mask).unbind(dim=-1)
         return attention, feedforward
     with torch.autocast(hidden_states.device.type, enabled=False):

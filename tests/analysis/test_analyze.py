@@ -281,7 +281,7 @@ def test_saved_and_printed(num_layers, tmp_path):
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     steps = 4 * num_layers
-    assert len(rows) == steps * (len(analysis.statistics) - 3 + 3 * 4)
+    assert len(rows) == steps * (len(analysis.statistics) - 4 + 4 * 4)
     for row in rows:
         step = (int(row["layer"]) - 1) * 4 + int(row["iteration"]) - 1
         value = analysis.mean(row["quantity"])[step]
