@@ -64,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
         other = model
+        theirs = batches
         if checkpoint != checkpoints[0]:
             other = type(model).from_pretrained(checkpoint, **hub_options)
             torch.nn.Module.to(other, model.device)
+            theirs = analyzing.in_order_of(model.config, other.config, batches)
         depth = analyzing.depth_of(other, options.depth_multiple)
         found = analysis
         if other is not model:
@@ -75,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
                 wanted = wanted & {"rank", "angles"}  # the rest is measured with a pass for each depth
             if other.config.num_attention_heads != analysis.num_heads:
                 wanted = wanted - {"rank", "angles"}
-            found = analyze(other, batches, depth, wanted, options.detail_samples) if wanted else None
+            found = analyze(other, theirs, depth, wanted, options.detail_samples) if wanted else None
         if found is not None and "effective_rank" in found.statistics:
             analyses[name] = found
         if found is not None and found.num_layers == 1:
             depths[name] = by_depth(found)
         else:
-            depths[name] = analyze_depths(other, batches, depth)
+            depths[name] = analyze_depths(other, theirs, depth)
         trained = other.config.num_iterations
         if "accuracy" in depths[name] and trained in depths[name]["num_iterations"]:
             models.append(analyzing.describe(other, depths[name]))

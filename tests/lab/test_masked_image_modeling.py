@@ -418,7 +418,7 @@ def test_mistakes_about_vq_models_stop_before_training(flags, message, tmp_path)
 def test_empty_splits(recipe, tmp_path, monkeypatch):
     empty = script("hyperset_lab.images.data").digits()
     empty["test"] = empty["test"].select([])
-    monkeypatch.setattr(script("hyperset_lab.images.data"), "load_data", lambda *arguments: empty)
+    monkeypatch.setattr(script("hyperset_lab.images.data"), "load_data", lambda *arguments, **options: empty)
     with pytest.raises(ValueError, match="'eval' of the data set is empty"):
         run(*recipe, "--output_dir", tmp_path)
 

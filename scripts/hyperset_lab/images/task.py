@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.arguments import ModelArguments
+from hyperset_lab.classes import checkpoint_with_head
 from hyperset_lab.images.augmentation import (
     AugmentationArguments,
     MixingTrainer,
@@ -17,8 +18,9 @@ from hyperset_lab.images.augmentation import (
     StreamedImages,
 )
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
+from hyperset_lab.images.pixels import read_image
 from hyperset_lab.images.report import write_energies
-from hyperset_lab.models import check_class_count, label_fields, load_config, load_model, model_of
+from hyperset_lab.models import label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
@@ -73,11 +75,19 @@ def build_trainer(
     set_seed(training_arguments.seed)
     check_max_steps(data_arguments, training_arguments)
     with training_arguments.main_process_first():  # one process downloads, the others find it done
-        data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
+        data = load_images(
+            data_arguments,
+            training_arguments.seed,
+            model_arguments.hub_options,
+            training_arguments.do_train,
+            training_arguments.do_eval,
+            checkpoint_with_head(model_arguments, TASK.head),
+            model_arguments.ignore_mismatched_sizes,
+            training_arguments.dataloader_num_workers,
+        )
     check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
     config = load_config(model_arguments, **label_fields(names))
-    check_class_count(model_arguments, "ImageClassification", len(names))
     processor = build_processor(model_arguments, config, data_arguments)
     model = load_model(AutoModelForImageClassification, model_arguments, config)
     if training_arguments.process_index == 0:
@@ -87,21 +97,21 @@ def build_trainer(
         return list(processor(images, return_tensors="pt", **options)["pixel_values"])
 
     def transform(batch):
-        return {"pixel_values": pixels([image.convert("RGB") for image in batch["image"]]), "label": batch["label"]}
+        return {"pixel_values": pixels([*map(read_image, batch["image"])]), "label": batch["label"]}
 
     # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
-    first = pixels([next(iter(next(iter(data.values()))))["image"].convert("RGB")])[0]
+    first = pixels([read_image(next(iter(next(iter(data.values()))))["image"])])[0]
     model.eval()
     with torch.no_grad():
         model(first[None])
     view = RandomView(data_arguments, (first.shape[-2], first.shape[-1]), processor)
 
     def vary(example, rng):
-        (image,) = pixels([view(example["image"].convert("RGB"), rng)], do_resize=False, do_center_crop=False)
+        (image,) = pixels([view(read_image(example["image"]), rng)], do_resize=False, do_center_crop=False)
         return {"pixel_values": image, "label": example["label"]}
 
     def keep(example, rng):
-        return {"pixel_values": pixels([example["image"].convert("RGB")])[0], "label": example["label"]}
+        return {"pixel_values": pixels([read_image(example["image"])])[0], "label": example["label"]}
 
     def readable(split: str):
         """The split, as the trainer reads it."""

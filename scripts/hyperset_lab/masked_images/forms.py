@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.images.augmentation import RandomView
+from hyperset_lab.images.pixels import read_image
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
 from hyperset_lab.masked_images.program import bernoulli_cells, grid_schedule
@@ -174,8 +175,10 @@ def mask_image(
 def to_pixels(
     processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
 ) -> torch.Tensor:
-    """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
-    image, options = image.convert("RGB"), {}
+    """
+    What a data set holds of an image, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`.
+    """
+    image, options = read_image(image), {}
     if view is not None and rng is not None:
         image, options = view(image, rng), {"do_resize": False, "do_center_crop": False}
     return processor([image], return_tensors="pt", **options)["pixel_values"][0]
