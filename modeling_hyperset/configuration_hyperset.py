@@ -392,7 +392,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {list(names)[:8]}.")
+            raise ValueError(
+                f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {list(names)[:8]}."
+            )
         for name, number in (self.label2id or {}).items():
             if isinstance(number, bool) or not isinstance(number, int):
                 raise ValueError(f"`label2id` must map names to class numbers, got {number!r} for {name!r}.")
