@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
         other = model
-        theirs = batches
+        theirs: Any = batches
+        found: Analysis | None = analysis
         if checkpoint != checkpoints[0]:
             other = type(model).from_pretrained(checkpoint, **hub_options)
             torch.nn.Module.to(other, model.device)
             theirs = analyzing.in_order_of(model.config, other.config, batches)
         depth = analyzing.depth_of(other, options.depth_multiple)
-        found = analysis
         if other is not model:
             wanted = {"energies", "accuracy", "rank", "angles"} - undefined(other).keys()
             if other.config.num_hidden_layers > 1:
