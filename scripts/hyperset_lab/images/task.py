@@ -121,7 +121,8 @@ def build_trainer(
             return StreamedImages(data[split], vary if varies else keep, seed, repeat=split == "train")
         return RandomImages(data[split], vary, seed) if varies else data[split].with_transform(transform)
 
-    trainer_class, options = ScriptTrainer, {}
+    trainer_class: type[ScriptTrainer] = ScriptTrainer
+    options: dict[str, Any] = {}
     if data_arguments.mixes:
         trainer_class, options = MixingTrainer, {"augmentation": data_arguments}
     trainer = trainer_class(
