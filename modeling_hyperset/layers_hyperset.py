@@ -61,6 +61,11 @@ def shifts_projections(config: HyperSETConfig) -> bool:
     return config.sublayer_norm_type == "layernorm" and not config.pre_norm
 
 
+def rms_on_projections(config: HyperSETConfig) -> bool:
+    """Whether RMSNorms act on the projections: the paper's spheres."""
+    return config.sublayer_norm_type != "layernorm" and not config.pre_norm
+
+
 class HyperSETRMSNormGain(nn.RMSNorm):
     """The gain of a norm that the caller applies. It calls the module, for the same reason as [`HyperSETProjection.back`]."""
 

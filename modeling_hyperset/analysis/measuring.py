@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels
-from ..layers_hyperset import HyperSETLayer, IteratedLayer
+from ..layers_hyperset import HyperSETLayer, IteratedLayer, as_keyword, rms_on_projections
 from ..modeling_hyperset import (
     HyperSETForCausalLM,
     HyperSETForImageClassification,
@@ -22,22 +22,22 @@ from ..modeling_hyperset import (
     HyperSETPreTrainedModel,
 )
 from ..order_hyperset import Order
-from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
+from .geometry import average_angles, has_subspaces, ranks, subspace_tokens
 
 
 # What can be measured, and the names of the results. Each is a value per iteration and sample; some are also per head.
 QUANTITIES: dict[str, tuple[str, ...]] = {
     "energies": ("attention_energy", "feedforward_energy", "total_energy"),
-    "rank": ("effective_rank",),  # and per head
+    "rank": ("effective_rank", "full_rank"),  # and per head
     "angles": ("angle_of_mean_cosine", "mean_angle"),  # in degrees, and per head
     "step_sizes": tuple(
         f"{side}_step_size{kind}" for side in ("attention", "feedforward") for kind in ("", "_deviation", "_positive")
     ),
     "accuracy": ("accuracy", "token_accuracy"),
 }
+HEADS = ("classifier", "decoder", "lm_head")  # the last Linear of a model
 SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others classify every token
-HEADS = ("classifier", "decoder", "lm_head")  # the modules that answer
-PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
+PER_HEAD = {"effective_rank", "full_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
 def base_of(model: PreTrainedModel) -> HyperSETModel:
@@ -196,7 +196,8 @@ class Recorder:
             self.add(attention_energy=attention, feedforward_energy=feedforward, total_energy=attention + feedforward)
         heads_mask = None if mask is None else mask[:, None]
         if z is not None and "rank" in self.wanted:
-            self.add(effective_rank=effective_rank(z, heads_mask))
+            effective_rank, full_rank = ranks(z, heads_mask)
+            self.add(effective_rank=effective_rank, full_rank=full_rank)
         if z is not None and "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
             angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
             self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
@@ -268,21 +269,25 @@ def energies(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The same as `layer.energies`, as two tensors of shape `(batch_size,)`. For Hyper-SET it uses `tokens`, the
-    [`subspace_tokens`], to save time, where positions do not turn them.
+    [`subspace_tokens`], to save time, unless the layer has other norms than these tokens, or an `order` of them.
     """
-    if order is not None:
-        attention, feedforward = layer.energies(hidden_states, mask, order.alone()).unbind(dim=-1)
-        return attention, feedforward
-    if not isinstance(layer, HyperSETLayer) or tokens is None:
-        attention, feedforward = layer.energies(hidden_states, mask).unbind(dim=-1)
+    has_spheres = order is None and isinstance(layer, HyperSETLayer) and rms_on_projections(layer.attention.config)
+    if tokens is None or not has_spheres:
+        # Without the cache, which this iteration has filled.
+        alone = as_keyword(None if order is None else order.alone())
+        attention, feedforward = layer.energies(hidden_states, mask, **alone).unbind(dim=-1)
         return attention, feedforward
     with torch.autocast(hidden_states.device.type, enabled=False):
         wide = hidden_states.to(tokens.dtype)
-        return layer.attention.energy.value(tokens, mask), layer.feedforward.value(wide, mask)
+        own = cast(HyperSETLayer, layer)
+        return own.attention.energy.value(tokens, mask), own.feedforward.value(wide, mask)
 
 
 def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:
-    """The labels of a batch if they are classes, one for each sample or for each token. Otherwise `None`."""
+    """
+    The labels of a batch if they are classes, one for each sample or for each token. Otherwise `None`. Those of a causal model
+    are moved to the token that predicts them.
+    """
     labels, config = batch.get("labels"), model.config
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None

@@ -193,8 +193,8 @@ def build_page(
     """The page, with a tab for each of what is given."""
     with gr.Blocks(title="Hyper-SET: watch a forward pass") as page:
         gr.Markdown(
-            "# Hyper-SET\nA forward pass is a descent on an energy. Watch the answer change with every iteration, also beyond "
-            "the trained depth.",
+            "# Hyper-SET\nEvery iteration takes a step against the gradient of an energy. Watch energy and answer change, also "
+            "beyond the trained depth.",
             elem_classes="page-title",
         )
         if digit_page is not None:
