@@ -54,7 +54,15 @@ class ModelArguments:
     trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
     ignore_mismatched_sizes: bool = option(False, "Start with a new head if the checkpoint's has another shape.")
 
+    train_adapters_only: bool = option(
+        False, "Train only the depth-wise adapters and the head of a checkpoint (`lora_rank` of the config above 0)."
+    )
+
     def __post_init__(self):
+        if self.train_adapters_only and self.model_name_or_path is None:
+            raise ValueError(
+                "`--train_adapters_only` keeps the base as it is, so it needs a trained one: pass `--model_name_or_path`."
+            )
         if (self.model_name_or_path is None) == (self.config_name is None):
             raise ValueError(
                 "Pass exactly one of `--model_name_or_path` (to fine-tune) and `--config_name` (to train from scratch), "

@@ -73,6 +73,13 @@ def load_model(
             raise ValueError(
                 f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start with a new head."
             )
+    if arguments.train_adapters_only:
+        if not getattr(config, "lora_rank", 0):
+            raise ValueError(
+                "`--train_adapters_only` needs depth-wise adapters: add them with `--config_overrides '{\"lora_rank\": 4}'` to "
+                f"a Hyper-SET checkpoint, got {type(model).__name__} without them."
+            )
+        model.train_adapters_only()
     return model
 
 
