@@ -140,21 +140,31 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*): The special tokens of the tokenizer; `eos_token_id` can be
             a list. Trainer keeps them equal to those of its tokenizer. The models go by the `attention_mask`.
         position_embedding_type (`str`, defaults to `"sinusoidal"`): `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"`
-            (column then row, fixed) or `"learned"`.
+            (column then row, fixed), `"learned"`, or `"rotary"` (token models only): nothing is added to the tokens, and the
+            attention energy sees R_i z_i. Its direction is the exact gradient: what the tokens attend to is turned by R_j, and
+            the sum back by R_iᵀ.
+        rope_parameters (`dict`, *optional*): The kind of rotary positions and its base, as everywhere in transformers. Default:
+            `{"rope_type": "default", "rope_theta": 10000.0}`. `rope_theta=` alone sets the base.
         embedding_dropout (`float`, defaults to 0.0): Dropout on the sum of embeddings and positions.
         pooling (`str`, defaults to `"cls"`): `"cls"` reads the first token: a learned [CLS] in image models, the first id in
-            token models. `"mean"` averages the tokens that are not padding. Image models then have no [CLS].
+            token models. With a causal energy it reads the last token that is not padding. `"mean"` averages the tokens that
+            are not padding. Image models then have no [CLS].
         norm_type (`str`, defaults to `"layernorm"`): Norm after the last iteration, and before the sublayers of the baselines:
             `"layernorm"` or `"rmsnorm"`.
         sublayer_norm_type (`str`, *optional*): Norm before the sublayers of the Transformers and of CRATE, where it differs
-            from `norm_type`.
+            from `norm_type`. For Hyper-SET it is the norm of the projections: `"rmsnorm"`, the default, or `"layernorm"`
+            (Table 17).
+        pre_norm (`bool`, defaults to `False`): `True`: Hyper-SET's norms act on the tokens before W and D, not on their
+            projections (Table 17). A step then follows the gradient with respect to the normalised tokens, and no sphere holds
+            the projections. The baselines have norms of their own there.
         prune_last_iteration (`bool`, defaults to `True`): Whether image and sequence classifiers with `pooling="cls"` compute
             only the token they read in the last iteration. The logits and gradients stay the same. It is off for calls that
             return hidden states, attentions or energies, and for the baselines.
         classifier_bias (`bool`, defaults to `True`): Whether the classification heads have a bias.
         layer_type (`str`, defaults to `"hyperset"`): The layer that is iterated: `"hyperset"`, or a baseline of the paper:
             `"transformer"`, `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the
-            fields about energies, step sizes, update rules and LoRA.
+            fields about energies, step sizes, update rules and LoRA. But with a causal `attention_energy` their attention is
+            causal too.
         hidden_size (`int`, defaults to 768): Width d of the tokens.
         num_hidden_layers (`int`, defaults to 1): Number of distinct layers, applied one after the other.
         num_iterations (`int`, defaults to 12): Iterations of each distinct layer. A call can ask for another number with
@@ -164,9 +174,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             the Transformers it is the width of the MLP, for the Energy Transformer the number of memories, by default four
             times `hidden_size`. CRATE ignores it.
         attention_energy (`str`, defaults to `"bi_softmax"`): The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`,
-            `"linear"`, or your own that you registered.
-        attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`,
-            `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
+            `"linear"`, or your own that you registered. For models that write text: `"causal_softmax"` or `"causal_linear"`.
+        attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` and `"causal_linear"` attention energies:
+            `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
         attention_beta (`float`, *optional*): Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`): The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`,
             or your own that you registered.
@@ -205,11 +215,13 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             distribution with this standard deviation, at most 1.
         layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the LayerNorms.
         rms_norm_eps (`float`, *optional*): Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
-        tie_word_embeddings (`bool`, defaults to `True`): Whether the decoder of [`HyperSETForMaskedLM`] shares the weight of
-            the token embedding.
-        energy_tolerance (`float`, *optional*): Adaptive depth: each sample is iterated until its energy falls by no more than
-            this share of itself, at least twice and at most `num_iterations` times. See `iteration_hyperset.py`. `None`: always
-            `num_iterations` times.
+        tie_word_embeddings (`bool`, defaults to `True`): Whether the output layer of [`HyperSETForMaskedLM`] and of
+            [`HyperSETForCausalLM`] shares the weight of the token embedding.
+        use_cache (`bool`, defaults to `True`): Whether a causal model returns its cache (`past_key_values`). It does not while
+            it is trained.
+        energy_tolerance (`float`, *optional*): Adaptive depth: each sample (in a causal model each token) is iterated until its
+            energy falls by no more than this share of itself, at least twice and at most `num_iterations` times. See
+            `iteration_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`): Whether every forward pass returns the energies after every iteration.
         out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*): The feature maps of [`HyperSETBackbone`]
             (images only): names or indices of `stage_names`, in their order. Default: the last one.
@@ -228,7 +240,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     ```"""
 
     model_type = "hyperset"
-    keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
+    keys_to_ignore_at_inference = ["past_key_values", "hidden_states", "attentions", "energies", "num_iterations_used"]
 
     # Inputs
     vocab_size: int | None = count(None)
@@ -240,17 +252,20 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     pad_token_id: int | None = validated_field(check_token_ids, default=None)
     bos_token_id: int | None = validated_field(check_token_ids, default=None)
     eos_token_id: int | list[int] | None = validated_field(check_token_ids, default=None)
-    position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned"] = "sinusoidal"
+    position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned", "rotary"] = "sinusoidal"
+    rope_parameters: dict | None = None
     embedding_dropout: float | int = within(0, 1, 0.0, "[)")
 
     # Outputs
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
     sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
+    pre_norm: bool = False
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
     output_energies: bool = False
+    use_cache: bool = True
 
     # The layer and its iteration
     layer_type: LayerType = "hyperset"
@@ -316,7 +331,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             if getattr(self, name) is None:
                 setattr(self, name, self.default_of(name))
         features = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
+        self.check_rope(kwargs)
         super().__post_init__(**kwargs)
+        if self.position_embedding_type != "rotary":
+            self.rope_parameters = None  # transformers sets its defaults
         self.validate_image()  # before the stages, so that its errors come first
         self.set_output_features_output_indices(**features)
 
@@ -349,6 +367,21 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             if not isinstance(extras.get(name), Mapping | None) and not hasattr(extras[name], "to_dict"):
                 raise ValueError(f"`{name}` must be a dictionary, got {extras[name]!r}.")
 
+    def check_rope(self, extras: Mapping[str, Any]) -> None:
+        """Fields of rotary positions need rotary positions, and all channels of a head turn."""
+        given = {"rope_parameters": self.rope_parameters}
+        given |= {name: extras.get(name) for name in ("rope_theta", "rope_scaling", "partial_rotary_factor")}
+        if self.position_embedding_type == "rotary":
+            for parameters in (given, given["rope_parameters"] or {}, given["rope_scaling"] or {}):
+                if parameters.get("partial_rotary_factor") not in (None, 1):
+                    raise ValueError(
+                        "`partial_rotary_factor` must be 1: rotary positions turn all channels of a head."
+                    )
+        elif names := [name for name, value in given.items() if value]:
+            raise ValueError(
+                f"`{names[0]}` needs position_embedding_type='rotary', got {self.position_embedding_type!r}."
+            )
+
     @staticmethod
     def check_num_labels(num_labels: Any) -> None:
         if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= LARGEST_SIZE:
@@ -361,7 +394,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(f"`id2label` must name the classes 0, 1, 2, … without gaps, got keys {list(names)[:8]}.")
+            raise ValueError(
+                f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {list(names)[:8]}."
+            )
         for name, number in (self.label2id or {}).items():
             if isinstance(number, bool) or not isinstance(number, int):
                 raise ValueError(f"`label2id` must map names to class numbers, got {number!r} for {name!r}.")
@@ -381,6 +416,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         # Both have a default only when a config is made: a model of `None` would be another one after it is loaded.
         if self.intermediate_size is None:
             raise ValueError("`intermediate_size` must be an integer, got None.")
+        if self.pre_norm and not self.has_step_sizes:
+            raise ValueError(
+                f"`pre_norm` must be False for layer_type={self.layer_type!r}: it is for Hyper-SET alone."
+            )
         if self.patch_embedding_norm is None:
             raise ValueError("`patch_embedding_norm` must be a bool, got None.")
         if self.lora_rank and not self.has_step_sizes:
@@ -402,6 +441,18 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def validate_positions(self) -> None:
         kind = self.position_embedding_type
+        if kind == "rotary":
+            if not self.takes_token_ids:
+                raise ValueError("`position_embedding_type` must not be 'rotary' for images (vocab_size=None).")
+            if self.head_dim % 2:
+                raise ValueError(
+                    f"`hidden_size` / `num_attention_heads` must be even for 'rotary' positions, got {self.head_dim}."
+                )
+            if not self.rope_parameters:
+                raise ValueError(
+                    f"`rope_parameters` must name a `rope_type` and `rope_theta`, got {self.rope_parameters}."
+                )
+            return
         divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
         if (width := self.hidden_size) % divisor:
             raise ValueError(f"`hidden_size` must be a multiple of {divisor} for {kind!r} positions, got {width}.")

@@ -202,7 +202,9 @@ def test_fine_tuning(run, trained, files, tmp_path):
     assert all(torch.equal(value, body[trained][name]) for name, value in body[tmp_path / "same"].items())
 
     path = write_rows(tmp_path / "three.csv", [row | {"label": 10 - index % 3} for index, row in enumerate(rows)])
-    with pytest.raises(ValueError, match=r"checkpoint has 2 labels.*data have 3.*ignore_mismatched_sizes"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint has 2 classes.*data have 3.*does not know 8, 9, 10.*ignore_mismatched_sizes"
+    ):
         run(tmp_path / "three", train_file=path, **options)
     assert not (tmp_path / "three").exists()
     run(tmp_path / "three", train_file=path, ignore_mismatched_sizes=True, **options)

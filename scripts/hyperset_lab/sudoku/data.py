@@ -15,7 +15,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments
+from hyperset_lab.data import DataArguments, known_splits
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
 from modeling_hyperset.files import write_whole
@@ -135,14 +135,12 @@ def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> 
     """The tables for `train` and `eval` in the files or the data set, each with the name of its source."""
     if arguments.dataset_name is None:
         return {name: (path, read_csv(path, arguments)) for name, path in arguments.sources.items()}
-    data = read_data_set(arguments, hub_options)
+    data = known_splits(read_data_set(arguments, hub_options))
     tables: dict[str, tuple[str, Dataset]] = {}
     for name, sources in (("train", ["train"]), ("eval", ["validation", "test"])):
         found = [source for source in sources if source in data]
         if found:
             tables[name] = f"{arguments.dataset_name}, split {found[0]!r}", data[found[0]]
-    if not tables:
-        raise ValueError(f"The data set must have a split 'train', 'validation' or 'test', got {', '.join(data)}.")
     return tables
 
 

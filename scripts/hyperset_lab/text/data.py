@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments, limited
+from hyperset_lab.data import DataArguments, known_splits, limited
 from transformers import PreTrainedTokenizerBase
 
 
@@ -18,6 +18,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
     ".json": ("json", {}),
     ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
 }
 
 
@@ -64,7 +65,7 @@ def load_texts(
     Raises:
         `ValueError`: data that cannot be read, a column that does not exist, a split or a text that is missing.
     """
-    data = read(arguments, hub_options)
+    data = known_splits(read(arguments, hub_options))
     names = {"train": "train", "eval": "validation" if "validation" in data else "test", "predict": "test"}
     wanted = {"train": do_train, "eval": do_eval and not arguments.hold_out_validation, "predict": do_predict}
     if arguments.test_file and arguments.validation_file and not do_predict:

@@ -2,12 +2,13 @@
 """Labels of texts: one class, several labels, or a number for each text, and how they match a checkpoint's."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import ClassLabel, Dataset, List, Value
 
+from hyperset_lab.classes import align_classes, check_known
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from hyperset_lab.models import label_fields, label_names
 from hyperset_lab.text.data import TextDataArguments
@@ -77,11 +78,17 @@ def class_names(feature: Any, labels: Iterable) -> list[str]:
     inner = feature.feature if isinstance(feature, List) else feature
     if isinstance(inner, ClassLabel):
         return list(inner.names)
-    names = {name for label in labels for name in (label if isinstance(label, list) else [label]) if name is not None}
+    names = {name for name in classes_in(labels) if name is not None}
     try:
         return sorted(names, key=int)
     except ValueError:
         return sorted(names)
+
+
+def classes_in(labels: Iterable) -> Iterator:
+    """The names in labels, one or a list of them for each text."""
+    for label in labels:
+        yield from label if isinstance(label, list) else [label]
 
 
 def has_no_labels(split: Dataset) -> bool:
@@ -120,6 +127,10 @@ def encode_labels(
     labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
     names = ["LABEL_0"] if problem_type == REGRESSION else class_names(feature, next(iter(labels.values())))
     space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
+    if do_train and problem_type != REGRESSION:
+        learnt = {*classes_in(next(iter(labels.values())))}
+        for name, values in labels.items():
+            check_known(name, {*classes_in(values)} - {None}, [label for label in space.names if label in learnt])
     encoded = {name: add_labels(name, splits[name], values, space) for name, values in labels.items()}
     return splits | encoded, space
 
@@ -132,20 +143,13 @@ def match_checkpoint(
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:
         return space
-    names = tuple(label_names(checkpoint))
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
         raise ValueError(
             f"The checkpoint is for {checkpoint.problem_type}, but the labels are for {space.problem_type}."
         )
-    unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
-    if set(space.names) == set(names) or not (do_train or unnamed):
-        return LabelSpace(space.problem_type, names)
-    if len(space.names) != len(names) and not (do_train and new_head):
-        raise ValueError(
-            f"The checkpoint has {len(names)} labels ({', '.join(names[:5])} …), the data have {len(space.names)} "
-            f"({', '.join(space.names[:5])} …). Pass `--ignore_mismatched_sizes` to train a new head."
-        )
-    return space
+    if space.problem_type == REGRESSION and checkpoint.num_labels == 1:
+        return space  # a number has no name
+    return LabelSpace(space.problem_type, align_classes(space.names, checkpoint, do_train, new_head))
 
 
 def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Dataset:
@@ -156,12 +160,7 @@ def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Da
         feature, values = Value("float32"), labels
     else:
         index = {label: position for position, label in enumerate(space.names)}
-        found = {part for label in labels for part in (label if isinstance(label, list) else [label])}
-        if unknown := sorted(found - index.keys()):
-            raise ValueError(
-                f"The split {name!r} has labels that are not among those to learn: {', '.join(unknown[:5])}. To learn are "
-                f"{', '.join(space.names[:5])}{' …' if len(space.names) > 5 else ''}."
-            )
+        check_known(name, classes_in(labels), space.names)
         if space.problem_type == SINGLE_LABEL:
             feature, values = ClassLabel(names=list(space.names)), [index[label] for label in labels]
         else:
