@@ -7,8 +7,10 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 
@@ -98,6 +100,24 @@ def test_a_console_with_few_characters(encoding):
 def test_predictions_of_batches_that_are_kept_apart(tmp_path):
     trainer = trainer_of("images", [*DIGITS, "--eval_do_concat_batches", "false"], tmp_path)
     assert 0 <= trainer.evaluate()["eval_accuracy"] <= 1
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    names = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
+    for name in names:
+        monkeypatch.setattr(datasets.config, name, tmp_path / "file" / name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text,label\nfine film,1\ndull,0\n", encoding="utf-8")
+    task = importlib.import_module("hyperset_lab.text.task").TASK
+    flags = ["--config_name", "yelp-small", "--train_file", texts, "--output_dir", tmp_path / "out", "--use_cpu"]
+    _, data, _ = parse_arguments(task.arguments, flags, task.script)
+    options = {"cache_dir": None, "token": None}
+    splits = importlib.import_module("hyperset_lab.text.data").load_texts(data, options, True, False, False)
+    assert splits["train"]["text"] == ["fine film", "dull"]
+    assert "cannot be written" in caplog.text and "`--cache_dir`" in caplog.text
+    assert all(getattr(datasets.config, name).is_relative_to(tmp_path / f"hyperset-{os.getuid()}") for name in names)
 
 
 def arguments(folder, **fields) -> ModelArguments:
