@@ -515,7 +515,7 @@ def test_the_papers_recipe(scripts):
     ]
     types.append(scripts["hyperset_lab.trainer"].ScriptTrainingArguments)
     model, data, training = scripts["hyperset_lab.arguments"].parse_arguments(
-        types, [str(RECIPES / "yelp.yaml"), "--use_cpu"]
+        types, [str(RECIPES / "yelp-paper.yaml"), "--use_cpu"]
     )
     assert (data.dataset_name, data.max_seq_length) == ("Yelp/yelp_review_full", 128)
     assert model.tokenizer_name == "google-bert/bert-base-uncased"

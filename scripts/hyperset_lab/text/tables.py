@@ -64,10 +64,11 @@ def utf_8(path: str) -> Iterator[Any]:
 
 def fields_of(path: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
     """The fields of every line that is not empty, and the line's number."""
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     with long_fields(), utf_8(path) as file:
         delimiter = DELIMITERS[Path(path).suffix.lower()]
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=quotes)
+        reader = csv.reader(
+            file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, strict=quotes
+        )
         try:
             for fields in reader:
                 if fields and (len(fields) > 1 or fields[0].strip()):
