@@ -10,6 +10,7 @@ from .configuration_hyperset import HyperSETConfig
 from .modeling_hyperset import (
     AUTO_CLASSES,
     HyperSETBackbone,
+    HyperSETForCausalLM,
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForMaskedLM,
@@ -38,6 +39,7 @@ if is_vision_available():
 __all__ = [
     "HyperSETBackbone",
     "HyperSETConfig",
+    "HyperSETForCausalLM",
     "HyperSETForImageClassification",
     "HyperSETForMaskedImageModeling",
     "HyperSETForMaskedLM",

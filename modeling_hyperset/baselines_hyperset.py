@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .attention_hyperset import implementation_of
+from .causal_attention_hyperset import causal_softmax, visible_pairs
 from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import sum_over_tokens
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
+from .order_hyperset import Order
 from .projection_hyperset import HyperSETProjection, symmetric
 
 
@@ -58,7 +60,7 @@ class SoftmaxAttention(IteratedAttention):
     def project_output(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.output_proj(tensor)  # type: ignore[misc]
 
-    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False, order=None):
         """`(batch_size, seq_len, hidden_size)` → the same, and the weights if asked for. `attention_mask` is boolean."""
         roles = [
             projection(hidden_states).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
@@ -66,6 +68,12 @@ class SoftmaxAttention(IteratedAttention):
         ]
         query, key, value = roles if len(roles) == 3 else roles * 3
         name = implementation_of(self.config, query, output_attentions)
+        if order is not None:
+            query, key = order.rotate(query), order.rotate(key)
+        if order is not None and order.is_causal:
+            key, value = order.remember(key, value)
+            output, weights = causal_softmax(query, key, value, self.scaling, order, name)
+            return self.project_output(output.transpose(1, 2).flatten(2)), weights
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager_attention_forward)
         output, weights = attention(self, query, key, value, keys_to_see(attention_mask), scaling=self.scaling)
         return self.project_output(output.flatten(2)), weights
@@ -98,7 +106,7 @@ class BaselineLayer(IteratedLayer):
     def attn_implementations(cls, config):
         return ("sdpa", "eager")
 
-    def move(self, hidden_states, attention_mask, output_attentions) -> torch.Tensor:
+    def move(self, hidden_states, attention_mask, output_attentions, order: Order | None) -> torch.Tensor:
         """X_{t−1} → X_t, both of shape `(batch_size, seq_len, hidden_size)`."""
         raise NotImplementedError
 
@@ -109,10 +117,11 @@ class BaselineLayer(IteratedLayer):
         attention_mask=None,
         output_attentions=False,
         output_energies=False,
+        order=None,
         **also_unused,
     ):
-        hidden_states = self.move(hidden_states, attention_mask, output_attentions)
-        energies = self.energies(hidden_states, attention_mask) if output_energies else None
+        hidden_states = self.move(hidden_states, attention_mask, output_attentions, order)
+        energies = self.energies(hidden_states, attention_mask, order) if output_energies else None
         return hidden_states, energies
 
 
@@ -130,8 +139,8 @@ class TransformerLayer(BaselineLayer):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)  # type: ignore[arg-type]
 
-    def move(self, hidden_states, attention_mask, output_attentions):
-        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
+    def move(self, hidden_states, attention_mask, output_attentions, order):
+        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions, order)
         hidden_states = hidden_states + attended
         return hidden_states + self.down_proj(F.relu(self.up_proj(self.mlp_norm(hidden_states))))
 
@@ -160,8 +169,8 @@ class CRATELayer(BaselineLayer):
         self.coding_norm = make_norm(config, config.sublayer_norm_type)
         self.dictionary = HyperSETProjection(config.hidden_size, config.hidden_size)
 
-    def move(self, hidden_states, attention_mask, output_attentions):
-        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions)
+    def move(self, hidden_states, attention_mask, output_attentions, order):
+        attended, _ = self.attention(self.attention_norm(hidden_states), attention_mask, output_attentions, order)
         tokens = self.coding_norm(hidden_states + attended)
         dictionary = symmetric(self.dictionary)
         gradient = dictionary.back(tokens - dictionary(tokens))
@@ -192,6 +201,8 @@ class EnergyAttention(IteratedAttention):
     """
     The attention energy of the Energy Transformer: −√p Σ_h Σ_q log Σ_k exp(A_qk/√p), with A = (W_q g)(W_k g)ᵀ. Its negative
     gradient with respect to g is P K W_q + Pᵀ Q W_k, where P is the softmax of A/√p over keys.
+
+    In a causal model k ≤ q, and each token descends its own part of the sum while the keys are held fixed. P K W_q is left.
     """
 
     def __init__(self, config: HyperSETConfig):
@@ -204,21 +215,43 @@ class EnergyAttention(IteratedAttention):
         """`(batch_size, seq_len, hidden_size)` → `(batch_size, num_heads, seq_len, head_dim)`."""
         return tensor.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
-    def forward(self, tokens, attention_mask=None, output_attentions=False):
+    def queries_and_keys(self, tokens, order):
+        """W_q g and W_k g, turned by rotary positions."""
+        parts = (self.heads(symmetric(projection)(tokens)) for projection in (self.q_proj, self.k_proj))
+        return parts if order is None else map(order.rotate, parts)
+
+    def forward(self, tokens, attention_mask=None, output_attentions=False, order=None):
         """The direction, shaped like the normalised tokens, and P if asked for."""
         q_proj, k_proj = symmetric(self.q_proj), symmetric(self.k_proj)
-        query, key = self.heads(q_proj(tokens)), self.heads(k_proj(tokens))
+        query, key = self.queries_and_keys(tokens, order)
+        if order is not None and order.is_causal:
+            keys, _ = order.remember(key)
+            output, weights = causal_softmax(query, keys, keys, self.scaling, order, "eager")
+            to_queries = q_proj.back(order.turn_back(output).transpose(1, 2).flatten(2))
+            return to_queries, weights if output_attentions else None
         scores = masked_scores(query, key, keys_to_see(attention_mask), self.scaling)
         weights = scores.softmax(dim=-1).to(tokens.dtype)
         if attention_mask is not None:
             weights = weights.masked_fill(~attention_mask[:, None, :, None], 0.0)
-        to_queries = q_proj.back((weights @ key).transpose(1, 2).flatten(2))
-        to_keys = k_proj.back((weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
+        turn_back = order.turn_back if order is not None else (lambda tokens: tokens)
+        to_queries = q_proj.back(turn_back(weights @ key).transpose(1, 2).flatten(2))
+        to_keys = k_proj.back(turn_back(weights.transpose(-1, -2) @ query).transpose(1, 2).flatten(2))
         return to_queries + to_keys, weights if output_attentions else None
 
-    def value(self, tokens, attention_mask=None):
+    def token_values(self, tokens, order):
+        """The causal energy of each token, of shape `(batch_size, seq_len)`."""
+        query, key = self.queries_and_keys(tokens, order)
+        past = order.past()
+        keys = key if past is None else torch.cat((past.to(key.dtype), key), dim=-2)
+        scores = self.scaling * (query @ keys.mT)
+        pairs = visible_pairs(order, query, keys, reads_last=False)
+        if pairs is not None:
+            scores = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
+        return -scores.logsumexp(dim=-1).sum(dim=1) / self.scaling
+
+    def value(self, tokens, attention_mask=None, order=None):
         """The energy of each sample, of shape `(batch_size,)`."""
-        query, key = (self.heads(symmetric(projection)(tokens)) for projection in (self.q_proj, self.k_proj))
+        query, key = self.queries_and_keys(tokens, order)
         per_token = masked_scores(query, key, keys_to_see(attention_mask), self.scaling).logsumexp(dim=-1)
         if attention_mask is not None:
             per_token = per_token.masked_fill(~attention_mask[:, None, :], 0.0)
@@ -228,6 +261,8 @@ class EnergyAttention(IteratedAttention):
 @LAYERS.register("energy_transformer")
 class EnergyTransformerLayer(BaselineLayer):
     """Energy Transformer (Hoover et al., 2024): x ← x − ∇_g E(g), g = norm(x). Both energies in parallel, step size 1."""
+
+    keeps = "tokens"
 
     @classmethod
     def attn_implementations(cls, config):
@@ -239,14 +274,25 @@ class EnergyTransformerLayer(BaselineLayer):
         self.attention = EnergyAttention(config)
         self.memories = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
 
-    def move(self, hidden_states, attention_mask, output_attentions):
+    def move(self, hidden_states, attention_mask, output_attentions, order):
         tokens = self.norm(hidden_states)
-        direction, _ = self.attention(tokens, attention_mask, output_attentions)
+        direction, _ = self.attention(tokens, attention_mask, output_attentions, order)
         memories = symmetric(self.memories)
         return hidden_states + direction + memories.back(F.relu(memories(tokens)))
 
-    def values(self, hidden_states, attention_mask):
+    def values(self, hidden_states, attention_mask, order=None):
         """The attention energy and −½ Σ ReLU(Ξ g)²."""
         tokens = self.norm(hidden_states)
-        per_token = -0.5 * F.relu(symmetric(self.memories)(tokens)).square().sum(dim=-1)
-        return self.attention.value(tokens, attention_mask), sum_over_tokens(per_token, attention_mask)
+        per_token = self.memory_values(tokens)
+        return self.attention.value(tokens, attention_mask, order), sum_over_tokens(per_token, attention_mask)
+
+    def memory_values(self, tokens):
+        return -0.5 * F.relu(symmetric(self.memories)(tokens)).square().sum(dim=-1)
+
+    def token_values(self, hidden_states, attention_mask, order):
+        tokens = self.norm(hidden_states)
+        return self.attention.token_values(tokens, order), self.memory_values(tokens)
+
+    def remember(self, hidden_states, attention_mask, order):
+        _, keys = self.attention.queries_and_keys(self.norm(hidden_states), order)
+        order.remember(keys)

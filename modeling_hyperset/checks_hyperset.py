@@ -50,6 +50,20 @@ def check_num_iterations(num_iterations: int, most: int | None = None) -> None:
         )
 
 
+def check_exporter(model: torch.nn.Module) -> None:
+    """
+    Raises:
+        `ValueError`: TorchScript's ONNX exporter traces a model with RMSNorms. It has no operator for them.
+    """
+    if not torch.jit.is_tracing() or torch.compiler.is_compiling() or not torch.onnx.is_in_onnx_export():
+        return
+    if any(isinstance(module, torch.nn.RMSNorm) for module in model.modules()):
+        raise ValueError(
+            "TorchScript's ONNX exporter (`dynamo=False`) has no operator for RMSNorm: export with `dynamo=True`, as "
+            "`scripts/export_onnx.py` does."
+        )
+
+
 def check_energy_tolerance(tolerance: Any, config: HyperSETConfig) -> None:
     """`tolerance` is a finite number of at least 0, and the layer has an energy."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
@@ -84,8 +98,13 @@ def check_inputs(
     attention_mask: torch.Tensor | None,
     bool_masked_pos: torch.Tensor | None,
     interpolate_pos_encoding: bool,
+    num_past: int = 0,
+    mask_length: int | None = None,
 ) -> torch.Tensor | None:
-    """The inputs of a call fit the config in kind, shape and values. Returns the mask as booleans."""
+    """
+    The inputs of a call fit the config in kind, shape and values. Token ids come after `num_past` tokens of a cache, and
+    `attention_mask` covers those too, or has `mask_length` columns. Returns the mask as booleans.
+    """
     check_tensors(input_ids=input_ids, pixel_values=pixel_values, inputs_embeds=inputs_embeds)
     check_tensors(attention_mask=attention_mask, bool_masked_pos=bool_masked_pos)
     check_one_input(config, input_ids, pixel_values, inputs_embeds)
@@ -101,12 +120,12 @@ def check_inputs(
             raise ValueError(f"`{name}` is for images; this model takes token ids.")
     if input_ids is not None:
         check_ids(input_ids, num_embeddings)  # type: ignore[arg-type]
-        check_length("input_ids", input_ids.shape[1], config)
-        return check_mask(attention_mask, input_ids.shape)
+        check_length("input_ids", input_ids.shape[1], config, num_past)
+        return check_mask(attention_mask, (len(input_ids), mask_length or num_past + input_ids.shape[1]))
     assert inputs_embeds is not None
     check_embeds(inputs_embeds, config.hidden_size)
-    check_length("inputs_embeds", inputs_embeds.shape[1], config)
-    return check_mask(attention_mask, inputs_embeds.shape[:2])
+    check_length("inputs_embeds", inputs_embeds.shape[1], config, num_past)
+    return check_mask(attention_mask, (len(inputs_embeds), mask_length or num_past + inputs_embeds.shape[1]))
 
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:
@@ -143,16 +162,19 @@ def check_pixel_values(pixel_values: torch.Tensor, config: HyperSETConfig, any_s
     check_finite("pixel_values", pixel_values)
 
 
-def check_length(name: str, length: int, config: HyperSETConfig) -> None:
+def check_length(name: str, length: int, config: HyperSETConfig, num_past: int = 0) -> None:
     """There is a position for each token. In a grid there is also a token for each position."""
     longest = config.max_position_embeddings
+    if config.position_embedding_type == "rotary":  # any number of positions
+        return
     if config.position_embedding_type == "sinusoidal_2d" and length != longest:
         raise ValueError(
             f"`{name}` must hold the whole grid of max_position_embeddings={longest} tokens for "
             f"position_embedding_type='sinusoidal_2d', got a sequence of {length}."
         )
-    if length > longest:
-        raise ValueError(f"`{name}` must have at most max_position_embeddings={longest} tokens, got {length}.")
+    if num_past + length > longest:
+        after = f" after the {num_past} of `past_key_values`" if num_past else ""
+        raise ValueError(f"`{name}` must have at most max_position_embeddings={longest} tokens, got {length}{after}.")
 
 
 def check_ids(input_ids: torch.Tensor, vocab_size: int) -> None:
@@ -173,6 +195,17 @@ def check_embeds(inputs_embeds: torch.Tensor, width: int) -> None:
     if not inputs_embeds.is_floating_point():
         raise ValueError(f"`inputs_embeds` must be floating point, got {inputs_embeds.dtype}.")
     check_finite("inputs_embeds", inputs_embeds)
+
+
+def check_position_ids(position_ids: torch.Tensor, shape: Sequence[int], config: HyperSETConfig) -> None:
+    """Integers of shape `(batch_size, seq_len)` or `(1, seq_len)`, in the table of positions if there is one."""
+    if tuple(position_ids.shape) not in {tuple(shape), (1, shape[1])} or position_ids.dtype not in INTEGER_DTYPES:
+        raise ValueError(
+            f"`position_ids` must be integers of shape (batch_size, seq_len) = {tuple(shape)}, got "
+            f"{position_ids.dtype} of {tuple(position_ids.shape)}."
+        )
+    if config.position_embedding_type != "rotary":
+        check_range("position_ids", position_ids, config.max_position_embeddings, "max_position_embeddings")
 
 
 def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int], sizes: str) -> None:

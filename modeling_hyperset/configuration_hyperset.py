@@ -4,9 +4,13 @@
 import difflib
 import functools
 import inspect
+import json
 import math
+import numbers
+import os
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -51,6 +55,39 @@ def count(default: int | None) -> Any:
 def epsilon(default: float | None) -> Any:
     """A field for the epsilon of a norm, at least about that of float64. Without it, the norm of a zero token is NaN."""
     return within(1e-16, 1.0, default)
+
+
+def check_dtype(value: Any) -> None:
+    """The `dtype` of a config: a floating dtype of torch, or the name of one."""
+    given = getattr(torch, value, None) if isinstance(value, str) else value
+    if value is not None and not (isinstance(given, torch.dtype) and given.is_floating_point):
+        raise ValueError(f"must be a floating dtype of torch or the name of one, got {value!r}.")
+
+
+def check_token_ids(value: int | list[int] | None) -> None:
+    """A special token's id, or several. (Configs of other libraries have -1 for a token that does not exist.)"""
+    ids = value if isinstance(value, list) else [value]
+    if value == [] or any(token is not None and token < -1 for token in ids):
+        raise ValueError(f"must be a token id or None, got {value}.")
+
+
+def check_names(value: Mapping | None) -> None:
+    """`id2label` or `label2id`: class numbers and names. Scripts that read labels from a table have numbers as names."""
+    for item in () if value is None else (*value.keys(), *value.values()):
+        if not isinstance(item, str | numbers.Real):
+            raise ValueError(f"must map class numbers and names (text or numbers), got {item!r} in it.")
+
+
+def is_beside(folder: str | os.PathLike, names: Any) -> bool:
+    """Whether the files of the classes `names` (`"module.Class"`, or several) lie in `folder`."""
+    names = names if isinstance(names, list | tuple) else [names]
+    return all(name is None or Path(folder, f"{name.split('.')[0]}.py").is_file() for name in names)
+
+
+def as_number(label: Any) -> Any:
+    """The number of a class, which is text in JSON. Anything else stays as it is, and is refused later."""
+    is_number = isinstance(label, numbers.Integral) or (isinstance(label, str) and label.isdecimal())
+    return int(label) if is_number else label
 
 
 class HyperSETConfigError(StrictDataclassError, ValueError):
@@ -100,22 +137,34 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             program.
         max_position_embeddings (`int`, defaults to 512): Longest sequence of token ids. With `"learned"` positions it is the
             size of their table. With `"sinusoidal_2d"` the tokens are a square grid of that many cells.
+        pad_token_id, bos_token_id, eos_token_id (`int`, *optional*): The special tokens of the tokenizer; `eos_token_id` can be
+            a list. Trainer keeps them equal to those of its tokenizer. The models go by the `attention_mask`.
         position_embedding_type (`str`, defaults to `"sinusoidal"`): `"sinusoidal"` (one-dimensional, fixed), `"sinusoidal_2d"`
-            (column then row, fixed) or `"learned"`.
+            (column then row, fixed), `"learned"`, or `"rotary"` (token models only): nothing is added to the tokens, and the
+            attention energy sees R_i z_i. Its direction is the exact gradient: what the tokens attend to is turned by R_j, and
+            the sum back by R_iᵀ.
+        rope_parameters (`dict`, *optional*): The kind of rotary positions and its base, as everywhere in transformers. Default:
+            `{"rope_type": "default", "rope_theta": 10000.0}`. `rope_theta=` alone sets the base.
         embedding_dropout (`float`, defaults to 0.0): Dropout on the sum of embeddings and positions.
         pooling (`str`, defaults to `"cls"`): `"cls"` reads the first token: a learned [CLS] in image models, the first id in
-            token models. `"mean"` averages the tokens that are not padding. Image models then have no [CLS].
+            token models. With a causal energy it reads the last token that is not padding. `"mean"` averages the tokens that
+            are not padding. Image models then have no [CLS].
         norm_type (`str`, defaults to `"layernorm"`): Norm after the last iteration, and before the sublayers of the baselines:
             `"layernorm"` or `"rmsnorm"`.
         sublayer_norm_type (`str`, *optional*): Norm before the sublayers of the Transformers and of CRATE, where it differs
-            from `norm_type`.
+            from `norm_type`. For Hyper-SET it is the norm of the projections: `"rmsnorm"`, the default, or `"layernorm"`
+            (Table 17).
+        pre_norm (`bool`, defaults to `False`): `True`: Hyper-SET's norms act on the tokens before W and D, not on their
+            projections (Table 17). A step then follows the gradient with respect to the normalised tokens, and no sphere holds
+            the projections. The baselines have norms of their own there.
         prune_last_iteration (`bool`, defaults to `True`): Whether image and sequence classifiers with `pooling="cls"` compute
             only the token they read in the last iteration. The logits and gradients stay the same. It is off for calls that
             return hidden states, attentions or energies, and for the baselines.
         classifier_bias (`bool`, defaults to `True`): Whether the classification heads have a bias.
         layer_type (`str`, defaults to `"hyperset"`): The layer that is iterated: `"hyperset"`, or a baseline of the paper:
             `"transformer"`, `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the
-            fields about energies, step sizes, update rules and LoRA.
+            fields about energies, step sizes, update rules and LoRA. But with a causal `attention_energy` their attention is
+            causal too.
         hidden_size (`int`, defaults to 768): Width d of the tokens.
         num_hidden_layers (`int`, defaults to 1): Number of distinct layers, applied one after the other.
         num_iterations (`int`, defaults to 12): Iterations of each distinct layer. A call can ask for another number with
@@ -125,9 +174,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             the Transformers it is the width of the MLP, for the Energy Transformer the number of memories, by default four
             times `hidden_size`. CRATE ignores it.
         attention_energy (`str`, defaults to `"bi_softmax"`): The attention energy (Table 19): `"bi_softmax"`, `"sigmoid"`,
-            `"linear"`, or your own that you registered.
-        attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` attention energy: `"sigmoid"`, `"relu"`, `"tanh"`,
-            `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
+            `"linear"`, or your own that you registered. For models that write text: `"causal_softmax"` or `"causal_linear"`.
+        attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` and `"causal_linear"` attention energies:
+            `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
         attention_beta (`float`, *optional*): Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
         feedforward_energy (`str`, defaults to `"relu"`): The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`,
             or your own that you registered.
@@ -141,9 +190,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         lora_rank (`int`, defaults to 0): Rank of the depth-wise LoRA of W and D, with adapters for each of the `num_iterations`
             (Table 5). 0: no adapters.
         lora_alpha (`float`, *optional*): The adapters are scaled by `lora_alpha / lora_rank`. Default: by 4, as in the paper.
-        lora_init (`str`, defaults to `"normal"`): `"normal"`: both factors start from a normal distribution with standard
-            deviation 0.02, as in the paper, which trains them together with the base. `"zeros"`: B starts at zero, so new
-            adapters do not change a trained base.
+        lora_init (`str`, *optional*): `"normal"`: both factors start from a normal distribution with standard deviation 0.02,
+            as in the paper, which trains them together with the base. `"zeros"`: B starts at zero, so new adapters do not
+            change the model. Default: `"normal"` in a new model, and `"zeros"` for adapters that `from_pretrained` adds to a
+            checkpoint without them.
         step_size_type (`str`, defaults to `"learned"`): `"learned"` (Eq. 12) or `"fixed"`.
         step_size_attention (`float`, defaults to 0.1): α of every iteration when `step_size_type="fixed"`.
         step_size_feedforward (`float`, defaults to 0.1): γ of every iteration when `step_size_type="fixed"`.
@@ -165,11 +215,13 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             distribution with this standard deviation, at most 1.
         layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the LayerNorms.
         rms_norm_eps (`float`, *optional*): Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
-        tie_word_embeddings (`bool`, defaults to `True`): Whether the decoder of [`HyperSETForMaskedLM`] shares the weight of
-            the token embedding.
-        energy_tolerance (`float`, *optional*): Adaptive depth: each sample is iterated until its energy falls by no more than
-            this share of itself, at least twice and at most `num_iterations` times. See `iteration_hyperset.py`. `None`: always
-            `num_iterations` times.
+        tie_word_embeddings (`bool`, defaults to `True`): Whether the output layer of [`HyperSETForMaskedLM`] and of
+            [`HyperSETForCausalLM`] shares the weight of the token embedding.
+        use_cache (`bool`, defaults to `True`): Whether a causal model returns its cache (`past_key_values`). It does not while
+            it is trained.
+        energy_tolerance (`float`, *optional*): Adaptive depth: each sample (in a causal model each token) is iterated until its
+            energy falls by no more than this share of itself, at least twice and at most `num_iterations` times. See
+            `iteration_hyperset.py`. `None`: always `num_iterations` times.
         output_energies (`bool`, defaults to `False`): Whether every forward pass returns the energies after every iteration.
         out_features (`list[str]`, *optional*), out_indices (`list[int]`, *optional*): The feature maps of [`HyperSETBackbone`]
             (images only): names or indices of `stage_names`, in their order. Default: the last one.
@@ -188,7 +240,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     ```"""
 
     model_type = "hyperset"
-    keys_to_ignore_at_inference = ["hidden_states", "attentions", "energies", "num_iterations_used"]
+    keys_to_ignore_at_inference = ["past_key_values", "hidden_states", "attentions", "energies", "num_iterations_used"]
 
     # Inputs
     vocab_size: int | None = count(None)
@@ -197,17 +249,23 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     num_channels: int = count(3)
     patch_embedding_norm: bool | None = None
     max_position_embeddings: int = count(512)
-    position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned"] = "sinusoidal"
+    pad_token_id: int | None = validated_field(check_token_ids, default=None)
+    bos_token_id: int | None = validated_field(check_token_ids, default=None)
+    eos_token_id: int | list[int] | None = validated_field(check_token_ids, default=None)
+    position_embedding_type: Literal["sinusoidal", "sinusoidal_2d", "learned", "rotary"] = "sinusoidal"
+    rope_parameters: dict | None = None
     embedding_dropout: float | int = within(0, 1, 0.0, "[)")
 
     # Outputs
     pooling: Literal["cls", "mean"] = "cls"
     norm_type: Literal["layernorm", "rmsnorm"] = "layernorm"
     sublayer_norm_type: Literal["layernorm", "rmsnorm"] | None = None
+    pre_norm: bool = False
     prune_last_iteration: bool = True
     classifier_bias: bool = True
     tie_word_embeddings: bool = True
     output_energies: bool = False
+    use_cache: bool = True
 
     # The layer and its iteration
     layer_type: LayerType = "hyperset"
@@ -227,7 +285,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     update_rule: str = "gradient_descent"
     lora_rank: int = within(0, LARGEST_SIZE, 0)
     lora_alpha: float | int | None = within(0, LARGEST_STEP, None, "(]")
-    lora_init: Literal["normal", "zeros"] = "normal"
+    lora_init: Literal["normal", "zeros"] | None = None
 
     # Step sizes
     step_size_type: Literal["learned", "fixed"] = "learned"
@@ -250,11 +308,11 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     architectures: list[str] | None = None
     output_hidden_states: bool | None = False
     return_dict: bool | None = True
-    dtype: str | torch.dtype | None = None
+    dtype: str | torch.dtype | None = validated_field(check_dtype, default=None)
     chunk_size_feed_forward: int = 0
     is_encoder_decoder: bool = False
-    id2label: dict[int, str] | dict[str, str] | None = None
-    label2id: dict[str, int] | dict[str, str] | None = None
+    id2label: dict | None = validated_field(check_names, default=None)
+    label2id: dict | None = validated_field(check_names, default=None)
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
 
     _out_features: list[str] | None = None
@@ -262,17 +320,19 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.check_extras(kwargs)
-        for dtype in (self.dtype, kwargs.get("torch_dtype")):
-            given = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-            if dtype is not None and not (isinstance(given, torch.dtype) and given.is_floating_point):
-                raise ValueError(f"`dtype` must be a floating dtype of torch or the name of one, got {dtype!r}.")
+        if kwargs.get("torch_dtype") is not None:
+            self.dtype = kwargs["torch_dtype"] if self.dtype is None else self.dtype
+        if self.id2label is None and self.label2id and "num_labels" not in kwargs:
+            self.id2label = {number: name for name, number in self.label2id.items()}
         self.validate_label_names()  # before transformers reads them
-        if self.intermediate_size is None:
-            self.intermediate_size = self.hidden_size * EXPANSION.get(self.layer_type, 1)
-        if self.patch_embedding_norm is None:
-            self.patch_embedding_norm = self.layer_type == "hyperset"
+        for name in ("intermediate_size", "patch_embedding_norm"):
+            if getattr(self, name) is None:
+                setattr(self, name, self.default_of(name))
         features = {name: kwargs.pop(name, None) for name in ("out_features", "out_indices")}
+        self.check_rope(kwargs)
         super().__post_init__(**kwargs)
+        if self.position_embedding_type != "rotary":
+            self.rope_parameters = None  # transformers sets its defaults
         self.validate_image()  # before the stages, so that its errors come first
         self.set_output_features_output_indices(**features)
 
@@ -305,6 +365,21 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             if not isinstance(extras.get(name), Mapping | None) and not hasattr(extras[name], "to_dict"):
                 raise ValueError(f"`{name}` must be a dictionary, got {extras[name]!r}.")
 
+    def check_rope(self, extras: Mapping[str, Any]) -> None:
+        """Fields of rotary positions need rotary positions, and all channels of a head turn."""
+        given = {"rope_parameters": self.rope_parameters}
+        given |= {name: extras.get(name) for name in ("rope_theta", "rope_scaling", "partial_rotary_factor")}
+        if self.position_embedding_type == "rotary":
+            for parameters in (given, given["rope_parameters"] or {}, given["rope_scaling"] or {}):
+                if parameters.get("partial_rotary_factor") not in (None, 1):
+                    raise ValueError(
+                        "`partial_rotary_factor` must be 1: rotary positions turn all channels of a head."
+                    )
+        elif names := [name for name, value in given.items() if value]:
+            raise ValueError(
+                f"`{names[0]}` needs position_embedding_type='rotary', got {self.position_embedding_type!r}."
+            )
+
     @staticmethod
     def check_num_labels(num_labels: Any) -> None:
         if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= LARGEST_SIZE:
@@ -317,7 +392,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(f"`id2label` must name the classes 0, 1, 2, … without gaps, got keys {list(names)[:8]}.")
+            raise ValueError(f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {list(names)[:8]}.")
+        for name, number in (self.label2id or {}).items():
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise ValueError(f"`label2id` must map names to class numbers, got {number!r} for {name!r}.")
 
     def validate_outputs(self) -> None:
         self.check_num_labels(self.num_labels)
@@ -331,8 +409,15 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     def validate_layer(self) -> None:
         if self.hidden_size % (heads := self.num_attention_heads):
             raise ValueError(f"`num_attention_heads` must divide hidden_size={self.hidden_size}, got {heads}.")
+        # Both have a default only when a config is made: a model of `None` would be another one after it is loaded.
         if self.intermediate_size is None:
             raise ValueError("`intermediate_size` must be an integer, got None.")
+        if self.pre_norm and not self.has_step_sizes:
+            raise ValueError(
+                f"`pre_norm` must be False for layer_type={self.layer_type!r}: it is for Hyper-SET alone."
+            )
+        if self.patch_embedding_norm is None:
+            raise ValueError("`patch_embedding_norm` must be a bool, got None.")
         if self.lora_rank and not self.has_step_sizes:
             raise ValueError(f"`lora_rank` must be 0 for layer_type={self.layer_type!r}, got {self.lora_rank}.")
 
@@ -352,6 +437,18 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def validate_positions(self) -> None:
         kind = self.position_embedding_type
+        if kind == "rotary":
+            if not self.takes_token_ids:
+                raise ValueError("`position_embedding_type` must not be 'rotary' for images (vocab_size=None).")
+            if self.head_dim % 2:
+                raise ValueError(
+                    f"`hidden_size` / `num_attention_heads` must be even for 'rotary' positions, got {self.head_dim}."
+                )
+            if not self.rope_parameters:
+                raise ValueError(
+                    f"`rope_parameters` must name a `rope_type` and `rope_theta`, got {self.rope_parameters}."
+                )
+            return
         divisor = {"sinusoidal": 2, "sinusoidal_2d": 4, "learned": 1}[kind]
         if (width := self.hidden_size) % divisor:
             raise ValueError(f"`hidden_size` must be a multiple of {divisor} for {kind!r} positions, got {width}.")
@@ -370,6 +467,106 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(
                 f"`step_size_time_dim` must equal hidden_size={self.hidden_size} with step_size_time_network='none', got "
                 f"{self.step_size_time_dim}."
+            )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "id2label" and value is not None:
+            value = {as_number(number): str(label) for number, label in value.items()}
+        elif name == "label2id" and value is not None:
+            value = {str(label): as_number(number) for label, number in value.items()}
+        elif name[0] != "_" and name not in self.__dict__ and name not in self.__dataclass_fields__:
+            self.check_extras({name: value})
+        super().__setattr__(name, value)
+
+    def update_from_string(self, update_str: str) -> None:
+        """
+        As in transformers: `"hidden_size=64,pooling=mean"` sets fields. Fields that are `None` can be set too, and a width that
+        the config derived from `hidden_size` and `layer_type` follows them.
+
+        Raises:
+            `ValueError`: a field that does not exist, or a value that does not fit it.
+        """
+        derived = self.derived_fields()
+        given = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in update_str.split(","))
+        for name, text in given.items():
+            if not hasattr(self, name):
+                raise ValueError(
+                    f"{name!r} is not a field of {type(self).__name__}: expected `field=value,field=value`."
+                )
+            if getattr(self, name) is not None:
+                super().update_from_string(f"{name}={text}")
+                continue
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = text
+            setattr(self, name, value)
+        for name in derived - given.keys():
+            setattr(self, name, self.default_of(name))
+        self.validate()
+
+    def default_of(self, name: str) -> Any:
+        """The value of `intermediate_size` or `patch_embedding_norm` if it is not given."""
+        if name == "intermediate_size":
+            return self.hidden_size * EXPANSION.get(self.layer_type, 1)
+        return self.layer_type == "hyperset"
+
+    def derived_fields(self) -> set[str]:
+        """Which fields have the value that follows from `hidden_size` and `layer_type`."""
+        names = ("intermediate_size", "patch_embedding_norm")
+        return {name for name in names if getattr(self, name) == self.default_of(name)}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in transformers, but of `id2label` and `label2id` both are written or none."""
+        values = super().to_diff_dict()
+        if values.keys() & {"id2label", "label2id"}:
+            values |= {name: getattr(self, name) for name in ("id2label", "label2id")}
+        return values
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
+        """As in transformers."""
+        if "pad_token_id" not in config_dict and not config_dict.get("lora_rank"):
+            # Version 0.1 wrote its default here. It would decide how adapters start that are added now.
+            config_dict = {name: value for name, value in config_dict.items() if name != "lora_init"}
+        return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """
+        As in transformers. Of the code that `auto_map` names, only files in the folder are named. Stages in `out_features` that
+        do not exist any more are left out.
+
+        Raises:
+            `ValueError`: the config would not load again. Nothing is written then.
+        """
+        named, stages = getattr(self, "auto_map", None), (self._out_features, self._out_indices)
+        if self.takes_token_ids or any(stage not in self.stage_names for stage in self._out_features or ()):
+            self._out_features = self._out_indices = None
+        if named is not None:
+            self.auto_map = {auto: name for auto, name in named.items() if is_beside(save_directory, name)}
+        try:
+            self.validate()
+            try:
+                type(self).from_dict(json.loads(self.to_json_string()))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"The config cannot be saved, because it would not load again: {error}") from error
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self._out_features, self._out_indices = stages
+            if named is not None:
+                self.auto_map = named
+
+    @property
+    def encoder_stride(self) -> int:
+        """Pixels that a token's reconstruction covers, `patch_size`. transformers' `run_mim.py` reads and sets it."""
+        return self.patch_size
+
+    @encoder_stride.setter
+    def encoder_stride(self, encoder_stride: int) -> None:
+        if encoder_stride != self.patch_size:
+            raise ValueError(
+                f"`encoder_stride` must equal patch_size={self.patch_size}, because every token is decoded to its own patch, "
+                f"got {encoder_stride!r}. Set `patch_size` first."
             )
 
     @property

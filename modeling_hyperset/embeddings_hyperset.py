@@ -88,7 +88,9 @@ class HyperSETEmbeddings(nn.Module):
             self.patch_embeddings = HyperSETPatchEmbeddings(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, d)) if config.has_cls_token else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, d)) if use_mask_token else None
-        if config.position_embedding_type == "learned":
+        if config.position_embedding_type == "rotary":
+            self.position_embeddings = None  # the layers turn the tokens instead
+        elif config.position_embedding_type == "learned":
             self.position_embeddings = nn.Parameter(torch.zeros(1, config.num_positions, d))
         else:
             self.register_buffer("position_embeddings", self.fixed_positions(), persistent=False)
@@ -139,29 +141,28 @@ class HyperSETEmbeddings(nn.Module):
         return embeddings + positions
 
     def embed_tokens(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, mask: torch.Tensor | None
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, position_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        """Embedded token ids, or the given embeddings, plus positions. `mask` is boolean."""
+        """Embedded token ids, or the given embeddings, plus positions: those of `position_ids`, or 0, 1, 2, …."""
         if input_ids is not None:
             inputs_embeds = self.token_embeddings(input_ids)
         assert inputs_embeds is not None
-        positions = self.position_embeddings[:, : inputs_embeds.shape[1]]
-        is_grid = self.config.position_embedding_type == "sinusoidal_2d"
-        if mask is not None and not is_grid:
-            # Padding takes no position, on either side.
-            positions = positions[0][(mask.long().cumsum(dim=-1) - 1).clamp(min=0)]
-        return inputs_embeds + positions
+        if self.position_embeddings is None:
+            return inputs_embeds
+        if position_ids is None:
+            return inputs_embeds + self.position_embeddings[:, : inputs_embeds.shape[1]]
+        return inputs_embeds + self.position_embeddings[0][position_ids]
 
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         bool_masked_pos: torch.BoolTensor | None = None,
         interpolate_pos_encoding: bool = False,
     ) -> torch.Tensor:
-        """One input, already checked → X_0 of shape `(batch_size, seq_len, hidden_size)`. `mask` is boolean."""
+        """One input, already checked → X_0 of shape `(batch_size, seq_len, hidden_size)`."""
         if pixel_values is not None:
             return self.dropout(self.embed_images(pixel_values, bool_masked_pos, interpolate_pos_encoding))
-        return self.dropout(self.embed_tokens(input_ids, inputs_embeds, mask))
+        return self.dropout(self.embed_tokens(input_ids, inputs_embeds, position_ids))

@@ -70,6 +70,7 @@ class AttentionEnergy:
     """
 
     attn_implementations: tuple[str, ...] = ("eager",)  # values of `attn_implementation`, the default first
+    is_causal = False  # whether a token only sees those before it, see `causal_energies_hyperset.py`
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -108,7 +109,8 @@ class AttentionEnergy:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         The direction of descent. If `query`, `key` and `value` all equal the tokens of [`value`], it is −∇ of that value with
-        respect to the tokens. The layer may scale the three by learned gains.
+        respect to the tokens that move. In the paper's energies all tokens move. In a causal energy the tokens that a token
+        sees are held fixed. The layer may scale the three by learned gains.
 
         Args:
             query, key, value (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`):
@@ -257,7 +259,7 @@ class FeedforwardEnergy:
 
     def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """
-        The energy of each sample.
+        The energy of each sample: the sum of [`token_values`] without padding.
 
         Args:
             projections (`torch.Tensor` of shape `(batch_size, seq_len, M)`):
@@ -268,6 +270,10 @@ class FeedforwardEnergy:
         Returns:
             `torch.Tensor` of shape `(batch_size,)`.
         """
+        return sum_over_tokens(self.token_values(projections), mask)
+
+    def token_values(self, projections: torch.Tensor) -> torch.Tensor:
+        """The energy of each token, padding too: `(batch_size, seq_len, M)` → `(batch_size, seq_len)`."""
         raise NotImplementedError
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
@@ -304,8 +310,8 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
         activations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "gelu": F.gelu}
         self.activation = activations[config.hidden_act]
 
-    def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        return sum_over_tokens(-0.5 * F.relu(projections).square().sum(dim=-1), mask)
+    def token_values(self, projections: torch.Tensor) -> torch.Tensor:
+        return -0.5 * F.relu(projections).square().sum(dim=-1)
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
         return self.activation(projections)
@@ -319,8 +325,8 @@ class SoftmaxFeedforwardEnergy(FeedforwardEnergy):
         E = −Σ_i log Σ_m exp(h_im),    −∇E = softmax(h)
     """
 
-    def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        return sum_over_tokens(-projections.logsumexp(dim=-1), mask)
+    def token_values(self, projections: torch.Tensor) -> torch.Tensor:
+        return -projections.logsumexp(dim=-1)
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
         return projections.softmax(dim=-1)
@@ -338,8 +344,8 @@ class GatedFeedforwardEnergy(FeedforwardEnergy):
         super().__init__(config)
         self.phi = PHI[config.feedforward_phi]
 
-    def value(self, projections: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        return sum_over_tokens(-0.5 * self.phi.function(projections).sum(dim=-1).square(), mask)
+    def token_values(self, projections: torch.Tensor) -> torch.Tensor:
+        return -0.5 * self.phi.function(projections).sum(dim=-1).square()
 
     def direction(self, projections: torch.Tensor) -> torch.Tensor:
         return self.phi.function(projections).sum(dim=-1, keepdim=True) * self.phi.derivative(projections)

@@ -1,7 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """PyTorch Hyper-SET model: embeddings → iterated layer (attention step, feedforward step) → heads."""
 
+import copy
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -9,9 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.backbone_utils import BackboneMixin, filter_output_hidden_states
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import (
     BackboneOutput,
     BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
     ImageClassifierOutput,
     MaskedLMOutput,
     SequenceClassifierOutput,
@@ -27,11 +32,13 @@ from .baselines_hyperset import EnergyLayerNorm
 from .checks_hyperset import (
     check_can_stop,
     check_energy_tolerance,
+    check_exporter,
     check_ids,
     check_inputs,
     check_num_iterations,
     check_one_input,
     check_pixel_values,
+    check_position_ids,
     check_range,
     check_sample_labels,
     check_shape,
@@ -42,9 +49,11 @@ from .checks_hyperset import (
 )
 from .configuration_hyperset import HyperSETConfig
 from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
+from .energies_hyperset import ATTENTION_ENERGIES
 from .iteration_hyperset import iterate
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
-from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection
+from .order_hyperset import HyperSETRotaryEmbedding, Order, lengths_of_past, order_of_call, prepare_cache
+from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection, check_adapters
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
 
@@ -65,7 +74,7 @@ class HyperSETModelOutput(EnergyOutputs, BaseModelOutputWithPooling):
         last_hidden_state (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`):
             The tokens after the last iteration and the final norm.
         pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`):
-            The pooled tokens (the first token, or the mean of all) after the final norm.
+            The pooled tokens (the first token, in a causal model the last one, or the mean of all) after the final norm.
         hidden_states (`tuple` of `torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`, *optional*):
             With `output_hidden_states=True`: X_0, then the tokens after every iteration, layer by layer. They are taken
             before the final norm.
@@ -76,8 +85,14 @@ class HyperSETModelOutput(EnergyOutputs, BaseModelOutputWithPooling):
             With `output_energies=True`: attention and feedforward energy of the tokens after every iteration. They are
             measured with the W and D of that iteration's layer.
         num_iterations_used (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            With an `energy_tolerance`: how many iterations each sample took, summed over all layers.
+            With an `energy_tolerance`: how many iterations each sample took, summed over all layers. In a causal model each
+            token, of shape `(batch_size, seq_len)`; 0 for padding.
+        past_key_values (`Cache`, *optional*):
+            With `use_cache=True`: what a causal model needs of these tokens to go on after them. A slot for each iteration of
+            each layer.
     """
+
+    past_key_values: Cache | None = None
 
 
 @dataclass
@@ -98,6 +113,11 @@ class HyperSETTokenClassifierOutput(EnergyOutputs, TokenClassifierOutput):
 @dataclass
 class HyperSETMaskedLMOutput(EnergyOutputs, MaskedLMOutput):
     """`MaskedLMOutput` and the energies and depth of [`HyperSETModelOutput`]."""
+
+
+@dataclass
+class HyperSETCausalLMOutput(EnergyOutputs, CausalLMOutputWithPast):
+    """`CausalLMOutputWithPast` and the energies and depth of [`HyperSETModelOutput`]."""
 
 
 @dataclass
@@ -122,6 +142,10 @@ def class_of(model: nn.Module) -> Any:
     return next(cls for cls in type(model).__mro__ if not cls.__module__.startswith("torch.distributed."))
 
 
+# Whether a checkpoint is being loaded. What is initialised then is new to it.
+LOADING: ContextVar[bool] = ContextVar("LOADING", default=False)
+
+
 class HyperSETPreTrainedModel(PreTrainedModel):
     """The base of all models of the family: it initialises, saves and adapts them."""
 
@@ -133,6 +157,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["HyperSETEmbeddings", *(cls.__name__ for cls in LAYERS.values())]
     _supports_sdpa = True
+    is_causal = False  # set by the attention energy
     _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": IteratedLayer,
@@ -145,6 +170,11 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         super().__init__(config, *args, **kwargs)
         self.main_input_name = "input_ids" if config.takes_token_ids else "pixel_values"
         self._supports_sdpa = "sdpa" in LAYERS[config.layer_type].attn_implementations(config)
+        self.is_causal = ATTENTION_ENERGIES[config.attention_energy].is_causal
+        if self.is_causal and config.has_cls_token:
+            raise ValueError(
+                "`pooling` must be 'mean' for images and a causal attention_energy: [CLS] comes first and sees no patch."
+            )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -155,15 +185,18 @@ class HyperSETPreTrainedModel(PreTrainedModel):
                 init.normal_(module.cls_token)
             if module.mask_token is not None:
                 init.normal_(module.mask_token, std=std)
-            if self.config.position_embedding_type == "learned":
+            if self.config.position_embedding_type == "rotary":
+                pass
+            elif self.config.position_embedding_type == "learned":
                 init.normal_(module.position_embeddings, std=std)
             else:
                 init.copy_(module.position_embeddings, module.fixed_positions())
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
         elif isinstance(module, HyperSETDepthwiseLoRA):
+            zero_init = self.config.lora_init == "zeros" or (self.config.lora_init is None and LOADING.get())
             for name, parameter in module.named_parameters():
-                if module.zero_init and name.endswith("_b"):
+                if zero_init and name.endswith("_b"):
                     init.zeros_(parameter)
                 else:
                     init.normal_(parameter, std=0.02)  # Appendix G.2
@@ -191,21 +224,32 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """
-        As in transformers.
+        As in transformers. Depth-wise adapters that the checkpoint does not have start as `config.lora_init` says, by default
+        without an effect.
 
         Raises:
             `ValueError`: the index of the weights names a file outside their folder. (transformers would read that file.)
         """
         check_shards(pretrained_model_name_or_path, kwargs.get("subfolder"))
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        before = LOADING.set(True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        finally:
+            LOADING.reset(before)
 
     def save_pretrained(self, *args, **kwargs):
-        """As in transformers. The folder also gets the code, so that every Auto class loads it without the package."""
+        """
+        As in transformers. The folder also gets the code, so that every Auto class loads it without the package. A subclass
+        in a module of its own brings that module, and its Auto class alone loads it so.
+        """
         before, sharded_class = getattr(self.config, "auto_map", None), type(self)
-        self.config.auto_map = {
-            auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for auto_class, cls in AUTO_CLASSES.items()
-        }
         self.__class__ = class_of(self)  # transformers saves the code of this class
+        is_ours = type(self).__module__.split(".")[-1] == __name__.split(".")[-1]
+        self.config.auto_map = {
+            auto_class: f"{cls.__module__.split('.')[-1]}.{cls.__name__}"
+            for auto_class, cls in AUTO_CLASSES.items()
+            if is_ours
+        }
         try:
             return super().save_pretrained(*args, **kwargs)
         finally:
@@ -259,15 +303,14 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             raise ValueError(f"{type(self).__name__} has no adapters to merge: its config has lora_rank=0.")
         if base.lora.num_iterations != 1:
             raise ValueError(f"LoRA can only be merged with one iteration per layer, got {base.lora.num_iterations}.")
-        projections = [(layer.attention.bases, layer.feedforward.directions) for layer in base.layers]
-        if not all(isinstance(projection, HyperSETProjection) for pair in projections for projection in pair):
+        if not all(isinstance(projection, HyperSETProjection) for projection in base.projections()):
             raise ValueError("Merge or unload PEFT's adapters (`merge_and_unload()`) before the depth-wise LoRA.")
         if any(parameter.is_meta for parameter in base.parameters()):
             raise ValueError("Depth-wise LoRA cannot be merged on the meta device: load the model without offloading.")
         bases_delta, directions_delta = base.lora(1)
-        for bases, directions in projections:
-            bases.weight += bases_delta
-            directions.weight += directions_delta
+        for layer in base.layers:
+            layer.attention.bases.weight += bases_delta
+            layer.feedforward.directions.weight += directions_delta
         base.lora = None
         base.config.lora_rank, base.config.lora_alpha = 0, None
 
@@ -286,14 +329,28 @@ FORWARD_KWARGS = {
 class FirstToken:
     """Selects the first token that is not padding: `(batch_size, …, seq_len, width)` → `(batch_size, …, 1, width)`."""
 
+    without_padding = slice(0, 1)
+
     def __init__(self, mask: torch.Tensor | None):
-        self.index = None if mask is None else mask.int().argmax(dim=-1)
+        self.index = None if mask is None else self.index_in(mask.int())
+
+    def index_in(self, mask: torch.Tensor) -> torch.Tensor:
+        return mask.argmax(dim=-1)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.index is None:
-            return tokens[..., :1, :]
+            return tokens[..., self.without_padding, :]
         index = self.index.view(-1, *[1] * (tokens.ndim - 1)).expand(*tokens.shape[:-2], 1, tokens.shape[-1])
         return tokens.gather(-2, index)
+
+
+class LastToken(FirstToken):
+    """Selects the last token that is not padding."""
+
+    without_padding = slice(-1, None)
+
+    def index_in(self, mask):
+        return mask.shape[1] - 1 - mask.flip(-1).argmax(dim=-1)
 
 
 def select_hidden_states(forward):
@@ -318,6 +375,22 @@ def select_hidden_states(forward):
         kept = {index % len(states) for index in indices}
         outputs.hidden_states = tuple(state if index in kept else None for index, state in enumerate(states))
         return outputs if return_dict else outputs.to_tuple()
+
+    return wrapper
+
+
+def images_by_position(forward):
+    """Let a model of images take them as its first argument, `model(images)`, where a model of token ids takes its ids."""
+
+    @wraps(forward)
+    def wrapper(self, *args, **kwargs):
+        if args and not self.config.takes_token_ids:
+            images, input_ids, *others = args if len(args) > 1 else (*args, None)
+            if isinstance(images, torch.Tensor) and images.is_floating_point():
+                args = (input_ids, images, *others)
+                if input_ids is None and not others and "pixel_values" not in kwargs:
+                    args, kwargs = (), kwargs | {"pixel_values": images}
+        return forward(self, *args, **kwargs)
 
     return wrapper
 
@@ -361,9 +434,12 @@ class HyperSETModel(HyperSETPreTrainedModel):
             if config.lora_rank:
                 self.lora = HyperSETDepthwiseLoRA(config)
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
+        self.rotary = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
         self.norm = make_norm(config)
+        self.adapters_are_checked = False
         self.post_init()
 
+    @images_by_position
     @select_hidden_states
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -376,6 +452,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
         interpolate_pos_encoding: bool = False,
         num_iterations: int | None = None,
         energy_tolerance: float | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
         **kwargs,
     ) -> HyperSETModelOutput:
         r"""
@@ -391,7 +470,13 @@ class HyperSETModel(HyperSETPreTrainedModel):
             interpolate_pos_encoding (`bool`): Whether to resize the positions, for images of another size than the config's.
             num_iterations (`int`, *optional*): Iterations of each layer in this call. Default: the config's.
             energy_tolerance (`float` or `False`, *optional*): Adaptive depth, see `iteration_hyperset.py`: a sample stops when
-                its energy falls by no more than this, or after `num_iterations`. Default: the config's.
+                its energy falls by no more than this, or after `num_iterations`. Default: the config's. In a causal model each
+                token stops by its own energy.
+            position_ids (`torch.LongTensor` of shape `(batch_size, seq_len)`, *optional*): Positions of token ids. Default:
+                0, 1, 2, … without padding, and after those of the cache.
+            past_key_values (`Cache`, *optional*): The cache of a causal model, with the tokens before `input_ids`. It was
+                filled with the same `num_iterations`. `attention_mask` then covers those tokens too.
+            use_cache (`bool`, *optional*): Whether to return the cache. Default: the config's, or `False` in training.
             output_hidden_states, output_attentions, output_energies, return_dict (`bool`, *optional*): What to return, see
                 [`HyperSETModelOutput`]. `output_hidden_states` can also be indices of iterations; 0 is X_0.
 
@@ -399,19 +484,91 @@ class HyperSETModel(HyperSETPreTrainedModel):
             `ValueError`: no input, several inputs, or an argument that does not fit the config. The message names it.
             `TypeError`: an argument that does not exist.
         """
+        check_exporter(self)
+        self.check_adapters()
         num_iterations, tolerance = self.depth_of_call(num_iterations, energy_tolerance)
         outputs = self.outputs_of_call(kwargs)
+        cache = self.cache_of_call(past_key_values, use_cache, num_iterations, tolerance, outputs)
         inputs = (input_ids, pixel_values, inputs_embeds)
         images_only = (bool_masked_pos, interpolate_pos_encoding)
-        mask = check_inputs(self.config, self.embeddings.num_embeddings, *inputs, attention_mask, *images_only)
-        hidden_states = self.embeddings(*inputs, mask, *images_only)
+        past = lengths_of_past(cache, attention_mask)
+        mask = check_inputs(self.config, self.embeddings.num_embeddings, *inputs, attention_mask, *images_only, *past)
+        order = None
+        if pixel_values is None:
+            order, mask, position_ids = self.order_of_call(inputs, mask, position_ids, cache)
+        elif self.is_causal:
+            order = Order(is_causal=True, key_mask=mask)
+        hidden_states = self.embeddings(*inputs, position_ids, *images_only)
         is_pruned = kwargs.get("pooled_token_only", False) and self.reads_one_token and not any(outputs.values())
+        is_pruned = is_pruned and not (self.is_causal and tolerance is not None)
         hidden_states, num_iterations_used = self.descend(
-            hidden_states, mask, num_iterations, tolerance, self.first_token if is_pruned else None, outputs
+            hidden_states, mask, num_iterations, tolerance, self.token_to_read if is_pruned else None, outputs, order
         )
         last_hidden_state = self.norm(hidden_states)
         pooled = last_hidden_state[:, 0] if is_pruned else self.norm(self.pool(hidden_states, mask))
-        return HyperSETModelOutput(last_hidden_state, pooled, num_iterations_used=num_iterations_used)  # type: ignore[arg-type]
+        return HyperSETModelOutput(
+            last_hidden_state,
+            pooled,
+            num_iterations_used=num_iterations_used,
+            past_key_values=cache,  # type: ignore[arg-type]
+        )
+
+    def order_of_call(
+        self, inputs: tuple, mask: torch.Tensor | None, position_ids: torch.Tensor | None, cache: Cache | None
+    ) -> tuple[Order | None, torch.Tensor | None, torch.Tensor | None]:
+        """See [`order_of_call`] in `order_hyperset.py`."""
+        input_ids, _, inputs_embeds = inputs
+        tokens = input_ids if inputs_embeds is None else inputs_embeds
+        batch_size, length = tokens.shape[:2]
+        if self.config.position_embedding_type == "sinusoidal_2d" and not self.is_causal:
+            return None, mask, None  # a grid: padding has a place in it
+        if position_ids is not None:
+            check_tensors(position_ids=position_ids)
+            check_position_ids(position_ids, (batch_size, length), self.config)
+        like = self.norm.weight.new_empty(0, device=tokens.device)
+        return order_of_call((batch_size, length), self.is_causal, self.rotary, like, mask, position_ids, cache)
+
+    def cache_of_call(
+        self,
+        past_key_values: Cache | None,
+        use_cache: bool | None,
+        num_iterations: int,
+        tolerance: float | None,
+        outputs: dict[str, bool],
+    ) -> Cache | None:
+        """The cache to read and to fill in a call with these arguments, or `None`."""
+        if not (self.is_causal and self.config.takes_token_ids):
+            if past_key_values is not None or use_cache:
+                raise ValueError(
+                    "`use_cache` and `past_key_values` need a causal model of token ids: set attention_energy to "
+                    f"'causal_softmax' or 'causal_linear' and a `vocab_size`, got {self.config.attention_energy!r} and "
+                    f"{self.config.vocab_size}."
+                )
+            return None
+        is_asked_for = past_key_values is not None or bool(use_cache)
+        if tolerance is not None and self.lora is not None:
+            if is_asked_for:
+                raise ValueError("`use_cache` must be False with `energy_tolerance` and depth-wise LoRA.")
+            return None
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
+        if past_key_values is None and not use_cache:
+            return None
+        if self.training and self.is_gradient_checkpointing:
+            if is_asked_for:
+                raise ValueError("`use_cache` must be False in training with gradient checkpointing.")
+            return None
+        cache = DynamicCache() if past_key_values is None else past_key_values
+        prepare_cache(cache, len(self.layers) * num_iterations, self.layers[0].keeps)  # type: ignore[arg-type]
+        if tolerance is not None and cache.layers and hasattr(cache.layers[0], "max_cache_len"):
+            raise ValueError(
+                "`energy_tolerance` cannot be used with a static cache: its tokens stop at different iterations."
+            )
+        if outputs["output_energies"] and any(layer.is_initialized for layer in cache.layers):
+            raise ValueError(
+                "`output_energies` cannot be used with a filled `past_key_values`: pass `use_cache=False`."
+            )
+        return cache
 
     def descend(
         self,
@@ -421,11 +578,12 @@ class HyperSETModel(HyperSETPreTrainedModel):
         energy_tolerance: float | None,
         rows_of: Callable | None,
         outputs: dict[str, bool],
+        order: Order | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """X_0 → the tokens after the last iteration of the last layer, see [`iterate`]."""
         run = iterate
         if energy_tolerance is not None:
-            check_can_stop(hidden_states, **outputs)
+            check_can_stop(hidden_states, **({} if self.is_causal else outputs))
             run = torch.compiler.disable(iterate)  # the batch shrinks, and torch would compile again for every size
         time_embeddings: Any = [None] * num_iterations
         if self.time_embedding is not None:
@@ -444,6 +602,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             energy_tolerance,
             rows_of,
             self.lora,
+            order,
             output_attentions=outputs["output_attentions"],
             output_energies=outputs["output_energies"],
         )
@@ -467,19 +626,36 @@ class HyperSETModel(HyperSETPreTrainedModel):
         names = ("output_hidden_states", "output_attentions", "output_energies")
         return {name: kwargs.get(name, getattr(self.config, name)) for name in names}
 
+    def check_adapters(self) -> None:
+        """Look once at adapters of PEFT, in the first call that has them: see [`check_adapters`]."""
+        if self.adapters_are_checked or torch.compiler.is_compiling() or not self.training:
+            return
+        step_sizes = [step_size.projection for step_size in self.step_sizes if hasattr(step_size, "projection")]
+        if not all(type(module) in (HyperSETProjection, ZeroLinear) for module in (*self.projections(), *step_sizes)):
+            check_adapters(self, step_sizes)  # type: ignore[arg-type]
+            self.adapters_are_checked = True
+
+    def projections(self) -> list[nn.Module]:
+        """W and D of every layer, where the layer has them."""
+        if not self.config.has_step_sizes:
+            return []
+        return [part for layer in self.layers for part in (layer.attention.bases, layer.feedforward.directions)]  # type: ignore
+
     @property
     def reads_one_token(self) -> bool:
         """Whether the last iteration can compute only the pooled token."""
         return self.config.pooling == "cls" and self.layers[-1].takes_rows  # type: ignore[return-value]
 
-    def first_token(self, attention_mask: torch.Tensor | None) -> FirstToken:
+    def token_to_read(self, attention_mask: torch.Tensor | None) -> FirstToken:
         """The selection of the token that `pooling="cls"` reads."""
+        if self.is_causal:
+            return LastToken(attention_mask)  # only the last token sees all
         return FirstToken(None if self.config.has_cls_token else attention_mask)
 
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: the first token, or the mean of tokens."""
+        """`(batch_size, seq_len, hidden_size)` → `(batch_size, hidden_size)`: one token, or the mean of tokens."""
         if self.config.pooling == "cls":
-            return self.first_token(attention_mask)(hidden_states)[:, 0]
+            return self.token_to_read(attention_mask)(hidden_states)[:, 0]
         if attention_mask is None:
             return hidden_states.mean(dim=1)
         mask = attention_mask.unsqueeze(-1)
@@ -490,6 +666,7 @@ class HyperSETHead(HyperSETPreTrainedModel):
     """The base of all heads: the model below, the loss and the outputs."""
 
     takes_token_ids: bool | None = None  # the input of the head: token ids, images, or (`None`) either
+    needs_causal: bool | None = None  # whether its model must be causal, must not be, or (`None`) either
     output_class: type
 
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
@@ -497,6 +674,11 @@ class HyperSETHead(HyperSETPreTrainedModel):
         if self.takes_token_ids not in (None, config.takes_token_ids):
             wanted = "an integer" if self.takes_token_ids else "None"
             raise ValueError(f"{type(self).__name__} needs `vocab_size` to be {wanted}, got {config.vocab_size}.")
+        if self.needs_causal not in (None, self.is_causal):
+            wanted = "'causal_softmax' or 'causal_linear'" if self.needs_causal else "one that is not causal"
+            raise ValueError(
+                f"{type(self).__name__} needs `attention_energy` to be {wanted}, got {config.attention_energy!r}."
+            )
         self.num_labels = config.num_labels
         self.hyperset = HyperSETModel(config, use_mask_token=use_mask_token)
 
@@ -514,7 +696,8 @@ class HyperSETHead(HyperSETPreTrainedModel):
         """Mean cross-entropy over the labels that are not -100. If all are -100 it is zero, not NaN."""
         labels, num_items = labels.long(), kwargs.get("num_items_in_batch")
         if num_items is None:
-            num_items = (labels != -100).sum().clamp(min=1)
+            counted = labels[:, 1:] if self.needs_causal else labels  # the first token of a text is predicted by none
+            num_items = (counted != -100).sum().clamp(min=1)
         sizes = {"config": self.config, "vocab_size": logits.shape[-1]}
         return self.loss_function(logits=logits, labels=labels, num_items_in_batch=num_items, **sizes)
 
@@ -636,6 +819,7 @@ class HyperSETTextHead(HyperSETHead):
             inputs_embeds=inputs_embeds,
             num_iterations=num_iterations,
             pooled_token_only=self.reads_pooled and self.config.prune_last_iteration,
+            use_cache=False,
             **kwargs,
         )
         logits = self.logits_of(base)
@@ -717,6 +901,7 @@ class HyperSETForMaskedLM(HyperSETTextHead):
     """
 
     output_class = HyperSETMaskedLMOutput
+    needs_causal = False
     loss = HyperSETHead.token_loss
     _tied_weights_keys = {"decoder.weight": "hyperset.embeddings.token_embeddings.weight"}
 
@@ -736,6 +921,124 @@ class HyperSETForMaskedLM(HyperSETTextHead):
 
     def check_labels(self, labels: torch.Tensor, shape: Sequence[int]) -> None:
         check_token_labels(labels, shape, self.decoder.out_features, "vocab_size")
+
+
+class HyperSETForCausalLM(HyperSETHead, GenerationMixin):
+    """
+    A norm and a Linear to the vocabulary on every token, to predict the next one. By default the Linear shares the weight of
+    the token embedding. `generate()` works as everywhere in transformers, and also takes `num_iterations` and
+    `energy_tolerance`.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_hyperset import HyperSETConfig, HyperSETForCausalLM
+
+    >>> config = HyperSETConfig(vocab_size=100, hidden_size=64, num_attention_heads=4, attention_energy="causal_softmax")
+    >>> model = HyperSETForCausalLM(config)
+    >>> model.generate(torch.tensor([[7, 8, 9]]), max_new_tokens=5, num_iterations=4, do_sample=False).shape
+    torch.Size([1, 8])
+    ```
+    """
+
+    main_input_name = "input_ids"
+    takes_token_ids = True
+    needs_causal = True
+    output_class = HyperSETCausalLMOutput
+    _tied_weights_keys = {"lm_head.weight": "hyperset.embeddings.token_embeddings.weight"}
+
+    def __init__(self, config: HyperSETConfig):
+        super().__init__(config)
+        if config.position_embedding_type == "sinusoidal_2d":
+            raise ValueError("`position_embedding_type` must not be 'sinusoidal_2d' for text, which is no grid.")
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)  # type: ignore[arg-type]
+        # A state cannot go back to fewer tokens, as assisted generation needs.
+        self._is_stateful = self.hyperset.layers[0].keeps == "state"
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Linear):
+        self.lm_head = value
+
+    def at_depth(self, num_iterations: int) -> "HyperSETForCausalLM":
+        """
+        This model with another number of iterations as its default, on the same weights: for example a fast draft,
+        `model.generate(…, assistant_model=model.at_depth(2))`.
+
+        Raises:
+            `ValueError`: `num_iterations` is not an integer of at least 1, or there are fewer depth-wise adapters.
+        """
+        check_num_iterations(num_iterations, None if self.hyperset.lora is None else self.hyperset.lora.num_iterations)
+        config = copy.deepcopy(self.config)
+        config.num_iterations = num_iterations
+        model, base = copy.copy(self), copy.copy(self.hyperset)
+        model.config = base.config = config
+        model.generation_config = copy.deepcopy(self.generation_config)
+        model._modules = self._modules | {"hyperset": base}
+        return model
+
+    def create_masks_for_generate(self, config, inputs_embeds, attention_mask, past_key_values, **kwargs):
+        """The mask of one call of `generate` with a compilable cache: of one size in all calls, so that it is compiled once."""
+        if attention_mask is None:
+            return None
+        if self._is_stateful:
+            return attention_mask[:, -inputs_embeds.shape[1] :]
+        room = past_key_values.layers[0].max_cache_len
+        return nn.functional.pad(attention_mask, (0, room - attention_mask.shape[1]))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        num_iterations: int | None = None,
+        energy_tolerance: float | None = None,
+        **kwargs,
+    ) -> HyperSETCausalLMOutput:
+        r"""
+        Args:
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, num_iterations,
+            energy_tolerance, output_…: As in [`HyperSETModel.forward`].
+            labels (`torch.LongTensor` of shape `(batch_size, seq_len)`, *optional*): Usually the `input_ids`. They are shifted
+                inside: token i predicts label i + 1. -100 marks tokens without a label, padding for example.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*): Compute only the logits of the last so many tokens, or of
+                the tokens with these indices. 0: of all.
+
+        Raises:
+            `ValueError`: an argument that does not fit the config or the other arguments. The message names it.
+        """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
+        tokens = input_ids if input_ids is not None else inputs_embeds
+        keeps_all = isinstance(logits_to_keep, int) and logits_to_keep == 0
+        if labels is not None and tokens is not None:
+            if not keeps_all:
+                raise ValueError("`logits_to_keep` must be 0 with `labels`: the loss needs all logits.")
+            check_token_labels(labels, tokens.shape[:2], self.lm_head.out_features, "vocab_size")
+        base = self.hyperset(
+            return_dict=True,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            num_iterations=num_iterations,
+            energy_tolerance=energy_tolerance,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and not keeps_all else logits_to_keep
+        logits = self.lm_head(base.last_hidden_state if keeps_all else base.last_hidden_state[:, kept])
+        loss = None if labels is None else self.token_loss(logits, labels, kwargs)
+        return self.outputs(base, loss=loss, logits=logits, past_key_values=base.past_key_values)
 
 
 class HyperSETForMaskedImageModeling(HyperSETHead):
@@ -759,6 +1062,7 @@ class HyperSETForMaskedImageModeling(HyperSETHead):
     """
 
     output_class = HyperSETMaskedImageModelingOutput
+    needs_causal = False
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config, use_mask_token=not config.takes_token_ids)
@@ -938,6 +1242,7 @@ class HyperSETBackbone(BackboneMixin, HyperSETPreTrainedModel):
 AUTO_CLASSES = {
     "AutoModel": HyperSETModel,
     "AutoBackbone": HyperSETBackbone,
+    "AutoModelForCausalLM": HyperSETForCausalLM,
     "AutoModelForImageClassification": HyperSETForImageClassification,
     "AutoModelForMaskedImageModeling": HyperSETForMaskedImageModeling,
     "AutoModelForMaskedLM": HyperSETForMaskedLM,

@@ -39,6 +39,7 @@ IMAGENET100 = {"num_labels": 100}
 CIFAR10 = {"num_labels": 10, "image_size": 32, "patch_size": 4, "step_size_sum_norm": True}
 CIFAR100 = CIFAR10 | {"num_labels": 100}
 TWELVE_LAYERS = {"num_hidden_layers": 12, "num_iterations": 1}
+PRE_NORM, LAYER_NORM = {"pre_norm": True}, {"sublayer_norm_type": "layernorm"}  # Table 17
 FIXED_STEP = {"step_size_type": "fixed", "step_size_attention": 0.1, "step_size_feedforward": 0.1}
 TRANSFORMER, CRATE, CRATE_T, ENERGY_TRANSFORMER = (
     {"layer_type": name} for name in ("transformer", "crate", "crate_t", "energy_transformer")
@@ -104,25 +105,60 @@ def lora(rank: int) -> dict[str, int]:
     return {"lora_rank": rank}
 
 
+# The models of Tables 1 and 2, by the name that follows the data set's. The paper counts their parameters on ImageNet-1K.
+TABLE_1: dict[str, list[dict[str, Any]]] = {
+    "small-transformer": [SMALL, TRANSFORMER],
+    "crate-t-896": [width(896), CRATE_T],
+    "crate-768": [BASE, CRATE],
+    "energy-transformer-512": [SMALL_SCALED_UP, ENERGY_TRANSFORMER],
+    "wide": [width(640)],
+}
+TABLE_2: dict[str, list[dict[str, Any]]] = {
+    "small-transformer-12-layers": [SMALL, TWELVE_LAYERS, TRANSFORMER],
+    "crate-512-12-layers": [SMALL_SCALED_UP, TWELVE_LAYERS, CRATE],
+    "small-scaled-up-12-layers": [SMALL_SCALED_UP, TWELVE_LAYERS],
+    "base-12-layers": [BASE, TWELVE_LAYERS],
+}
+
+
+def of_tables(data: str, fields: dict[str, Any], **tables: dict[str, list[dict[str, Any]]]) -> dict[str, Preset]:
+    """The models of `tables` on one data set."""
+    return {
+        f"{data}-{name}": images(table.replace("_", " "), "–", fields, *parts)
+        for table, models in tables.items()
+        for name, parts in models.items()
+    }
+
+
 PRESETS: dict[str, Preset] = {
     # One layer, ImageNet-1K
-    "imagenet-small": images("Table 16", "1.55 M", IMAGENET, SMALL),
+    "imagenet-small": images("Tables 16, 17", "1.55 M", IMAGENET, SMALL),
+    "imagenet-small-pre-norm": images("Table 17", "1.55 M", IMAGENET, SMALL, PRE_NORM),
+    "imagenet-small-layernorm": images("Table 17", "1.55 M", IMAGENET, SMALL, LAYER_NORM),
+    "imagenet-small-pre-norm-layernorm": images("Table 17", "1.55 M", IMAGENET, SMALL, PRE_NORM, LAYER_NORM),
     "imagenet-small-fixed-step": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP),
-    "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, SMALL, TRANSFORMER),
+    "imagenet-small-fixed-step-pre-norm": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, PRE_NORM),
+    "imagenet-small-fixed-step-layernorm": images("Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, LAYER_NORM),
+    "imagenet-small-fixed-step-pre-norm-layernorm": images(
+        "Table 17", "0.91 M", IMAGENET, SMALL, FIXED_STEP, PRE_NORM, LAYER_NORM
+    ),
+    "imagenet-small-transformer": images("Tables 1, 16", "2.38 M", IMAGENET, *TABLE_1["small-transformer"]),
     "imagenet-small-crate": images("Table 16", "1.06 M", IMAGENET, SMALL, CRATE),
     "imagenet-small-crate-t": images("Table 16", "0.91 M", IMAGENET, SMALL, CRATE_T),
     "imagenet-small-energy-transformer": images("Table 16", "1.50 M", IMAGENET, SMALL, ENERGY_TRANSFORMER),
     "imagenet-small-scaled-up": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP),
-    "imagenet-wide": images("Table 1", "3.40 M", IMAGENET, width(640)),
-    "imagenet-crate-t-896": images("Table 1", "3.04 M", IMAGENET, width(896), CRATE_T),
-    "imagenet-crate-768": images("Table 1", "3.00 M", IMAGENET, BASE, CRATE),
-    "imagenet-energy-transformer-512": images("Table 1", "2.39 M", IMAGENET, SMALL_SCALED_UP, ENERGY_TRANSFORMER),
+    "imagenet-wide": images("Table 1", "3.40 M", IMAGENET, *TABLE_1["wide"]),
+    "imagenet-crate-t-896": images("Table 1", "3.04 M", IMAGENET, *TABLE_1["crate-t-896"]),
+    "imagenet-crate-768": images("Table 1", "3.00 M", IMAGENET, *TABLE_1["crate-768"]),
+    "imagenet-energy-transformer-512": images("Table 1", "2.39 M", IMAGENET, *TABLE_1["energy-transformer-512"]),
     "imagenet-base": images("Table 13", "–", IMAGENET, BASE),
     # Twelve layers, one iteration each
-    "imagenet-small-scaled-up-12-layers": images("Table 2", "8.17 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS),
-    "imagenet-base-12-layers": images("Table 2", "17.56 M", IMAGENET, BASE, TWELVE_LAYERS),
-    "imagenet-small-transformer-12-layers": images("Table 2", "21.86 M", IMAGENET, SMALL, TWELVE_LAYERS, TRANSFORMER),
-    "imagenet-crate-512-12-layers": images("Table 2", "10.28 M", IMAGENET, SMALL_SCALED_UP, TWELVE_LAYERS, CRATE),
+    "imagenet-small-scaled-up-12-layers": images("Table 2", "8.17 M", IMAGENET, *TABLE_2["small-scaled-up-12-layers"]),
+    "imagenet-base-12-layers": images("Table 2", "17.56 M", IMAGENET, *TABLE_2["base-12-layers"]),
+    "imagenet-small-transformer-12-layers": images(
+        "Table 2", "21.86 M", IMAGENET, *TABLE_2["small-transformer-12-layers"]
+    ),
+    "imagenet-crate-512-12-layers": images("Table 2", "10.28 M", IMAGENET, *TABLE_2["crate-512-12-layers"]),
     # ImageNet-100 with depth-wise LoRA
     "imagenet100-small-scaled-up": images("Table 5", "1.93 M", IMAGENET100, SMALL_SCALED_UP),
     "imagenet100-small-scaled-up-lora-4": images("Table 5", "2.03 M", IMAGENET100, SMALL_SCALED_UP, lora(4)),
@@ -140,6 +176,9 @@ PRESETS: dict[str, Preset] = {
     "cifar100-transformer-1152": images("Table 21", "16.1 M", CIFAR100, width(1152), TRANSFORMER),
     "cifar100-crate-1152": images("Table 21", "4.2 M", CIFAR100, width(1152), CRATE),
     "cifar100-energy-transformer-1152": images("Table 21", "8.1 M", CIFAR100, width(1152), ENERGY_TRANSFORMER),
+    **of_tables("cifar10", CIFAR10, Table_1=TABLE_1, Table_2=TABLE_2),
+    **of_tables("cifar100", CIFAR100, Table_1=TABLE_1, Table_2=TABLE_2),
+    **of_tables("imagenet100", IMAGENET100, Table_1=TABLE_1),
     # Sudoku
     "sudoku": Preset(HyperSETForTokenClassification, BASE | SUDOKU, "Table 8", "5.20 M"),
     # Masked images. Only learned positions give the Transformer the paper's count.
@@ -179,10 +218,10 @@ def count_parameters(name: str) -> int:
 
 
 def main() -> None:
-    print(f"{'preset':<38}{'class':<34}{'parameters':>12}{'paper':>10}  table")
+    print(f"{'preset':<46}{'class':<34}{'parameters':>12}{'paper':>10}  table")
     for name, preset in PRESETS.items():
         count = f"{count_parameters(name):,}"
-        print(f"{name:<38}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
+        print(f"{name:<46}{preset.model_class.__name__:<34}{count:>12}{preset.paper_parameters:>10}  {preset.table}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """W and D: each is one weight used in both directions, even if depth-wise LoRA, PEFT or torchao changes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import logging
 
 from .configuration_hyperset import HyperSETConfig
 
+
+logger = logging.get_logger(__name__)
 
 # The quantised weights of torchao that can become a float weight of the same shape.
 WEIGHT_ONLY = {"Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"}
@@ -130,6 +133,31 @@ def symmetric(projection: nn.Module) -> BothDirections:
     )
 
 
+def check_adapters(model: nn.Module, step_sizes: Sequence[nn.Module]) -> None:
+    """
+    What goes wrong in silence with adapters of PEFT. This reads values, so it is called once. `step_sizes` are the last Linears
+    of the step sizes of `model`. A warning if they are zero and frozen: then W and D have no effect, and no gradient.
+
+    Raises:
+        `ValueError`: DoRA of a weight with rows of zeros. It divides by their norm.
+    """
+    for name, module in model.named_modules():
+        for magnitude in getattr(module, "lora_magnitude_vector", {}).values():
+            if not magnitude.weight.is_meta and bool((magnitude.weight == 0).any()):
+                raise ValueError(
+                    f"DoRA divides by the norm of each row of a weight, and {name!r} has rows of zeros: leave it out of "
+                    "`target_modules`, train it first, or set `use_dora=False`."
+                )
+    parameters = [parameter for module in step_sizes for parameter in module.parameters()]
+    if parameters and not any(parameter.requires_grad or parameter.is_meta for parameter in parameters):
+        if not any(bool(parameter.any()) for parameter in parameters):
+            logger.warning(
+                "All step sizes are zero and frozen, as in an untrained model. Adapters of W and D get no gradient and train "
+                'nothing. Train the model first, or its step sizes too (`modules_to_save=["step_sizes.0"]`), or use '
+                '`step_size_type="fixed"`.'
+            )
+
+
 class HyperSETDepthwiseLoRA(nn.Module):
     """
     W_t = W + s B_t A_t, and the same for D_t, with s = `lora_alpha / lora_rank`. All layers share the adapters of iteration t,
@@ -140,7 +168,6 @@ class HyperSETDepthwiseLoRA(nn.Module):
         super().__init__()
         self.scaling = config.lora_scaling
         self.num_iterations = config.num_iterations
-        self.zero_init = config.lora_init == "zeros"
         iterations, rank, d = config.num_iterations, config.lora_rank, config.hidden_size
         self.bases_a = nn.Parameter(torch.zeros(iterations, rank, d))
         self.bases_b = nn.Parameter(torch.zeros(iterations, d, rank))

@@ -64,13 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
         other = model
+        theirs = batches
         if checkpoint != checkpoints[0]:
             other = type(model).from_pretrained(checkpoint, **hub_options)
             torch.nn.Module.to(other, model.device)
+            theirs = analyzing.in_order_of(model.config, other.config, batches)
         if other is model and analysis.num_layers == 1:
             depths[name] = by_depth(analysis)
         else:
-            depths[name] = analyze_depths(other, batches, analyzing.depth_of(other, options.depth_multiple))
+            depths[name] = analyze_depths(other, theirs, analyzing.depth_of(other, options.depth_multiple))
         trained = other.config.num_iterations
         if "accuracy" in depths[name] and trained in depths[name]["num_iterations"]:
             models.append(analyzing.describe(other, depths[name]))

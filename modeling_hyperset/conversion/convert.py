@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """From the authors' tensors and options to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..modeling_hyperset import (
@@ -10,11 +10,12 @@ from ..modeling_hyperset import (
     HyperSETForTokenClassification,
     HyperSETPreTrainedModel,
 )
+from .given import Source, gather
 from .images import image_config
 from .masked_images import masked_image_config
 from .options import Options
 from .sudoku import sudoku_config
-from .weights import StateDict, check_tensors, rename_state_dict
+from .weights import StateDict, check_fit, check_tensors, rename_state_dict
 
 
 # For each task: what makes the config, the model, and a tensor that only checkpoints of the task hold. The tensor tells which
@@ -26,14 +27,27 @@ TASKS = {
 }
 
 
-def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any]) -> HyperSETPreTrainedModel:
+def likely_task(state_dict: StateDict) -> str | None:
+    """The task that the weights look like, if any."""
+    return next((task for task, (_, _, name) in TASKS.items() if name in state_dict), None)
+
+
+def read_options(state_dict: StateDict, options: Mapping[str, Any] | Iterable[Source]) -> Options:
+    """The options from all the places that say some; what they stand for may depend on the task that the weights look like."""
+    return gather([Source(options)] if isinstance(options, Mapping) else options, likely_task(state_dict))
+
+
+def convert_original_checkpoint(
+    state_dict: StateDict, options: Mapping[str, Any] | Options | Iterable[Source]
+) -> HyperSETPreTrainedModel:
     """
     Build the model of an original checkpoint.
 
     Args:
         state_dict: What [`load_original_state_dict`] returns.
         options: The authors' option names and values, with `task`: `"image-classification"`, `"sudoku"` or
-            `"masked-image-modeling"`.
+            `"masked-image-modeling"` (`"ic"`, `"mim"`). The names are those of the program's classes (`head`) or of its Hydra
+            configs, dotted (`model.n_head`) or nested. Or several [`Source`]s of them, or what [`read_options`] made of these.
 
     Returns:
         The model with the task's head, in evaluation mode.
@@ -43,12 +57,14 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
             not have; tensors that are missing, left over or of another shape, or no dense tensors of real numbers.
     """
     check_tensors(state_dict)
-    given = Options(options)
-    layout = next((task for task, (_, _, name) in TASKS.items() if name in state_dict), None)
+    given = options if isinstance(options, Options) else read_options(state_dict, options)
+    layout = likely_task(state_dict)
     task = given.choice("task", TASKS, hint=f" (the weights look like {layout!r})" if layout else "")
+    given.check_layout("task", (layout,) if layout else ())
     if "task" in given.missing and layout is None:
         given.check()
-    make_config, model_class, _ = TASKS[layout if layout and "task" in given.missing else task]
+    given.task = layout if layout and "task" in given.missing else task
+    make_config, model_class, _ = TASKS[given.task]
     config, renames = make_config(given, state_dict)
     renamed = rename_state_dict(state_dict, renames)
     # The Energy Transformer's projections are (heads, head_dim, width) there.
@@ -57,14 +73,6 @@ def convert_original_checkpoint(state_dict: StateDict, options: Mapping[str, Any
         for name, t in renamed.items()
     }
     model = model_class(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing, extra = shapes.keys() - renamed.keys(), renamed.keys() - shapes.keys()
-    if missing or extra:
-        raise ValueError(f"The checkpoint does not fit its options: missing {sorted(missing)}, extra {sorted(extra)}.")
-    wrong = [
-        f"{name} {tuple(t.shape)} ≠ {tuple(shapes[name])}" for name, t in renamed.items() if t.shape != shapes[name]
-    ]
-    if wrong:
-        raise ValueError(f"The checkpoint's shapes contradict its options: {'; '.join(wrong)}.")
+    check_fit(model.state_dict(), renamed)
     model.load_state_dict(renamed)
     return model.eval()

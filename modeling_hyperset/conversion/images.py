@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The authors' image classifiers."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..configuration_hyperset import HyperSETConfig
@@ -53,6 +54,23 @@ LAYOUTS = [
     (rf"{LAYER}\.1\.attn\.wq", ("ET",)),
 ]
 
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set of the program: its classes, and the sizes of its images, that of fine-tuning last."""
+
+    classes: int
+    sizes: tuple[int, ...]
+
+
+DATASETS = {
+    "c10": Dataset(10, (32, 224)),
+    "c100": Dataset(100, (32, 224)),
+    "svhn": Dataset(10, (32,)),
+    "in100": Dataset(100, (224,)),
+    "in1k": Dataset(1000, (224,)),
+}
+
 AROUND_RENAMES = [
     (r"cls_token", "hyperset.embeddings.cls_token"),
     (r"emb\.(weight|bias)", r"hyperset.embeddings.patch_embeddings.projection.\1"),
@@ -73,6 +91,10 @@ IMAGE_LAYER_RENAMES = [
     *TIME_NETWORK_RENAMES,
     *SHARED_STEP_RENAMES,
 ]
+# `attention` of the alternative attention: these energies, and the linear one with a Φ.
+ATTENTION_ENERGIES = {"bisoftmax": "bi_softmax", "sigma": "sigmoid"}
+UNCONVERTED_ATTENTION = {"relu": "ReLU (not the linear attention with this Φ)", "sigma_square": "σ²(1 − σ)"}
+ATTENTION_PHI_NAMES = [name for name in PHI_NAMES if name not in UNCONVERTED_ATTENTION]
 TRANSFORMER: dict[str, Any] = {"output": "msa.o", "norms": ("la1", "la2"), "mlp": ("mlp.0", "mlp.3")}
 BASELINE_RENAMES = {
     "transformer": transformer_renames(("msa.q", "msa.k", "msa.v"), **TRANSFORMER),
@@ -88,6 +110,7 @@ def image_config(options: Options, state_dict: StateDict) -> tuple[HyperSETConfi
     layout = next((names for pattern, names in LAYOUTS if has(state_dict, pattern)), ())
     hint = f" (the weights look like {' or '.join(layout)})" if layout else ""
     kind = options.choice("class", (*HYPERSET_CLASSES, *BASELINE_CLASSES), hint=hint)
+    options.check_layout("class", layout)
     if "class" in options.missing and len(layout) != 1:
         options.count("n_recur")
         options.check()
@@ -97,8 +120,8 @@ def image_config(options: Options, state_dict: StateDict) -> tuple[HyperSETConfi
     width = options.measured("n_embd", embedding.shape[0])
     config = depth(options, state_dict, "enc") | {
         "hidden_size": width,
-        "num_labels": options.measured("num_classes", find(state_dict, r"fc\.1\.weight").shape[0]),
-        "pooling": "cls" if options.measured("is_cls_token", "cls_token" in state_dict) else "mean",
+        "num_labels": classes(options, find(state_dict, r"fc\.1\.weight").shape[0]),
+        "pooling": "cls" if has_class_token(options, state_dict) else "mean",
         **patches(options, embedding.shape[1]),
     }
     if kind in BASELINE_CLASSES:
@@ -112,17 +135,47 @@ def image_config(options: Options, state_dict: StateDict) -> tuple[HyperSETConfi
     return HyperSETConfig(**config), AROUND_RENAMES + renames
 
 
+def has_class_token(options: Options, state_dict: StateDict) -> bool:
+    """Whether there is a class token; the option has two names."""
+    return options.measured("is_cls_token", options.measured("use_cls_token", "cls_token" in state_dict))
+
+
+def classes(options: Options, number: int) -> int:
+    """The classes that the head has, which the option `dataset` stands for too."""
+    if options.get("dataset") is not None:
+        dataset = options.choice("dataset", DATASETS)
+        if DATASETS[dataset].classes != number:
+            raise ValueError(
+                f"{options.named('dataset')} is {dataset!r}, which has {DATASETS[dataset].classes} classes and contradicts "
+                f"the weights: they say {number}."
+            )
+    return options.measured("num_classes", number)
+
+
 def patches(options: Options, values: int) -> dict[str, int]:
-    """Sizes of image and patch in pixels, from the values of a patch, and one of `img_size` and `patch`, patches per side."""
+    """
+    Sizes of image and patch in pixels, from the values of a patch, and from one of `img_size`, `patch` (patches per side) and
+    `dataset`.
+    """
     patch_size = round((values / 3) ** 0.5)
     per_side = None if options.get("patch") is None else options.count("patch")
-    image_size = options.count("img_size", None if per_side is None else per_side * patch_size)
+    dataset = options.get("dataset")
+    sizes = [size for size in DATASETS[dataset].sizes if size % patch_size == 0] if dataset in DATASETS else []
+    image_size = per_side * patch_size if per_side else sizes[0] if sizes else None
+    image_size = options.count("img_size", image_size)
     if "img_size" in options.missing:
         options.missing["img_size"] += ", or 'patch', the patches per side"
         return {"image_size": patch_size, "patch_size": patch_size}
     if image_size % patch_size:
-        raise ValueError(f"The option 'img_size' must be a multiple of {patch_size}-pixel patches, got {image_size}.")
+        raise ValueError(
+            f"{options.named('img_size')} must be a multiple of {patch_size}-pixel patches, got {image_size}."
+        )
     options.measured("patch", image_size // patch_size)
+    if dataset in DATASETS and image_size not in DATASETS[dataset].sizes:
+        raise ValueError(
+            f"{options.named('dataset')} is {dataset!r}, whose images have {' or '.join(map(str, DATASETS[dataset].sizes))} "
+            f"pixels. This contradicts the {image_size} pixels that the other options and the weights say."
+        )
     return {"image_size": image_size, "patch_size": patch_size}
 
 
@@ -159,10 +212,21 @@ def hyperset_config(options: Options, state_dict: StateDict, kind: str, width: i
         "step_size_sum_norm": alternative or kind == "HyperSETBasic",
         "step_size_per_layer": alternative,
     }
+    if alternative and condition:
+        raise ValueError(
+            f"{options.named('input_cond')} must be False for {kind}, got True: the program then applies its layer to the "
+            "first tokens in every iteration, so that all but the last are lost. No config stands for that."
+        )
     if kind == "HyperSETAlternativeAttention":
-        name = options.choice("attention", ("sigma", *PHI_NAMES))
+        if options.get("attention") in UNCONVERTED_ATTENTION:
+            raise ValueError(
+                f"{options.named('attention')} is {options.get('attention')!r}, for which the program applies "
+                f"{UNCONVERTED_ATTENTION[options.get('attention')]} to the scores. No energy of this package does that, so it "
+                "cannot be converted."
+            )
+        name = options.choice("attention", (*ATTENTION_ENERGIES, *ATTENTION_PHI_NAMES))
         linear = {"attention_energy": "linear", "attention_phi": PHI_NAMES.get(name)}
-        return config | ({"attention_energy": "sigmoid"} if name == "sigma" else linear)
+        return config | ({"attention_energy": ATTENTION_ENERGIES[name]} if name in ATTENTION_ENERGIES else linear)
     if kind == "HyperSETAlternativeFeedforward":
         name = options.choice("ff", ("softmax", *PHI_NAMES))
         gated = {"feedforward_energy": "gated", "feedforward_phi": PHI_NAMES.get(name)}

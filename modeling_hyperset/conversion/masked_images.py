@@ -41,6 +41,7 @@ def masked_image_config(options: Options, state_dict: StateDict) -> tuple[HyperS
     """The config of a model of VQ codes and the renames of its tensors."""
     layout = "transformer" if has(state_dict, rf"{LAYER}\..*") else "hyper-set"
     kind = options.choice("model", ("hyper-set", "transformer"), hint=f" (the weights look like {layout!r})")
+    options.check_layout("model", (layout,))
     kind = layout if "model" in options.missing else kind
     options.refuse(("attention", "ff", "r", "alpha", "stepsize"), "The masked image model")
     image_size = options.count("img_size", 256)

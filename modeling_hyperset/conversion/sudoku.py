@@ -66,6 +66,7 @@ def sudoku_config(options: Options, state_dict: StateDict) -> tuple[HyperSETConf
     """The config of a Sudoku solver and the renames of its tensors."""
     layout = next((name for name, pattern in LAYOUTS.items() if has(state_dict, pattern)), None)
     kind = options.choice("model_type", MODEL_TYPES, hint=f" (the weights look like {layout!r})" if layout else "")
+    options.check_layout("model_type", (layout,) if layout else ())
     if "model_type" in options.missing:
         kind = layout or kind
     options.refuse(VARIANT_OPTIONS, "The Sudoku model")

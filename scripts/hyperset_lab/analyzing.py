@@ -1,11 +1,13 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """For `analyze.py`: its flags, the task of a checkpoint, and the pictures of an analysis."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hyperset_lab.arguments import check_choice, check_least, option
+from hyperset_lab.classes import Relabelled, listed, positions
+from hyperset_lab.models import is_unnamed, label_names
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
 from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, figures
@@ -102,13 +104,31 @@ def check_options(options: AnalyzeArguments, config: Any) -> None:
 
 
 def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTrainedConfig) -> None:
-    """Refuse another checkpoint with another head or other classes: such weights would be drawn at random."""
+    """
+    Refuse another checkpoint with another head or classes of other names: such weights would be drawn at random, or their
+    answers mean something else. The same classes in another order are mapped, see [`in_order_of`].
+    """
     wanted, got = ((c.model_type, c.architectures or [c.model_type], c.num_labels) for c in (config, other))
     if wanted != got:
         raise ValueError(
             f"`--compare_with` must name checkpoints of {wanted[1][0]} with {wanted[2]} classes, {checkpoint!r} is of "
             f"{', '.join(got[1])} with {got[2]}."
         )
+    ours, theirs = label_names(config), label_names(other)
+    if set(ours) != set(theirs) and not (is_unnamed(ours) or is_unnamed(theirs)):
+        raise ValueError(
+            f"`--compare_with` must name checkpoints of the same classes, {checkpoint!r} has "
+            f"{listed(name for name in theirs if name not in ours)} in place of "
+            f"{listed(name for name in ours if name not in theirs)}."
+        )
+
+
+def in_order_of(config: PreTrainedConfig, other: PreTrainedConfig, batches: Iterable) -> Iterable:
+    """Batches for a model of `config`, for one of `other` that may have the same classes in another order."""
+    ours, theirs = label_names(config), label_names(other)
+    if ours == theirs or is_unnamed(ours) or is_unnamed(theirs):
+        return batches
+    return Relabelled(batches, positions(ours, theirs))
 
 
 def check_series(configs: list[PreTrainedConfig]) -> None:

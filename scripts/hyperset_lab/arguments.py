@@ -52,7 +52,9 @@ class ModelArguments:
     model_revision: str = option("main", "Branch, tag or commit of the checkpoint.")
     token: str | None = option(None, "Token for the Hub, if not the one logged in with.")
     trust_remote_code: bool = option(False, "Whether to run code that the checkpoint brings.")
-    ignore_mismatched_sizes: bool = option(False, "Start with a new head if the checkpoint's has another shape.")
+    ignore_mismatched_sizes: bool = option(
+        False, "Start with a new head if the checkpoint's has another shape or other classes."
+    )
 
     def __post_init__(self):
         if (self.model_name_or_path is None) == (self.config_name is None):

@@ -1,13 +1,58 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Where the data of a task come from, as its flags say, and how many of them are read."""
 
+import glob
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from datasets import Dataset
 
 from hyperset_lab.arguments import check_least, option
+
+
+logger = logging.getLogger(__name__)
+Split = TypeVar("Split")
+
+# What data sets call their splits; `datasets` finds files by the same words.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+def known_splits(data: Mapping[str, Split]) -> dict[str, Split]:
+    """
+    The splits of a data set by the names `train`, `validation` and `test`, whichever of the words for them it uses. A warning
+    says which splits are left out.
+
+    Raises:
+        `ValueError`: two splits have the same meaning, or none has one of these.
+    """
+    meanings = {word: split for split, words in SPLITS.items() for word in words}
+    found: dict[str, list[str]] = {}
+    for name in map(str, data):
+        if meaning := meanings.get(name.lower()):
+            found.setdefault(meaning, []).append(name)
+    for meaning, names in found.items():
+        if len(names) > 1:
+            raise ValueError(f"The data set has several splits for {meaning}: {', '.join(names)}. Keep one of them.")
+    if not found:
+        raise ValueError(
+            f"The data set must have a split 'train', 'validation' (or {', '.join(map(repr, SPLITS['validation'][1:]))}) or "
+            f"'test', got {', '.join(map(str, data))}."
+        )
+    if others := [name for name in map(str, data) if name.lower() not in meanings]:
+        logger.warning("These splits of the data set are left out: %s.", ", ".join(others))
+    return {meaning: data[names[0]] for meaning, names in found.items()}
+
+
+def as_path(path: str | Path) -> str:
+    """A path for `datasets`, which would take brackets and stars in it for a pattern."""
+    return glob.escape(str(path))
 
 
 @dataclass

@@ -3,7 +3,10 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
+import torch
+from torch import nn
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hyperset_lab.arguments import ModelArguments
@@ -54,10 +57,14 @@ def load_model(
     """
     The checkpoint's model with `config`, or a new one, with the head of `auto_class`. It is a `ValueError` if there are no
     weights, or if their shapes are not those of the config. With `--ignore_mismatched_sizes` a head may be new; a body may not,
-    because that would be no fine-tuning.
+    because that would be no fine-tuning. The head is new as well where it has the same shape, but classes of other names.
+
+    [`check_trained`] knows which of its weights nothing has trained.
     """
     if arguments.model_name_or_path is None:
-        return auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
+        model = auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
+        UNTRAINED[model] = [name for name, _ in model.named_parameters()]
+        return model
     checkpoint = f"`--model_name_or_path` {arguments.model_name_or_path!r}"
     options: dict[str, Any] = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
@@ -73,23 +80,56 @@ def load_model(
             raise ValueError(
                 f"{checkpoint} has another head: {shapes}. Pass `--ignore_mismatched_sizes` to start with a new head."
             )
+    untrained = {*info["missing_keys"], *(name for name, _, _ in info["mismatched_keys"])}
+    if arguments.ignore_mismatched_sizes and has_other_classes(arguments, config):
+        untrained |= start_head_anew(
+            model, auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
+        )
+    UNTRAINED[model] = sorted(untrained)
     return model
 
 
-def check_class_count(arguments: ModelArguments, head: str, num_labels: int) -> None:
-    """
-    Before a checkpoint is loaded, refuse one whose `head` (the end of its class's name, as `"ImageClassification"`) has another
-    number of classes than the data, `num_labels`, unless `--ignore_mismatched_sizes` is given.
-    """
-    if arguments.model_name_or_path is None or arguments.ignore_mismatched_sizes:
-        return
-    config = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
-    has_head = any(name.endswith(head) for name in config.architectures or ())
-    if has_head and config.num_labels != num_labels:
+# For each model that `load_model` gave, the names of the weights that no training has made.
+UNTRAINED: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
+
+
+def check_trained(model: nn.Module) -> None:
+    """Refuse to evaluate a model some of whose weights were drawn at random and never trained."""
+    untrained = UNTRAINED.get(model, [])
+    if len(untrained) == len(list(model.named_parameters())):
         raise ValueError(
-            f"{arguments.model_name_or_path!r} has a head for {config.num_labels} classes, the data have {num_labels}: pass "
-            "`--ignore_mismatched_sizes` to start with a new head."
+            "Nothing has trained this model, so there is nothing to evaluate: pass `--do_train`, or a trained checkpoint as "
+            "`--model_name_or_path`."
         )
+    if untrained:
+        more = f" and {len(untrained) - 5} others" if len(untrained) > 5 else ""
+        raise ValueError(
+            f"The checkpoint has no weights for {', '.join(untrained[:5])}{more}. Nothing has trained them, so there is "
+            "nothing to evaluate: pass `--do_train`, or a checkpoint of this task."
+        )
+
+
+def has_other_classes(arguments: ModelArguments, config: PreTrainedConfig) -> bool:
+    """Whether the checkpoint names other classes than `config`."""
+    before = label_names(AutoConfig.from_pretrained(str(arguments.model_name_or_path), **arguments.hub_options))
+    return not is_unnamed(before) and set(before) != set(label_names(config))
+
+
+def start_head_anew(model: PreTrainedModel, fresh: PreTrainedModel) -> set[str]:
+    """Give `model` the head of a `fresh` one, and return the names of its weights."""
+    body = f"{model.base_model_prefix}."
+    head = {name: value for name, value in fresh.named_parameters() if not name.startswith(body)}
+    model.load_state_dict(head, strict=False)
+    return set(head)
+
+
+def reorder_head(model: PreTrainedModel, places: Sequence[int]) -> None:
+    """Bring the rows of the head of `model`, one for each class, into the order in which `places` names them."""
+    body, rows = f"{model.base_model_prefix}.", torch.tensor(places)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith(body) and len(parameter) == len(places):
+                parameter.copy_(parameter[rows.to(parameter.device)].clone())
 
 
 def label_fields(names: Sequence[str]) -> dict[str, dict]:
@@ -114,3 +154,8 @@ def label_names(config: PreTrainedConfig) -> list[str]:
     """The names of the labels of a model of `config`, in the order of its logits."""
     names: dict[Any, Any] = config.id2label or {}
     return [str(names[index]) for index in range(len(names))]
+
+
+def is_unnamed(names: Sequence[str]) -> bool:
+    """Whether these are the names that transformers gives to classes that nobody named."""
+    return tuple(names) == tuple(f"LABEL_{index}" for index in range(len(names)))

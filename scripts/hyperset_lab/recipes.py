@@ -15,7 +15,10 @@ COLUMNS = ("image_column_name", "label_column_name", "text_column_names", "puzzl
 OF_DATASET = ("dataset_config_name", "label_delimiter", *COLUMNS)
 # Flags that exclude each other. A flag behind a recipe drops these keys of the recipe.
 REPLACES: dict[str, tuple[str, ...]] = {
-    "model_name_or_path": ("config_name", "train_tokenizer", "crop_pct", "model_revision"),
+    "model_name_or_path": (
+        *("config_name", "train_tokenizer", "model_revision"),
+        *("crop_pct", "image_mean", "image_std"),
+    ),
     "config_name": ("model_name_or_path",),
     "tokenizer_name": ("train_tokenizer",),
     "train_tokenizer": ("tokenizer_name",),

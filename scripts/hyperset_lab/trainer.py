@@ -19,6 +19,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from hyperset_lab import checkpoints
 from hyperset_lab.arguments import option
 from hyperset_lab.hub import check_login
+from hyperset_lab.models import check_trained
 from modeling_hyperset.baselines_hyperset import EnergyLayerNorm
 from modeling_hyperset.embeddings_hyperset import HyperSETEmbeddings
 from modeling_hyperset.files import write_json, write_whole
@@ -131,8 +132,10 @@ class ScriptTrainer(Trainer):
     written: str | None = None  # the last one that is whole
     weights_name = SAFE_WEIGHTS_NAME
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: PreTrainedModel | nn.Module, args: ScriptTrainingArguments, **options):
+        if not args.do_train:
+            check_trained(model)
+        super().__init__(model, args, **options)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not self.is_fsdp_enabled:
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):

@@ -14,6 +14,7 @@ from support import plain_reference
 
 D, HEADS, TIME = 24, 3, 16
 P = D // HEADS
+PHIS = [phi for phi in PHI_NAMES if phi != "swish"]  # which is another name of SiLU
 
 
 def weights(shapes, seed=0):
@@ -124,7 +125,7 @@ MIM |= {"img_size": 128, "codebook_size": 20, "multiplier": 2, "phi_func": None}
 MIM |= {"adaptive_mode": "gd_with_learnable_step_size"}
 MIM_CASES = {
     **{rule: {"adaptive_mode": rule} for rule in UPDATE_RULE_NAMES},
-    **{f"phi-{phi}": {"phi_func": phi} for phi in PHI_NAMES},
+    **{f"phi-{phi}": {"phi_func": phi} for phi in PHIS},
     **{f"phi-{rule}": {"phi_func": "sigmoid", "adaptive_mode": rule} for rule in UPDATE_RULE_NAMES},
     "one-layer-whatever-is-said": {"n_layer": 3},
     **{f"transformer-{n}": {"model": "transformer", "n_layer": n, "adaptive_mode": None} for n in (1, 2)},
@@ -159,8 +160,8 @@ IMAGE = {
     "patch": 4,
 }
 ALTERNATIVES = {
-    "attention": ("HyperSETAlternativeAttention", ("sigma", *PHI_NAMES)),
-    "ff": ("HyperSETAlternativeFeedforward", ("softmax", *PHI_NAMES)),
+    "attention": ("HyperSETAlternativeAttention", ("bisoftmax", "sigma", *(phi for phi in PHIS if phi != "relu"))),
+    "ff": ("HyperSETAlternativeFeedforward", ("softmax", *PHIS)),
 }
 IMAGE_CASES = {
     **{
@@ -177,7 +178,6 @@ IMAGE_CASES = {
         for name, (kind, values) in ALTERNATIVES.items()
         for value in values
     },
-    "attention-x0": {"class": "HyperSETAlternativeAttention", "attention": "sigma", "input_cond": True},
 }
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 import transformers
-from hyperset_lab import converting
+from hyperset_lab.converting import folder as converting
 
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
+from transformers import ViTImageProcessorPil
 
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -26,6 +28,10 @@ def augmentation():
     yield importlib.import_module("hyperset_lab.images.augmentation")
 
 
+def processor_of(height: int, width: int, **options) -> ViTImageProcessorPil:
+    return ViTImageProcessorPil(size={"height": height, "width": width}, **options)
+
+
 def picture(width: int = 12, height: int = 10) -> Image.Image:
     """No two pixels alike."""
     return Image.fromarray(
@@ -34,13 +40,15 @@ def picture(width: int = 12, height: int = 10) -> Image.Image:
 
 
 def test_without_flags_only_the_size_changes(augmentation):
-    view = augmentation.RandomView(augmentation.AugmentationArguments(), (5, 6), BILINEAR)
+    view = augmentation.RandomView(augmentation.AugmentationArguments(), (5, 6), processor_of(5, 6))
     assert not view.arguments.varies_images and not view.arguments.mixes
     assert view(picture(), augmentation.numbers(0)).tobytes() == picture().resize((6, 5), BILINEAR).tobytes()
 
 
 def test_half_of_the_images_are_mirrored(augmentation):
-    view = augmentation.RandomView(augmentation.AugmentationArguments(random_flip=True), (10, 12), BILINEAR)
+    view = augmentation.RandomView(
+        augmentation.AugmentationArguments(random_flip=True), (10, 12), processor_of(10, 12)
+    )
     mirrored = picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()
     seen = [view(picture(), augmentation.numbers(seed)).tobytes() for seed in range(200)]
     assert set(seen) == {picture().tobytes(), mirrored} and 70 < seen.count(mirrored) < 130
@@ -48,11 +56,50 @@ def test_half_of_the_images_are_mirrored(augmentation):
 
 def test_padded_crops_are_shifts_by_up_to_the_padding(augmentation):
     arguments = augmentation.AugmentationArguments(random_crop="padded", crop_padding=2)
-    view = augmentation.RandomView(arguments, (10, 12), BILINEAR)
+    view = augmentation.RandomView(arguments, (10, 12), processor_of(10, 12))
     padded = np.pad(np.asarray(picture()), ((2, 2), (2, 2), (0, 0)))
     shifts = {padded[top : top + 10, left : left + 12].tobytes() for top in range(5) for left in range(5)}
     seen = {view(picture(), augmentation.numbers(seed)).tobytes() for seed in range(300)}
     assert seen == shifts and len(shifts) == 25
+
+
+@pytest.mark.parametrize("crop", [None, "padded"])
+def test_views_show_the_part_that_is_evaluated(augmentation, crop):
+    """Its centre, where the processor crops: not the whole image, squeezed."""
+    side, cut = 8, {"do_center_crop": True, "crop_size": {"height": 8, "width": 8}}
+    processor = ViTImageProcessorPil(size={"shortest_edge": 10}, **cut)
+    arguments = augmentation.AugmentationArguments(random_crop=crop, crop_padding=1, random_flip=True)
+    for image in (picture(40, 20), picture(side, side)):
+        pixels = processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
+        view = augmentation.RandomView(arguments, (side, side), processor)
+        seen = np.asarray(view(image, augmentation.numbers(3)))
+        expected = pixels.transpose(1, 2, 0).astype(np.uint8)
+        shifts = [np.pad(expected, ((1, 1), (1, 1), (0, 0)))[top : top + side, left : left + side]
+                  for top in range(3) for left in range(3)]  # fmt: skip
+        assert any(np.array_equal(seen, one) or np.array_equal(seen, one[:, ::-1]) for one in shifts)
+
+
+def test_statistics_are_those_of_a_new_processor(augmentation):
+    build_processor = importlib.import_module("hyperset_lab.images.task").build_processor
+    arguments = augmentation.AugmentationArguments(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], crop_pct=0.5)
+    model = SimpleNamespace(model_name_or_path=None)
+    processor = build_processor(model, HyperSETConfig(image_size=8, patch_size=4), arguments)
+    assert [*processor.image_mean, *processor.image_std] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    model.model_name_or_path = "a checkpoint"
+    arguments.crop_pct = None
+    with pytest.raises(ValueError, match="`--image_mean` is for a new image processor"):
+        build_processor(model, None, arguments)
+    refuse = importlib.import_module("hyperset_lab.masked_images.data").refuse_statistics
+    with pytest.raises(ValueError, match="`--image_mean` is not for a VQ model"):
+        refuse(arguments)
+
+
+@pytest.mark.parametrize(
+    "values", [{"image_mean": [0.5]}, {"image_std": [1.0, 0.0, 1.0]}, {"image_mean": [0.5, 0.5, float("nan")]}]
+)
+def test_statistics_that_make_no_sense_are_refused(augmentation, values):
+    with pytest.raises(ValueError, match=r"`--image_(mean|std)` must be three numbers"):
+        augmentation.AugmentationArguments(**values)
 
 
 @settings(max_examples=100)
@@ -77,7 +124,9 @@ def test_resized_crops_lie_inside_and_have_their_area_and_shape(augmentation, wi
 @pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
 def test_auto_augment_varies_and_leaves_the_global_random_numbers_alone(augmentation, policy):
     pytest.importorskip("kornia")
-    view = augmentation.RandomView(augmentation.AugmentationArguments(auto_augment=policy), (16, 16), BILINEAR)
+    view = augmentation.RandomView(
+        augmentation.AugmentationArguments(auto_augment=policy), (16, 16), processor_of(16, 16)
+    )
     image = picture(16, 16)
     state = torch.get_rng_state()
     first = [view(image, augmentation.numbers(seed)).tobytes() for seed in range(12)]
@@ -201,7 +250,7 @@ def test_the_central_crop_is_kept_with_the_processor(augmentation, tmp_path):
     )
     arguments = common.ModelArguments(config_name="imagenet-small")
     config = HyperSETConfig(image_size=32, patch_size=4, hidden_size=16, num_attention_heads=2)
-    processor = script.build_processor(arguments, config, crop_pct=0.5)
+    processor = script.build_processor(arguments, config, augmentation.AugmentationArguments(crop_pct=0.5))
     processor.save_pretrained(tmp_path)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
     (pixels,) = type(processor).from_pretrained(tmp_path)([image], return_tensors="pt")["pixel_values"]
@@ -209,4 +258,4 @@ def test_the_central_crop_is_kept_with_the_processor(augmentation, tmp_path):
     np.testing.assert_allclose(pixels.numpy(), central / 127.5 - 1, atol=1e-5)
     with pytest.raises(ValueError, match="square"):
         wide = HyperSETConfig(image_size=(32, 64), patch_size=4, hidden_size=16, num_attention_heads=2)
-        script.build_processor(arguments, wide, crop_pct=0.5)
+        script.build_processor(arguments, wide, augmentation.AugmentationArguments(crop_pct=0.5))

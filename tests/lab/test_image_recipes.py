@@ -22,6 +22,12 @@ TABLES_9_AND_11 = {
     "learning_rate": 1e-3, "max_grad_norm": 0.0, "gradient_accumulation_steps": 1,
 }  # fmt: skip
 FINE_TUNING = TABLES_9_AND_11 | {"num_train_epochs": 50, "weight_decay": 1e-5, "learning_rate": 1e-4}  # Section 5.2
+# Of the authors' program. Fine-tuning keeps the pre-trained model's normalisation.
+STATISTICS = {
+    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+    "cifar100": ([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+}
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet100": 100, "imagenet1k": 1000}
 
 
@@ -71,6 +77,12 @@ def test_a_recipe_is_its_tables(script, path):
     assert (data_arguments.image_column_name, data_arguments.label_column_name) == columns.get(
         data, ("image", "label")
     )
+    of_cifar, resized = data.startswith("cifar"), fine_tuning or not data.startswith("cifar")
+    statistics = (None, None) if fine_tuning else STATISTICS[data if of_cifar else "imagenet"]
+    assert (data_arguments.image_mean, data_arguments.image_std) == statistics
+    assert (data_arguments.random_crop, data_arguments.crop_pct) == ("resized" if resized else "padded", None)
+    assert data_arguments.auto_augment == ("cifar10" if of_cifar else "imagenet") and data_arguments.random_flip
+    assert training_arguments.label_smoothing_factor == 0.1 and training_arguments.decay_all
     assert path.read_text().startswith("# ") and re.search(r"Tables? \d+", path.read_text())
     if fine_tuning:
         return
@@ -88,13 +100,16 @@ def test_fine_tuning_starts_from_another_recipe():
         recipe = yaml.safe_load((SCRIPTS / "recipes" / f"{name}-finetune.yaml").read_text())
         base = yaml.safe_load((SCRIPTS / "recipes" / "imagenet1k-12-layers.yaml").read_text())
         assert recipe["model_name_or_path"] == base["output_dir"]
+        assert "crop_pct" not in base  # its processor shows whole images at evaluation, as the recipe's views do
 
 
 def test_flags_that_the_recipes_name(script):
     """Their comments say `--config_name` of other presets: those exist, for the same data."""
     for path in RECIPES:
         comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
-        for name in re.findall(r"\b(?:imagenet|imagenet100|cifar10|cifar100)-[a-z0-9-]*[a-z0-9]\b(?!\.yaml)", comment):
+        for name in re.findall(
+            r"(?<!/)\b(?:imagenet|imagenet100|cifar10|cifar100)-[a-z0-9-]*[a-z0-9]\b(?!\.yaml)", comment
+        ):
             assert name in PRESETS, (path.name, name)
 
 

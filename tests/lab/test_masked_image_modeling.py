@@ -70,7 +70,8 @@ def recipe(vq, tmp_path_factory) -> list:
 @pytest.fixture(scope="module")
 def trained(recipe, tmp_path_factory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("trained")
-    return folder, run(*recipe, "--output_dir", folder, "--eval_mask_ratio", "0.4", "0.1")
+    flags = ["--eval_mask_ratio", "0.4", "0.1", "--program_measures", "true"]
+    return folder, run(*recipe, "--output_dir", folder, *flags)
 
 
 def tokenizer(vq: Path, **options):
@@ -218,6 +219,9 @@ def test_everything_is_saved_and_measured(trained):
         for share in shares:
             assert saved[f"{depth}_{share}psnr"] == metrics[f"{depth}_{share}psnr"] > 5
             assert -1 <= saved[f"{depth}_{share}ssim"] <= 1
+            # Stretching the contrast makes any error larger.
+            assert 0 < saved[f"{depth}_{share}program_psnr"] < saved[f"{depth}_{share}psnr"]
+            assert -1 <= saved[f"{depth}_{share}program_ssim"] <= 1
     # No model does better than the tokenizer alone, and less is lost where less is masked.
     assert saved["eval_psnr"] < saved["eval_mask_0.1_psnr"] < saved["eval_tokenizer_psnr"]
     assert not any("ms_ssim" in name or "lpips" in name for name in saved)
@@ -356,6 +360,8 @@ def test_only_masked_pixels_are_filled_in():
         (["--decoding_steps", "0"], "decoding_steps"),
         (["--decoding_temperature", "-1"], "decoding_temperature"),
         (["--lpips_net", "resnet"], "lpips_net"),
+        (["--perceptual_metrics", "true"], "perceptual_metrics.*LPIPS: .*FID: .*perceptual_metrics false"),
+        (["--perceptual_metrics", "", "--inception_weights", "no.pth"], "FID: "),
         (["--random_flip", "true"], "random_flip"),
         (["--mixup_alpha", "0.5"], "mixup_alpha"),
         (["--label_column_name", "class"], "label_column_name"),
@@ -375,6 +381,7 @@ def test_mistakes_stop_before_training(recipe, flags, message, tmp_path):
     [
         (["--vq_model_name_or_path", "vq"], "no vocab_size.*vq_model_name_or_path"),
         (["--decoding_temperature", "0"], "decoding_temperature"),
+        (["--program_measures", "true"], "program_measures"),
         (["--mask_patch_size", "6"], "mask_patch_size.*patch_size=4"),
         (["--label_smoothing_factor", "0.1"], "label_smoothing_factor"),
         (["--config_overrides", '{"vocab_size": 17}'], "needs `--vq_model_name_or_path`"),
@@ -411,7 +418,7 @@ def test_mistakes_about_vq_models_stop_before_training(flags, message, tmp_path)
 def test_empty_splits(recipe, tmp_path, monkeypatch):
     empty = script("hyperset_lab.images.data").digits()
     empty["test"] = empty["test"].select([])
-    monkeypatch.setattr(script("hyperset_lab.images.data"), "load_data", lambda *arguments: empty)
+    monkeypatch.setattr(script("hyperset_lab.images.data"), "load_data", lambda *arguments, **options: empty)
     with pytest.raises(ValueError, match="'eval' of the data set is empty"):
         run(*recipe, "--output_dir", tmp_path)
 
@@ -452,6 +459,7 @@ def test_the_papers_recipes(name, parameters):
     masking.settle(codes=True)
     assert (masking.mask_ratio, masking.decoding_steps, masking.decoding_temperature) == ([0.0, 0.4], 24, 1.0)
     assert (config.vocab_size - 1, config.max_position_embeddings) == (1024, (masking.image_size // 16) ** 2)
+    assert masking.perceptual_metrics and masking.program_measures
     assert (training.num_train_epochs, training.per_device_train_batch_size) == (300, 64)
     assert (training.learning_rate, training.lr_scheduler_type, training.warmup_steps) == (1e-4, "constant", 0)
     assert (training.adam_beta1, training.adam_beta2, training.weight_decay) == (0.9, 0.95, 0.1)

@@ -11,6 +11,13 @@ from modeling_hyperset.presets import PRESETS, count_parameters, preset_config
 COUNTS = {
     "imagenet-small": 1_551_808,
     "imagenet-small-fixed-step": 909_760,
+    # Table 17's other rows, as torch's norms have gains and biases: no program of them is released.
+    "imagenet-small-pre-norm": 1_551_808 - (3 * 64 + 384) + 2 * 384,
+    "imagenet-small-layernorm": 1_551_808 + 3 * 64 + 384,
+    "imagenet-small-pre-norm-layernorm": 1_551_808 - (3 * 64 + 384) + 2 * 2 * 384,
+    "imagenet-small-fixed-step-pre-norm": 909_760 - (3 * 64 + 384) + 2 * 384,
+    "imagenet-small-fixed-step-layernorm": 909_760 + 3 * 64 + 384,
+    "imagenet-small-fixed-step-pre-norm-layernorm": 909_760 - (3 * 64 + 384) + 2 * 2 * 384,
     "imagenet-small-scaled-up": 2_395_968,
     "imagenet-wide": 3_403_968,
     "imagenet-small-scaled-up-12-layers": 8_170_880,
@@ -42,6 +49,18 @@ def test_counts_are_the_papers(name):
     paper = PRESETS[name].paper_parameters.removesuffix(" M")
     digit = 10.0 ** -len(paper.split(".")[1])
     assert abs(count_parameters(name) / 1e6 - float(paper)) < digit
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "imagenet100"])
+def test_models_of_tables_1_and_2_on_other_data_are_those_of_imagenet(data):
+    """The paper counts them on ImageNet-1K: with its images, classes and step sizes they have that count."""
+    names = [*presets.TABLE_1, *(presets.TABLE_2 if data.startswith("cifar") else ())]
+    for name in names:
+        own, imagenet = (PRESETS[f"{prefix}-{name}"].config for prefix in (data, "imagenet"))
+        pixels = {"image_size": 224, "patch_size": 14} if data.startswith("cifar") else {}
+        same = {field: value for field, value in own.items() if field != "step_size_sum_norm"}
+        assert same | {"num_labels": 1000} | pixels == imagenet | pixels, name
+        assert preset_config(f"{data}-{name}").num_labels == (10 if data == "cifar10" else 100)
 
 
 def test_default_config_is_the_base_image_classifier():

@@ -35,6 +35,8 @@ VARIANTS = {
     "lora": {"lora_rank": 2},
     "lora-two-layers": {"lora_rank": 2, "num_hidden_layers": 2},
     **{name: {"layer_type": name} for name in BASELINES},
+    "pre-norm": {"pre_norm": True},
+    "layernorm": {"sublayer_norm_type": "layernorm"},
     "transformer-rmsnorm": {"layer_type": "transformer", "norm_type": "rmsnorm"},
 }
 

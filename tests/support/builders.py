@@ -7,6 +7,7 @@ import torch
 
 from modeling_hyperset import (
     HyperSETConfig,
+    HyperSETForCausalLM,
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForMaskedLM,
@@ -28,6 +29,7 @@ CASES = {
     "sequence-classification": (HyperSETForSequenceClassification, TEXT),
     "token-classification": (HyperSETForTokenClassification, TEXT),
     "masked-lm": (HyperSETForMaskedLM, TEXT),
+    "causal-lm": (HyperSETForCausalLM, TEXT | {"attention_energy": "causal_softmax"}),
     "masked-pixels": (HyperSETForMaskedImageModeling, IMAGES),
     "masked-codes": (HyperSETForMaskedImageModeling, TEXT | {"position_embedding_type": "sinusoidal_2d"}),
 }
@@ -39,6 +41,7 @@ AUTO_OF_CASE = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "masked-lm": "AutoModelForMaskedLM",
+    "causal-lm": "AutoModelForCausalLM",
     "masked-pixels": "AutoModelForMaskedImageModeling",
     "masked-codes": "AutoModelForMaskedImageModeling",
 }

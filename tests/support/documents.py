@@ -27,7 +27,10 @@ from accelerate.commands.launch import launch_command_parser
 from packaging.requirements import Requirement
 
 from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.converting.sources import read_words
 from hyperset_lab.models import load_config
+from modeling_hyperset.conversion import Source
+from modeling_hyperset.conversion.given import gather
 
 
 ROOT = Path(__file__).parents[2]
@@ -217,9 +220,14 @@ class Reader:
             with mock.patch("gradio.Blocks.launch") as launch:  # which serves the page until it is stopped
                 module.main(flags)
             launch.assert_called_once()
+        elif path.name.startswith("convert_") and not is_run:
+            parsed = module.parser().parse_intermixed_args(flags)
+            gather([Source(read_words(getattr(parsed, "words", [])), is_strict=True)])  # names that are known
+            return
         elif path.name in SHORT and not is_run:
             for flag, value in itertools.pairwise(flags):
                 if flag.endswith("_file") and not Path(value).exists():
+                    Path(value).parent.mkdir(parents=True, exist_ok=True)
                     Path(value).touch()  # a file of the reader's
             # There may be no GPU.
             model_arguments, *_ = parse_arguments(module.TASK.arguments, [*flags, "--use_cpu"])

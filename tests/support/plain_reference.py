@@ -268,7 +268,7 @@ def image(s, options, pixels):
             attention, act = bi_softmax, F.gelu
             if "attention" in options:
                 phi = options["attention"]
-                attention = sigmoid_attention if phi == "sigma" else linear_attention(phi)
+                attention = {"bisoftmax": bi_softmax, "sigma": sigmoid_attention}.get(phi) or linear_attention(phi)
             if "ff" in options:
                 act = {"softmax": lambda h: h.softmax(-1), "relu": torch.relu}.get(options["ff"]) or gated(
                     options["ff"]

@@ -14,6 +14,7 @@ from hyperset_lab.demo.descent import descend
 from hyperset_lab.demo.drawing import to_digit
 from hyperset_lab.demo.pictures import data_url, digit_view, sudoku_view
 from hyperset_lab.images.data import digits
+from hyperset_lab.images.pixels import read_image
 from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.generator import generate_puzzles, solve
 from hyperset_lab.sudoku.puzzles import parse_boards
@@ -107,8 +108,8 @@ def on_sheet(image: Image.Image, size: int = 320) -> Image.Image:
 
 
 def open_picture(path: str) -> Image.Image:
-    """The picture in a file."""
+    """The picture in a file, as a viewer shows it."""
     try:
-        return Image.open(path).convert("RGBA")
-    except (OSError, ValueError) as error:  # Pillow's own error is an OSError
+        return read_image({"path": path})
+    except ValueError as error:
         raise ValueError(f"{Path(path).name} is no picture that can be read.") from error

@@ -10,8 +10,10 @@ times as long on one image (7.0 ms against 0.8 ms for 500 Ã— 375 pixels to 224 Ã
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,13 @@ class AugmentationArguments:
         "Share of the height and width that the central crop keeps at evaluation, usually 0.875. If not given, the "
         "whole image is resized. Only for a new image processor, which saves it.",
     )
+    image_mean: list[float] | None = option(  # noqa: RUF009
+        None,
+        "Means of red, green and blue that a new image processor subtracts, of pixels in [0, 1]; 0.5 each if not given.",
+    )
+    image_std: list[float] | None = option(  # noqa: RUF009
+        None, "Deviations of red, green and blue that a new image processor divides by; 0.5 each if not given."
+    )
 
     def __post_init__(self):
         for flag, values in (("random_crop", CROPS), ("auto_augment", POLICIES)):
@@ -63,6 +72,17 @@ class AugmentationArguments:
         check_least(self, 0, "mixup_alpha", "cutmix_alpha")
         if self.crop_pct is not None and not 0.0 < self.crop_pct <= 1.0:
             raise ValueError(f"`--crop_pct` must lie in (0, 1], got {self.crop_pct}.")
+        for flag, least in (("image_mean", -math.inf), ("image_std", 0.0)):
+            values = getattr(self, flag)
+            if values is not None and (len(values) != 3 or not all(least < value < math.inf for value in values)):
+                above = " above 0" if least == 0.0 else ""
+                raise ValueError(f"`--{flag}` must be three numbers{above}, for red, green and blue, got {values}.")
+
+    @property
+    def processor_fields(self) -> dict[str, list[float]]:
+        """The normalisation of a new image processor, where it is given."""
+        statistics = {"image_mean": self.image_mean, "image_std": self.image_std}
+        return {name: values for name, values in statistics.items() if values is not None}
 
     @property
     def varies_images(self) -> bool:
@@ -79,10 +99,14 @@ def numbers(*key: int) -> np.random.Generator:
 
 
 class RandomView:
-    """As `arguments` say, `view(image, rng)` makes an RGB image of any size a random one of `size` (height, width)."""
+    """
+    As `arguments` say, `view(image, rng)` makes an RGB image of any size a random one of `size` (height, width). Without
+    `--random_crop resized` it shows the part of the image that the image `processor` cuts out at evaluation.
+    """
 
-    def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], resample: int):
-        self.arguments, self.size, self.resample = arguments, size, resample
+    def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], processor: Any):
+        self.arguments, self.size, self.processor = arguments, size, processor
+        self.resample = processor.resample or PILImage.Resampling.BILINEAR
         self.policy: Callable[[torch.Tensor], torch.Tensor] | None = None
         if arguments.auto_augment is not None:
             try:
@@ -102,13 +126,19 @@ class RandomView:
         if self.arguments.random_crop == "resized":
             box = random_box(image.size, self.arguments.crop_scale, rng)
             return image.resize((width, height), self.resample, box=box)
-        if image.size != (width, height):
-            image = image.resize((width, height), self.resample)
+        image = self.as_evaluated(image)
         if self.arguments.random_crop == "padded":
             padding = self.arguments.crop_padding
             left, top = (int(offset) for offset in rng.integers(0, 2 * padding + 1, size=2))
             image = ImageOps.expand(image, padding).crop((left, top, left + width, top + height))
         return image
+
+    def as_evaluated(self, image: PILImage.Image) -> PILImage.Image:
+        """The image as the processor resizes and crops it."""
+        if image.size == self.size[::-1] and not getattr(self.processor, "do_center_crop", False):
+            return image
+        pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"][0]
+        return PILImage.fromarray(pixels.round().to(torch.uint8).permute(1, 2, 0).numpy())
 
     @staticmethod
     def auto_augment(

@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset, IterableDataset
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+from hyperset_lab.images.pixels import read_image
 from modeling_hyperset.analysis import Analysis, analyze
 from modeling_hyperset.files import write_json, write_whole
 from transformers import AutoModelForImageClassification
@@ -29,7 +30,7 @@ def measure(
 
     def batches() -> Iterator[dict[str, torch.Tensor]]:
         for batch in data.iter(batch_size):
-            images = processor([image.convert("RGB") for image in batch["image"]], return_tensors="pt")
+            images = processor([*map(read_image, batch["image"])], return_tensors="pt")
             yield {**images, "labels": torch.tensor(batch["label"])}
 
     quantities = {"accuracy"} | ({"energies"} if model.config.has_energies else set())

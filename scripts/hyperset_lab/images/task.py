@@ -6,14 +6,21 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score
-from transformers.image_utils import PILImageResampling
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.images.augmentation import MixingTrainer, RandomImages, RandomView, StreamedImages
+from hyperset_lab.classes import checkpoint_with_head
+from hyperset_lab.images.augmentation import (
+    AugmentationArguments,
+    MixingTrainer,
+    RandomImages,
+    RandomView,
+    StreamedImages,
+)
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
+from hyperset_lab.images.pixels import read_image
 from hyperset_lab.images.report import write_energies
-from hyperset_lab.models import check_class_count, label_fields, load_config, load_model, model_of
+from hyperset_lab.models import label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
@@ -21,11 +28,13 @@ from modeling_hyperset import HyperSETConfig
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil, set_seed
 
 
-def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
+def build_processor(arguments: ModelArguments, config, data_arguments: AugmentationArguments):
     """The checkpoint's image processor, or a new one for the config's image size."""
+    crop_pct, statistics = data_arguments.crop_pct, data_arguments.processor_fields
     if arguments.model_name_or_path is not None:
-        if crop_pct is not None:
-            raise ValueError(f"`--crop_pct` is for a new image processor, and the checkpoint has one, got {crop_pct}.")
+        for flag in ("crop_pct", "image_mean", "image_std"):
+            if (value := getattr(data_arguments, flag)) is not None:
+                raise ValueError(f"`--{flag}` is for a new image processor, and the checkpoint has one, got {value}.")
         try:
             return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
         except OSError as error:
@@ -38,10 +47,11 @@ def build_processor(arguments: ModelArguments, config, crop_pct: float | None):
     height, width = config.image_height_width
     size = {"height": height, "width": width}
     if crop_pct is None:
-        return ViTImageProcessorPil(size=size)
+        return ViTImageProcessorPil(size=size, **statistics)
     if height != width:
         raise ValueError(f"`--crop_pct` is for square images, but the config has {(height, width)}.")
-    return ViTImageProcessorPil(size={"shortest_edge": round(height / crop_pct)}, do_center_crop=True, crop_size=size)
+    shortest = {"shortest_edge": round(height / crop_pct)}
+    return ViTImageProcessorPil(size=shortest, do_center_crop=True, crop_size=size, **statistics)
 
 
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
@@ -65,12 +75,20 @@ def build_trainer(
     set_seed(training_arguments.seed)
     check_max_steps(data_arguments, training_arguments)
     with training_arguments.main_process_first():  # one process downloads, the others find it done
-        data = load_images(data_arguments, training_arguments.seed, model_arguments.hub_options)
+        data = load_images(
+            data_arguments,
+            training_arguments.seed,
+            model_arguments.hub_options,
+            training_arguments.do_train,
+            training_arguments.do_eval,
+            checkpoint_with_head(model_arguments, TASK.head),
+            model_arguments.ignore_mismatched_sizes,
+            training_arguments.dataloader_num_workers,
+        )
     check_splits(training_arguments, data)
     names = next(iter(data.values())).features["label"].names
     config = load_config(model_arguments, **label_fields(names))
-    check_class_count(model_arguments, "ImageClassification", len(names))
-    processor = build_processor(model_arguments, config, data_arguments.crop_pct)
+    processor = build_processor(model_arguments, config, data_arguments)
     model = load_model(AutoModelForImageClassification, model_arguments, config)
     if training_arguments.process_index == 0:
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
@@ -79,23 +97,21 @@ def build_trainer(
         return list(processor(images, return_tensors="pt", **options)["pixel_values"])
 
     def transform(batch):
-        return {"pixel_values": pixels([image.convert("RGB") for image in batch["image"]]), "label": batch["label"]}
+        return {"pixel_values": pixels([*map(read_image, batch["image"])]), "label": batch["label"]}
 
     # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
-    first = pixels([next(iter(next(iter(data.values()))))["image"].convert("RGB")])[0]
+    first = pixels([read_image(next(iter(next(iter(data.values()))))["image"])])[0]
     model.eval()
     with torch.no_grad():
         model(first[None])
-    view = RandomView(
-        data_arguments, (first.shape[-2], first.shape[-1]), processor.resample or PILImageResampling.BILINEAR
-    )
+    view = RandomView(data_arguments, (first.shape[-2], first.shape[-1]), processor)
 
     def vary(example, rng):
-        (image,) = pixels([view(example["image"].convert("RGB"), rng)], do_resize=False, do_center_crop=False)
+        (image,) = pixels([view(read_image(example["image"]), rng)], do_resize=False, do_center_crop=False)
         return {"pixel_values": image, "label": example["label"]}
 
     def keep(example, rng):
-        return {"pixel_values": pixels([example["image"].convert("RGB")])[0], "label": example["label"]}
+        return {"pixel_values": pixels([read_image(example["image"])])[0], "label": example["label"]}
 
     def readable(split: str):
         """The split, as the trainer reads it."""

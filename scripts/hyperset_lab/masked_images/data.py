@@ -6,7 +6,15 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from hyperset_lab.data import limited
-from hyperset_lab.images.data import ImageDataArguments, check_max_steps, read_columns, streams
+from hyperset_lab.images.data import (
+    ImageDataArguments,
+    check_max_steps,
+    checked,
+    holds_out,
+    read_columns,
+    streams,
+    used_splits,
+)
 from transformers import TrainingArguments, ViTImageProcessorPil
 
 
@@ -14,8 +22,8 @@ def load_unlabelled(
     arguments: ImageDataArguments, training_arguments: TrainingArguments, hub_options: dict[str, Any]
 ) -> dict[str, Dataset | IterableDataset]:
     """
-    The splits `train` and `eval` (whichever exist) of a data set, each with the column `image` alone. Where there is nothing to
-    evaluate on, some of the training images are held out. Flags about labels are a `ValueError`.
+    The splits `train` and `eval` of a data set, those that are asked for and exist, each with the column `image` alone. Where
+    there is nothing to evaluate on, some of the training images are held out. Flags about labels are a `ValueError`.
     """
     if arguments.mixes:
         raise ValueError("`--mixup_alpha` and `--cutmix_alpha` mix labels, but this task reads none: leave them out.")
@@ -23,18 +31,27 @@ def load_unlabelled(
         raise ValueError(
             f"This task reads no labels: `--label_column_name` is not for it, got {arguments.label_column_name!r}."
         )
-    seed = training_arguments.seed
+    seed, do_train, do_eval = training_arguments.seed, training_arguments.do_train, training_arguments.do_eval
     check_max_steps(arguments, training_arguments)
-    with training_arguments.main_process_first():  # one process downloads, the others find it done
+    with training_arguments.main_process_first():  # one process downloads and checks, the others find it done
         splits = read_columns(arguments, hub_options, {"image_column_name": "image"})
-    if arguments.streaming:
-        return streams(splits, arguments, seed)
-    if "eval" not in splits:
-        if len(splits["train"]) < 2:
-            raise ValueError("There is only one training image, and so none to evaluate on: pass more.")
-        parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed)
-        splits = {"train": parts["train"], "eval": parts["test"]}
-    return limited(splits, arguments, seed)
+        splits = used_splits(splits, arguments, do_train, do_eval)
+        if arguments.streaming:
+            return streams(splits, arguments, seed)
+        if holds_out(splits, arguments, do_eval):
+            if len(splits["train"]) < 2:
+                raise ValueError("There is only one training image, and so none to evaluate on: pass more.")
+            parts = splits["train"].train_test_split(arguments.train_val_split, seed=seed)
+            splits = {"train": parts["train"], "eval": parts["test"]}
+            splits = used_splits(splits, arguments, do_train, do_eval)
+        splits = limited(splits, arguments, seed)
+        return checked(splits, arguments, hub_options, training_arguments.dataloader_num_workers)
+
+
+def refuse_statistics(arguments: ImageDataArguments) -> None:
+    """Refuse flags that normalise pixels, because a VQ model takes them in [0, 1] or [−1, 1]. It is a `ValueError`."""
+    for flag in arguments.processor_fields:
+        raise ValueError(f"`--{flag}` is not for a VQ model, which has a range of pixels of its own: leave it out.")
 
 
 def square_processor(side: int, crop_pct: float | None) -> ViTImageProcessorPil:

@@ -40,6 +40,7 @@ def decoding_steps(
     generators: Sequence[torch.Generator],
     temperature: float = 1.0,
     choice_temperature: float = 4.5,
+    schedule: Callable[[int, int], list[int]] = decoding_schedule,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """
     Fill in masked codes step by step. In step t = 1 … T, with p = softmax(logits / τ) of the codes as they are:
@@ -57,6 +58,7 @@ def decoding_steps(
         generators (`torch.Generator` on the CPU, one per image): All that is random. An image is decoded alike in any batch.
         temperature (`float`): τ; 0 takes the most probable code.
         choice_temperature (`float`): ρ.
+        schedule: Gives the m_t of all steps for a number of masked codes and of steps.
 
     Yields:
         The codes, `mask_token_id` where they are still masked, and a mask of those, after every step.
@@ -75,7 +77,7 @@ def decoding_steps(
         )
     masked = masked.bool()
     codes = codes.masked_fill(masked, mask_token_id)
-    schedules = [decoding_schedule(int(count), num_steps) for count in masked.sum(dim=1)]
+    schedules = [schedule(int(count), num_steps) for count in masked.sum(dim=1)]
     for step in range(max(map(len, schedules), default=0)):
         logits = predict(codes).float()
         noise = torch.stack([torch.rand(2, codes.shape[1], generator=generator) for generator in generators])
@@ -94,7 +96,7 @@ def decoding_steps(
         certainty = certainty + choice_temperature * (1 - step / max(num_steps - 1, 1)) * gumbel
         certainty = certainty.clamp(min=torch.finfo(certainty.dtype).min).masked_fill(~masked, -torch.inf)
         rank = certainty.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-        counts = [schedule[step] if step < len(schedule) else 0 for schedule in schedules]
+        counts = [own[step] if step < len(own) else 0 for own in schedules]
         fixed = rank < torch.tensor(counts, device=codes.device)[:, None]
         codes, masked = torch.where(fixed, candidates, codes), masked & ~fixed
         yield codes, masked

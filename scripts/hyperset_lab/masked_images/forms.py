@@ -10,8 +10,10 @@ from torch.utils.data import Dataset
 
 from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.images.augmentation import RandomView
+from hyperset_lab.images.pixels import read_image
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
+from hyperset_lab.masked_images.program import bernoulli_cells, grid_schedule
 from hyperset_lab.masked_images.tokenizer import VQTokenizer
 
 
@@ -50,9 +52,22 @@ class MaskingArguments:
     choice_temperature: float | None = option(
         None, "Scale of the noise of the first step in the choice of the most certain codes; 4.5 if not given."
     )
-    lpips_net: str = option("alex", f"Network of LPIPS, where torch has its weights: {', '.join(LPIPS_NETS)}.")
+    perceptual_metrics: bool | None = option(
+        None,
+        "Whether to measure LPIPS and FID. `true`: what is missing for them is an error before the training. If not given, "
+        "they are measured if all is there, and a line before the training says what is missing.",
+    )
+    lpips_net: str = option("alex", f"Network of LPIPS: {', '.join(LPIPS_NETS)}.")
+    lpips_weights: str | None = option(
+        None, "Weights of that network, torchvision's file of ImageNet; from torch's cache if not given."
+    )
     inception_weights: str | None = option(
         None, "Weights of FID's Inception, a file of torch-fidelity's; from torch's cache if not given."
+    )
+    program_measures: bool = option(
+        False,
+        "Whether to measure as the authors' program does too, beside our measures: codes masked one by one, no noise in the "
+        "choice of codes, images stretched to [0, 1]. For VQ codes.",
     )
 
     def __post_init__(self):
@@ -70,7 +85,14 @@ class MaskingArguments:
     def settle(self, codes: bool) -> None:
         """Set what was not given, for VQ codes or for pixels. Refuse flags of the other form, and codes without a VQ model."""
         defaults = {"image_size": 256, "decoding_steps": 24, "decoding_temperature": 1.0, "choice_temperature": 4.5}
-        only_codes = ("vq_model_name_or_path", "vq_subfolder", "vq_zero_to_one", "codes_dir", *defaults)
+        only_codes = (
+            "vq_model_name_or_path",
+            "vq_subfolder",
+            "vq_zero_to_one",
+            "codes_dir",
+            "program_measures",
+            *defaults,
+        )
         foreign = ("mask_patch_size",) if codes else only_codes
         if given := [flag for flag in foreign if not any(getattr(self, flag) is unset for unset in (None, False))]:
             form = "of VQ codes (its config has a vocab_size)" if codes else "of pixels (its config has no vocab_size)"
@@ -121,10 +143,12 @@ def mask_codes(example: dict, rng: np.random.Generator, ratio: list[float], mask
 
 def mask_image_with_codes(example: dict, rng: np.random.Generator, ratio: list[float], processor) -> dict:
     """Codes and image → what [`CodeTask`] reconstructs. With the same random numbers it masks what [`mask_codes`] does."""
+    num_cells = example["codes"].numel()
     return {
         "codes": example["codes"],
-        "masked": torch.from_numpy(masked_cells(example["codes"].numel(), ratio, rng)),
+        "masked": torch.from_numpy(masked_cells(num_cells, ratio, rng)),
         "seed": int(rng.integers(2**62)),
+        "program_masked": torch.from_numpy(bernoulli_cells(num_cells, ratio[0], rng)),
         "pixel_values": to_pixels(processor, example["image"]),
     }
 
@@ -151,8 +175,10 @@ def mask_image(
 def to_pixels(
     processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
 ) -> torch.Tensor:
-    """An image of PIL, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`."""
-    image, options = image.convert("RGB"), {}
+    """
+    What a data set holds of an image, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`.
+    """
+    image, options = read_image(image), {}
     if view is not None and rng is not None:
         image, options = view(image, rng), {"do_resize": False, "do_center_crop": False}
     return processor([image], return_tensors="pt", **options)["pixel_values"][0]
@@ -175,17 +201,32 @@ class CodeTask:
         return in_grey(batch["pixel_values"], batch["masked"].unflatten(1, batch["codes"].shape[1:]))
 
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
+        noise = {"choice_temperature": self.arguments.choice_temperature}
+        return self.tokenizer.decode(self.fill(model, batch, batch["masked"], **noise))
+
+    def reconstruct_as_program(self, model, batch: dict) -> torch.Tensor | None:
+        if not self.arguments.program_measures:
+            return None
+
+        def schedule(num_masked: int, num_steps: int) -> list[int]:
+            return grid_schedule(num_masked, batch["codes"][0].numel(), num_steps)
+
+        codes = self.fill(model, batch, batch["program_masked"], choice_temperature=0.0, schedule=schedule)
+        return self.tokenizer.decode(codes, clamp=False)
+
+    def fill(self, model, batch: dict, masked: torch.Tensor, **options) -> torch.Tensor:
+        """The codes of a batch, filled in where they are `masked`."""
         codes = iterative_decode(
             lambda codes: model(input_ids=codes).logits,
             batch["codes"].flatten(1),
-            batch["masked"],
+            masked,
             self.mask_token_id,
             self.arguments.decoding_steps,
             [torch.Generator().manual_seed(seed) for seed in batch["seed"].tolist()],
             temperature=self.arguments.decoding_temperature,
-            choice_temperature=self.arguments.choice_temperature,
+            **options,
         )
-        return self.tokenizer.decode(codes.unflatten(1, batch["codes"].shape[1:]))
+        return codes.unflatten(1, batch["codes"].shape[1:])
 
 
 class PixelTask:
@@ -213,6 +254,9 @@ class PixelTask:
         filled = self.unnormalised(model(**batch).reconstruction.float())
         masked = magnify(batch["bool_masked_pos"].unflatten(1, self.grid), filled.shape[-2:])
         return torch.where(masked, filled, self.originals(batch))
+
+    def reconstruct_as_program(self, model, batch: dict) -> None:
+        """The program has no model of pixels."""
 
 
 def magnify(cells: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

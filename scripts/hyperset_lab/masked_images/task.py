@@ -14,8 +14,8 @@ from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedI
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
 from hyperset_lab.masked_images import forms
-from hyperset_lab.masked_images.data import load_unlabelled, square_processor
-from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics
+from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
+from hyperset_lab.masked_images.metrics import ReconstructionMetrics, import_image_metrics, load_perceptual
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, cached_codes
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
 from hyperset_lab.models import load_config, load_model
@@ -78,6 +78,7 @@ def build_codes(
             "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
             "for a model of pixels only. Leave them out."
         )
+    refuse_statistics(data_arguments)
     if training_arguments.do_eval:
         import_image_metrics()  # their absence is an error here, not after the training
     options = {"cache_dir": model_arguments.cache_dir, "token": model_arguments.token}
@@ -115,7 +116,7 @@ def build_pixels(
     model_arguments: ModelArguments, data_arguments: ImageDataArguments, masking: forms.MaskingArguments, config
 ) -> Form:
     """Load or make the image processor, and see that the squares to mask are whole patches."""
-    processor = build_processor(model_arguments, config, data_arguments.crop_pct)
+    processor = build_processor(model_arguments, config, data_arguments)
     patch, size = config.patch_size, config.image_size
     size = (size, size) if isinstance(size, int) else tuple(size)
     square = masking.mask_patch_size or patch
@@ -125,7 +126,7 @@ def build_pixels(
         )
     grid = (size[0] // patch, size[1] // patch)
     mask = partial(forms.mask_image, processor=processor, grid=grid, scale=square // patch)
-    view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
+    view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
     return Form(
         task=forms.PixelTask(processor, grid),
         processor=processor,
@@ -151,6 +152,10 @@ def build_trainer(
         raise ValueError(
             "`--label_smoothing_factor` is for a model of VQ codes, because pixels are not classes: leave it out."
         )
+    networks = None
+    if training_arguments.do_eval:  # before the codes of images are computed, which may take hours
+        files = (masking.lpips_net, masking.lpips_weights, masking.inception_weights)
+        networks = load_perceptual(*files, wanted=masking.perceptual_metrics)
     data = load_unlabelled(data_arguments, training_arguments, model_arguments.hub_options)
     check_splits(training_arguments, data)
     # No codes of images that are not read.
@@ -186,9 +191,10 @@ def build_trainer(
         for ratio in ratios:
             example = partial(form.reconstruction_example, ratio=[ratio])
             reconstruction_data[ratio] = readable("eval", example, EVALUATION_SEED, with_images=True)
-        metrics = ReconstructionMetrics(
-            form.size, masking.lpips_net, masking.inception_weights, training_arguments.device
-        )
+        metrics = ReconstructionMetrics(form.size, networks, training_arguments.device)
+        if training_arguments.process_index == 0:
+            for name, reason in metrics.skipped.items():
+                print(f"{name} will not be measured: {reason}.")
 
     # What the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()

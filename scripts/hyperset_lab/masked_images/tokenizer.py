@@ -76,8 +76,11 @@ class VQTokenizer:
         return codes.reshape(latents.shape[0], *latents.shape[2:])
 
     @torch.no_grad()
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes `(batch_size, rows, columns)` → images `(batch_size, 3, rows · factor, columns · factor)` in [0, 1]."""
+    def decode(self, codes: torch.Tensor, clamp: bool = True) -> torch.Tensor:
+        """
+        Codes `(batch_size, rows, columns)` → images `(batch_size, 3, rows · factor, columns · factor)` in [0, 1]. Without
+        `clamp` some pixels may lie outside.
+        """
         quantizer = self.model.quantize
         shape = (*codes.shape, quantizer.vq_embed_dim)
         if self.model.config.lookup_from_codebook:
@@ -85,7 +88,8 @@ class VQTokenizer:
         else:
             latents = quantizer.get_codebook_entry(codes.flatten(), shape)
         images = self.model.decode(latents, force_not_quantize=True, shape=shape).sample
-        return (images if self.zero_to_one else (images + 1) / 2).clamp(0, 1)
+        images = images if self.zero_to_one else (images + 1) / 2
+        return images.clamp(0, 1) if clamp else images
 
     def fingerprint(self) -> str:
         """A hash of what decides on the codes of an image: the weights, the config and the range of the pixels."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from hyperset_lab.masked_images import program
 from hyperset_lab.masked_images.metrics import FeatureDistance, ReconstructionMetrics
 from hyperset_lab.models import model_of
 from hyperset_lab.trainer import ScriptTrainer
@@ -23,6 +24,9 @@ class ReconstructionTask(Protocol):
     def reconstruct(self, model, batch: dict) -> torch.Tensor:
         """What `model` makes of them."""
 
+    def reconstruct_as_program(self, model, batch: dict) -> torch.Tensor | None:
+        """What it makes of them as the authors' program measures it, if that is wanted. Pixels may lie outside [0, 1]."""
+
     def masked(self, batch: dict) -> torch.Tensor | None:
         """The images with what is masked in grey, if anything is."""
 
@@ -33,8 +37,8 @@ class ReconstructionTask(Protocol):
 class ReconstructionTrainer(ScriptTrainer):
     """
     [`ScriptTrainer`] whose `evaluate` adds measures of reconstructed images, when it is not called within a training:
-    `eval_psnr` and so on, `eval_mask_0.2_psnr` for a masked share other than the first one, and at the trained number of
-    iterations `eval_tokenizer_psnr` of the ceiling.
+    `eval_psnr` and so on, `eval_mask_0.2_psnr` for a masked share other than the first one, at the trained number of iterations
+    `eval_tokenizer_psnr` of the ceiling, and `eval_program_psnr` as the authors' program measures, if that is wanted.
 
     Args:
         reconstruction_data: The examples to reconstruct for each masked share.
@@ -75,6 +79,7 @@ class ReconstructionTrainer(ScriptTrainer):
     def measure(self, model, data: Dataset, prefix: str, with_ceiling: bool, picture: str | None) -> dict[str, float]:
         """Means over all images of every measure of what `model` makes of them (and the tokenizer, `with_ceiling`)."""
         totals, distances, count = dict[str, float](), dict[str, FeatureDistance](), 0
+        program_psnr: list[torch.Tensor] = []
         metrics = cast(ReconstructionMetrics, self.metrics)
         options: dict[str, Any] = {
             "batch_size": self.args.eval_batch_size,
@@ -85,27 +90,36 @@ class ReconstructionTrainer(ScriptTrainer):
             originals, images = self.task.originals(batch), {"": self.task.reconstruct(model, batch)}
             if with_ceiling and (ceiling := self.task.ceiling(batch)) is not None:
                 images["tokenizer_"] = ceiling
+            pairs = {kind: (made, originals) for kind, made in images.items()}
+            if (made := self.task.reconstruct_as_program(model, batch)) is not None:
+                pairs[program.PREFIX] = (program.stretched(made.float()), program.stretched(originals.float()))
             values = {
                 f"{kind}{name}": value
-                for kind, made in images.items()
-                for name, value in metrics.per_image(made, originals).items()
+                for kind, pair in pairs.items()
+                for name, value in metrics.per_image(*pair).items()
             }
             values["count"] = torch.ones(len(originals), device=originals.device)
             values = self.accelerator.gather_for_metrics(values)
             count += len(values.pop("count"))
+            if f"{program.PREFIX}psnr" in values:
+                program_psnr.append(values.pop(f"{program.PREFIX}psnr"))
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value.double().sum().item()
             if metrics.inception is not None:
-                features = {kind: metrics.features(made) for kind, made in (images | {"real": originals}).items()}
-                features = self.accelerator.gather_for_metrics(features)
-                real = features.pop("real")
-                for kind, made in features.items():
+                real = metrics.features(originals)
+                features = {kind: (metrics.features(made), real) for kind, made in images.items()}
+                if program.PREFIX in pairs:
+                    made, real = (metrics.features(one, rounded=False) for one in pairs[program.PREFIX])
+                    features[program.PREFIX] = made, real
+                for kind, (made, real) in self.accelerator.gather_for_metrics(features).items():
                     distance = distances.setdefault(kind, FeatureDistance(made.shape[-1]))
                     distance.update(real, real=True)
                     distance.update(made, real=False)
             if picture is not None:
                 self.keep(picture, batch, originals, images)
         measured = {f"{prefix}_{name}": total / count for name, total in totals.items()}
+        if program_psnr:
+            measured[f"{prefix}_{program.PREFIX}psnr"] = program.pooled_psnr(torch.cat(program_psnr))
         if count > 1:
             measured |= {f"{prefix}_{kind}fid": distance.compute() for kind, distance in distances.items()}
         return measured

@@ -14,7 +14,7 @@ from transformers.trainer_utils import HubStrategy
 from hyperset_lab.arguments import check_least, option
 from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
 from hyperset_lab.images.data import ImageDataArguments
-from hyperset_lab.masked_images.data import load_unlabelled, square_processor
+from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
 from hyperset_lab.masked_images.forms import to_pixels
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, import_vq_model
@@ -111,6 +111,9 @@ class TokenizerTask:
         tokenizer = VQTokenizer(model.vq)
         return tokenizer.decode(tokenizer.encode(batch["pixel_values"]))
 
+    def reconstruct_as_program(self, model: VQTraining, batch: dict) -> None:
+        """The program measures no tokenizer."""
+
     def masked(self, batch: dict) -> None:
         """Nothing is masked."""
 
@@ -172,13 +175,14 @@ def build_trainer(
         )
     if not training_arguments.do_train:
         raise ValueError("This script trains a VQ model: pass `--do_train`.")
+    refuse_statistics(data_arguments)
     vq = build_vq_model(vq_arguments)
     hub_options = {"cache_dir": vq_arguments.cache_dir, "token": vq_arguments.token}
     data = load_unlabelled(data_arguments, training_arguments, hub_options)
     check_splits(training_arguments, data)
     size = (vq_arguments.image_size, vq_arguments.image_size)
     processor = square_processor(vq_arguments.image_size, data_arguments.crop_pct)
-    view = RandomView(data_arguments, size, processor.resample) if data_arguments.varies_images else None
+    view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
     train_data = RandomImages(data["train"], partial(vary, processor=processor, view=view), training_arguments.seed)
     eval_data = metrics = None
     if training_arguments.do_eval:

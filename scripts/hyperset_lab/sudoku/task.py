@@ -6,7 +6,8 @@ from typing import Any, cast
 import torch
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.models import label_fields, load_config, load_model, model_of
+from hyperset_lab.classes import align_classes, checkpoint_with_head, positions
+from hyperset_lab.models import label_fields, load_config, load_model, model_of, reorder_head
 from hyperset_lab.run import check_splits
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
@@ -35,8 +36,16 @@ def build_trainer(
     with training_arguments.main_process_first():  # one process generates or downloads, the others find it done
         data = load_puzzles(data_arguments, model_arguments.hub_options, wanted, training_arguments.seed)
     check_splits(training_arguments, data)
+    checkpoint = checkpoint_with_head(model_arguments, TASK.head)
+    order = align_classes(DIGITS, checkpoint, training_arguments.do_train, model_arguments.ignore_mismatched_sizes)
+    if not set(order) == set(DIGITS):
+        raise ValueError(
+            f"A solver's classes must be the digits {', '.join(DIGITS)}, the checkpoint has {', '.join(order)}."
+        )
     config = load_config(model_arguments, **label_fields(DIGITS))
     model = load_model(AutoModelForTokenClassification, model_arguments, config)
+    if list(order) != DIGITS:
+        reorder_head(model, positions(DIGITS, order))
     # A model that cannot take a Sudoku is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():

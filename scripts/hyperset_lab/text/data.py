@@ -8,13 +8,17 @@ from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, Features, List, concatenate_datasets, load_dataset, load_dataset_builder
 from datasets.builder import DatasetBuilder
+from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.json.json import Json
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments, limited
+from hyperset_lab.data import DataArguments, as_path, known_splits, limited
 from hyperset_lab.text.tables import DELIMITERS, SUFFIXES, TableColumns, read_table, zero_or_one
 from transformers import PreTrainedTokenizerBase
+
+
+PARQUET = ".parquet"
 
 
 @dataclass
@@ -23,7 +27,7 @@ class TextDataArguments(DataArguments):
 
     SOURCES: ClassVar[dict[str, str]] = {"train": "train_file", "validation": "validation_file", "test": "test_file"}
 
-    train_file: str | None = option(None, f"Texts to train on: {', '.join(SUFFIXES)}.")
+    train_file: str | None = option(None, f"Texts to train on: {', '.join((*SUFFIXES, PARQUET))}.")
     validation_file: str | None = option(None, "Another such file, to evaluate on.")
     test_file: str | None = option(
         None, "Another, for `--do_predict`; without `--validation_file` also for evaluation."
@@ -47,7 +51,8 @@ class TextDataArguments(DataArguments):
     def __post_init__(self):
         super().__post_init__()
         self.check_sources(
-            f"a file of {', '.join(SUFFIXES)}", lambda path: path.is_file() and path.suffix.lower() in SUFFIXES
+            f"a file of {', '.join((*SUFFIXES, PARQUET))}",
+            lambda path: path.is_file() and path.suffix.lower() in (*SUFFIXES, PARQUET),
         )
         check_least(self, 1, "max_predict_samples", "max_seq_length")
 
@@ -74,7 +79,7 @@ def load_texts(
     Raises:
         `ValueError`: data that cannot be read, a column that does not exist, a split or a text that is missing.
     """
-    data = read(arguments, hub_options)
+    data = known_splits(read(arguments, hub_options))
     names = {"train": "train", "eval": "validation" if "validation" in data else "test", "predict": "test"}
     wanted = {"train": do_train, "eval": do_eval and not arguments.hold_out_validation, "predict": do_predict}
     if arguments.test_file and arguments.validation_file and not do_predict:
@@ -112,7 +117,12 @@ def read(arguments: TextDataArguments, hub_options: dict[str, Any]) -> dict[str,
     splits = {}
     for split, path in arguments.sources.items():
         try:
-            splits[split] = read_table(path, arguments.columns, cache_dir)
+            if Path(path).suffix.lower() == PARQUET:
+                splits[split] = load_dataset("parquet", data_files={split: as_path(path)}, cache_dir=cache_dir)[split]
+            else:
+                splits[split] = read_table(path, arguments.columns, cache_dir)
+        except DatasetGenerationError as error:
+            raise ValueError(f"`--{split}_file` {path!r} cannot be read: {error.__cause__ or error}") from error
         except ValueError as error:
             raise ValueError(f"`--{split}_file` cannot be read: {error}") from error
     return splits

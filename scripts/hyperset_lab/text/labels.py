@@ -3,12 +3,13 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import ClassLabel, Dataset, List, Value
 
+from hyperset_lab.classes import align_classes, check_known
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from hyperset_lab.models import label_fields, label_names
 from hyperset_lab.text.data import TextDataArguments
@@ -119,21 +120,22 @@ def check_names(labels: list, source: str) -> None:
         )
 
 
-def as_list(label: Any) -> list:
-    """The labels of a text, also if it has one."""
-    return label if isinstance(label, list) else [label]
-
-
 def class_names(feature: Any, labels: Iterable) -> list[str]:
     """The classes that the data declare, or else those that occur, in order; whole numbers by their value."""
     inner = feature.feature if isinstance(feature, List) else feature
     if isinstance(inner, ClassLabel):
         return list(inner.names)
-    names = {name for label in labels for name in as_list(label) if name is not None}
+    names = {name for name in classes_in(labels) if name is not None}
     try:
         return sorted(names, key=int)
     except ValueError:
         return sorted(names)
+
+
+def classes_in(labels: Iterable) -> Iterator:
+    """The names in labels, one or a list of them for each text."""
+    for label in labels:
+        yield from label if isinstance(label, list) else [label]
 
 
 def has_no_labels(split: Dataset) -> bool:
@@ -189,6 +191,11 @@ def encode_labels(
                 "have one number, or a list of the names of its labels, or a 0 or a 1 for each label."
             )
     space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
+    if do_train and problem_type != REGRESSION:
+        learnt = {*classes_in(next(iter(labels.values())))}
+        known = [label for label in space.names if label in learnt]
+        for name, values in labels.items():
+            check_classes(name, values, known, arguments.source(name))
     encoded = {
         name: add_labels(name, splits[name], values, space, arguments.source(name)) for name, values in labels.items()
     }
@@ -203,20 +210,24 @@ def match_checkpoint(
         raise ValueError(f"The labels must be of at least two classes, got {', '.join(space.names) or 'none'}.")
     if checkpoint is None:
         return space
-    names = tuple(label_names(checkpoint))
     if not do_train and checkpoint.problem_type not in (None, space.problem_type):
         raise ValueError(
             f"The checkpoint is for {checkpoint.problem_type}, but the labels are for {space.problem_type}."
         )
-    unnamed = space.problem_type == REGRESSION or names == tuple(f"LABEL_{index}" for index in range(len(names)))
-    if set(space.names) == set(names) or not (do_train or unnamed):
-        return LabelSpace(space.problem_type, names)
-    if len(space.names) != len(names) and not (do_train and new_head):
-        raise ValueError(
-            f"The checkpoint has {len(names)} labels ({', '.join(names[:5])} …), the data have {len(space.names)} "
-            f"({', '.join(space.names[:5])} …). Pass `--ignore_mismatched_sizes` to train a new head."
-        )
-    return space
+    if space.problem_type == REGRESSION and checkpoint.num_labels == 1:
+        return space  # a number has no name
+    return LabelSpace(space.problem_type, align_classes(space.names, checkpoint, do_train, new_head))
+
+
+def check_classes(name: str, labels: list, names: Sequence[str], source: str) -> None:
+    """Refuse labels of a split that are not among the classes `names`, with the row of the first."""
+    known = {*names, None}
+    for row, label in enumerate(labels, start=1):
+        if not known.issuperset(classes_in([label])):
+            try:
+                check_known(name, {*classes_in(labels)} - {None}, names)
+            except ValueError as error:
+                raise ValueError(f"{error} The first is in row {row} of {source}.") from None
 
 
 def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace, source: str) -> Dataset:
@@ -233,14 +244,7 @@ def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace, sourc
         feature, values = Value("float32"), labels
     else:
         index = {label: position for position, label in enumerate(space.names)}
-        found = {part for label in labels for part in as_list(label)}
-        if unknown := sorted(found - index.keys()):
-            row = 1 + next(row for row, label in enumerate(labels) if not index.keys() >= set(as_list(label)))
-            raise ValueError(
-                f"The split {name!r} has labels that are not among those to learn: {', '.join(unknown[:5])} (the first in row "
-                f"{row} of {source}). To learn are "
-                f"{', '.join(space.names[:5])}{' …' if len(space.names) > 5 else ''}."
-            )
+        check_classes(name, labels, space.names, source)
         if space.problem_type == SINGLE_LABEL:
             feature, values = ClassLabel(names=list(space.names)), [index[label] for label in labels]
         else:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from hyperset_lab.classes import checkpoint_with_head
 from hyperset_lab.metrics import REGRESSION, SINGLE_LABEL, make_compute_metrics
 from hyperset_lab.models import load_config, load_model
 from hyperset_lab.run import check_splits
@@ -15,7 +16,7 @@ from hyperset_lab.text.labels import LabelSpace, encode_labels
 from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
 from hyperset_lab.text.trainer import TextTrainer
 from hyperset_lab.trainer import ScriptTrainingArguments
-from transformers import AutoConfig, AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
+from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
 
 
 def read_data(
@@ -26,12 +27,9 @@ def read_data(
     do_predict = training_arguments.do_predict
     if not (do_train or do_eval or do_predict):
         raise ValueError("Nothing to do: pass `--do_train`, `--do_eval`, `--do_predict`, or several of them.")
-    checkpoint = None
     if model_arguments.model_name_or_path is not None:
         load_config(model_arguments)  # for its errors
-        config = AutoConfig.from_pretrained(model_arguments.model_name_or_path, **model_arguments.hub_options)
-        if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-            checkpoint = config  # a pre-trained body without a head has no labels
+    checkpoint = checkpoint_with_head(model_arguments, TASK.head)
     with training_arguments.main_process_first(desc="reading the texts"):
         splits = load_texts(data_arguments, model_arguments.hub_options, do_train, do_eval, do_predict)
         new_head = model_arguments.ignore_mismatched_sizes
