@@ -2,6 +2,10 @@
 """Sudoku puzzles for the script: solved, generated, augmented, read from files, and what is refused."""
 
 import importlib
+import pickle
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +259,75 @@ def test_generated_puzzles_are_kept_and_disjoint(tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(ValueError, match=path.name):
             load(tmp_path, **arguments)
+
+
+def one_hot(boards: list[str]) -> torch.Tensor:
+    digits = torch.tensor([[int(digit) for digit in text] for text in boards])
+    return torch.nn.functional.one_hot(digits, 10)[..., 1:].reshape(-1, 9, 9, 9).float()
+
+
+def save_tensors(folder: Path, boards: list[list[str]], **options) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, column in zip(("features", "labels"), zip(*boards, strict=True), strict=True):
+        torch.save(one_hot(list(column)), folder / f"{name}.pt", **options)
+    return folder
+
+
+@pytest.mark.parametrize("old_format", [True, False])
+def test_the_tensors_of_satnet(tmp_path, old_format):
+    """Either file, or their folder; in the format of the torch that SATNet was written with, too."""
+    boards = [row.split(",") for row in some_rows(6)]
+    folder = save_tensors(tmp_path / "sudoku", boards, _use_new_zipfile_serialization=not old_format)
+    csv_file = write_csv(tmp_path / "puzzles.csv", *map(",".join, boards))
+    expected = load(tmp_path, ["eval"], validation_file=csv_file)["eval"]
+    for path in (folder, folder / "features.pt", folder / "labels.pt"):
+        data = load(tmp_path, ["eval"], validation_file=str(path))["eval"]
+        assert (data.puzzles == expected.puzzles).all() and (data.solutions == expected.solutions).all()
+
+
+def test_tensors_that_are_no_puzzles(tmp_path):
+    boards = [row.split(",") for row in some_rows(3)]
+    folder = save_tensors(tmp_path / "sudoku", boards)
+    for name, broken, message in (
+        ("features", torch.zeros(3, 81), r"features.pt must hold a tensor of shape \(n, 9, 9, 9\), got \(3, 81\)"),
+        ("features", {"x": torch.zeros(1)}, r"features.pt must hold a tensor .*got dict"),
+        ("features", one_hot([p for p, _ in boards]) * 0.5, r"features.pt, row 1: each cell must"),
+        ("features", torch.ones(3, 9, 9, 9), r"features.pt, row 1: each cell must.*row 1, column 1"),
+        ("labels", one_hot([p for p, _ in boards]), r"row 1: the solution is no valid Sudoku"),
+        ("labels", one_hot([s for _, s in boards[:2]]), r"as many boards as each other, got 3 and 2"),
+        ("labels", Path("x"), r"labels.pt cannot be read as a tensor"),  # a class: weights_only refuses it
+    ):
+        save_tensors(folder, boards)
+        torch.save(broken, folder / f"{name}.pt")
+        with pytest.raises(ValueError, match=f"(?s){message}"):
+            load(tmp_path, validation_file=str(folder / "features.pt"))
+    (folder / "labels.pt").unlink()
+    with pytest.raises(ValueError, match=r"labels.pt does not exist"):
+        load(tmp_path, validation_file=str(folder / "features.pt"))
+    with pytest.raises(ValueError, match=r"--validation_file. must be a CSV file, or the folder"):
+        load(tmp_path, validation_file=str(folder))
+
+
+def test_pickles_are_refused_with_the_command_that_makes_them_csv(tmp_path):
+    boards = [row.split(",") for row in some_rows(4)]
+    for name, column in zip(("given", "solved"), zip(*boards, strict=True), strict=True):
+        arrays = {f"img_{key}": board(text).reshape(9, 9).astype(float) for key, text in enumerate(column)}
+        (tmp_path / f"easy_130k_{name}.p").write_bytes(pickle.dumps(arrays))
+    with pytest.raises(ValueError, match="is a pickle") as error:
+        load(tmp_path, validation_file=str(tmp_path / "easy_130k_given.p"))
+    command = str(error.value).split("pass that: ")[1].replace("python", shlex.quote(sys.executable), 1)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    data = load(tmp_path, ["eval"], validation_file=str(tmp_path / "puzzles.csv"))["eval"]
+    assert ["".join(map(str, puzzle)) for puzzle in data.puzzles] == [puzzle for puzzle, _ in boards]
+
+
+def test_csv_files_as_people_have_them(tmp_path):
+    """A byte order mark, CRLF, empty lines, blanks around fields, quotation marks."""
+    lines = ["\ufeffpuzzle, solution", "", f'"{PUZZLE}", {SOLUTION} ', "  ", ""]
+    path = tmp_path / "windows.csv"
+    path.write_bytes("\r\n".join(lines).encode())
+    data = load(tmp_path, ["eval"], validation_file=str(path))["eval"]
+    assert (data.puzzles == board(PUZZLE)).all() and len(data) == 1
+    path.write_text(f"puzzle,puzzle,solution\n{PUZZLE},{PUZZLE},{SOLUTION}\n")
+    with pytest.raises(ValueError, match=r"windows.csv: each column must have a name of its own, got puzzle"):
+        load(tmp_path, validation_file=str(path))

@@ -1,7 +1,6 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Sudoku puzzles for the scripts: generated, from CSV files or from the Hub; checked and split."""
 
-import csv
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from datasets.packaged_modules.csv.csv import Csv
 
 from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, known_splits
+from hyperset_lab.sudoku.files import is_puzzle_file, read_puzzle_file
 from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
 from modeling_hyperset.files import write_whole
@@ -37,7 +37,11 @@ class SudokuDataArguments(DataArguments):
     dataset_name: str | None = option(
         None, f"A data set of the Hub, a local one, or `{GENERATED}`: random puzzles with one solution."
     )
-    train_file: str | None = option(None, "A CSV file of puzzles and solutions: 81 digits each, 0 or . for a blank.")
+    train_file: str | None = option(
+        None,
+        "A CSV file of puzzles and solutions: 81 digits each, 0 or . for a blank. Or SATNet's features.pt (with labels.pt "
+        "beside it).",
+    )
     validation_file: str | None = option(None, "Another such file, to evaluate on.")
     puzzle_column_name: str = option("puzzle", "The column of the puzzles.")
     solution_column_name: str = option("solution", "The column of the solutions.")
@@ -64,7 +68,7 @@ class SudokuDataArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self.check_sources("a CSV file")
+        self.check_sources("a CSV file, or the folder of SATNet's features.pt and labels.pt", is_puzzle_file)
         check_least(self, 0, "puzzle_seed")
         low, high = self.givens
         if not 0 <= low <= high <= 80:
@@ -134,7 +138,8 @@ def load_puzzles(
 def read_tables(arguments: SudokuDataArguments, hub_options: dict[str, Any]) -> dict[str, tuple[str, Dataset]]:
     """The tables for `train` and `eval` in the files or the data set, each with the name of its source."""
     if arguments.dataset_name is None:
-        return {name: (path, read_csv(path, arguments)) for name, path in arguments.sources.items()}
+        columns = (arguments.puzzle_column_name, arguments.solution_column_name)
+        return {name: (path, read_puzzle_file(path, columns)) for name, path in arguments.sources.items()}
     data = known_splits(read_data_set(arguments, hub_options))
     tables: dict[str, tuple[str, Dataset]] = {}
     for name, sources in (("train", ["train"]), ("eval", ["validation", "test"])):
@@ -183,31 +188,6 @@ def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> 
             f"{source} holds no puzzle with {low} to {high} given digits (`--min_givens`, `--max_givens`) but {data}."
         )
     return kept
-
-
-def read_csv(path: str, arguments: SudokuDataArguments) -> Dataset:
-    """A CSV file as a data set of strings. If its first row is a puzzle, it has no header, like those of Palm et al. (2018)."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            rows = [row for row in csv.reader(file) if row]
-        except csv.Error as error:
-            raise ValueError(f"{path} cannot be read as CSV: {error}.") from error
-    if not rows:
-        raise ValueError(f"{path} is empty: expected names of columns, then a puzzle and its solution per row.")
-    if all(len(value) == 81 and set(value) <= set("0123456789.") for value in rows[0]):
-        if len(rows[0]) != 2:
-            raise ValueError(
-                f"{path} has {len(rows[0])} columns and no header: expected a puzzle and its solution per row."
-            )
-        columns = [arguments.puzzle_column_name, arguments.solution_column_name]
-    else:
-        columns = rows.pop(0)
-    for row, values in enumerate(rows, start=1):
-        if len(values) != len(columns):
-            raise ValueError(
-                f"{path}, row {row}: expected {len(columns)} fields ({', '.join(columns)}), got {len(values)}: {values}."
-            )
-    return Dataset.from_dict({column: [values[index] for values in rows] for index, column in enumerate(columns)})
 
 
 def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None) -> Puzzles:

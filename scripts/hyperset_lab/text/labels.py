@@ -2,7 +2,8 @@
 """Labels of texts: one class, several labels, or a number for each text, and how they match a checkpoint's."""
 
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,11 @@ from hyperset_lab.classes import align_classes, check_known
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from hyperset_lab.models import label_fields, label_names
 from hyperset_lab.text.data import TextDataArguments
+from hyperset_lab.text.tables import zero_or_one
 from transformers import PreTrainedConfig
+
+
+ZEROS_AND_ONES = re.compile(r"[01]([ ,;|/])[01](\1[01])*")
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,6 @@ class LabelSpace:
 def problem_type_of(feature: Any, arguments: TextDataArguments) -> str:
     """The kind of problem that labels of this `feature` of the data pose: lists are several labels, floats are numbers."""
     several = isinstance(feature, List) or arguments.label_delimiter is not None
-    if isinstance(feature, List) and isinstance(feature.feature, Value) and feature.feature.dtype.startswith("float"):
-        raise ValueError(
-            f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text must "
-            "have one number, or a list of the names of its labels."
-        )
     if several and arguments.do_regression:
         raise ValueError("`--do_regression` is for one number per text, got several labels: leave it out.")
     if several:
@@ -71,6 +71,53 @@ def read_labels(split: Dataset, problem_type: str, delimiter: str | None) -> lis
     return [
         {REGRESSION: number, MULTI_LABEL: several, SINGLE_LABEL: name}[problem_type](value) for value in split["label"]
     ]
+
+
+def count_zeros_and_ones(rows: list, source: str, several: int | None = None) -> int | None:
+    """
+    How many labels there are if every text has a row with a 0 or a 1 for each (`several`, where that is known), and `None` if
+    the rows are lists of names. A list of names has none twice.
+
+    Raises:
+        `ValueError`: rows that are neither.
+    """
+    if several is None:
+        twice = [(index, row) for index, row in enumerate(rows, start=1) if row and len(set(row)) < len(row)]
+        if named := [(index, row) for index, row in twice if not is_hot(row)]:
+            raise ValueError(f"{source}, row {named[0][0]}: a text must have each label once, got {named[0][1]}.")
+        several = len(twice[0][1]) if twice else None  # no list of names has one twice
+        given = {len(row) for row in rows if row is not None}
+        if several is None and len(given) == 1 and max(given) > 1 and all(map(is_hot, rows)):
+            return given.pop()
+    if several is None:
+        return None
+    for index, row in enumerate(rows, start=1):
+        if row is not None and not (len(row) == several and is_hot(row)):
+            raise ValueError(
+                f"{source}, row {index}: a text must have either the names of its labels, each once, or a 0 or a 1 for each "
+                f"label ({several} of them in every row), got {row}."
+            )
+    return several
+
+
+def is_hot(row: list | None) -> bool:
+    """Whether a row has nothing but 0 and 1."""
+    return row is None or None not in map(zero_or_one, row)
+
+
+def name_hot(row: list | None, names: list[str]) -> list[str] | None:
+    """The names of the labels that a row has a 1 for."""
+    return None if row is None else [name for name, value in zip(names, row, strict=True) if zero_or_one(value)]
+
+
+def check_names(labels: list, source: str) -> None:
+    """Refuse what reads as one class for every combination of labels."""
+    rows = [label for label in labels if label is not None]
+    if rows and all(ZEROS_AND_ONES.fullmatch(label) for label in rows):
+        raise ValueError(
+            f"{source}: the labels are rows of 0 and 1, as {rows[0]!r}: pass `--label_delimiter {rows[0][1]!r}` for several "
+            "labels per text."
+        )
 
 
 def class_names(feature: Any, labels: Iterable) -> list[str]:
@@ -126,12 +173,32 @@ def encode_labels(
     problem_type = problem_type_of(feature, arguments)
     labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
     names = ["LABEL_0"] if problem_type == REGRESSION else class_names(feature, next(iter(labels.values())))
+    if problem_type == SINGLE_LABEL:
+        for name, values in labels.items():
+            check_names(values, arguments.source(name))
+    elif problem_type == MULTI_LABEL and not isinstance(getattr(feature, "feature", None), ClassLabel):
+        several = None
+        for name, rows in labels.items():
+            several = count_zeros_and_ones(rows, arguments.source(name), several)
+        if several is not None:
+            names = [f"LABEL_{place}" for place in range(several)]  # as transformers calls labels without names
+            if checkpoint is not None and len(label_names(checkpoint)) == several:
+                names = label_names(checkpoint)
+            labels = {name: [name_hot(row, names) for row in rows] for name, rows in labels.items()}
+        elif isinstance(feature, List) and str(feature.feature.dtype).startswith("float"):
+            raise ValueError(
+                f"`--label_column_name` {arguments.label_column_name!r} holds lists of {feature.feature.dtype}: a text must "
+                "have one number, or a list of the names of its labels, or a 0 or a 1 for each label."
+            )
     space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
     if do_train and problem_type == SINGLE_LABEL:  # of several labels, one that no text has is learnt too
         learnt = {*classes_in(next(iter(labels.values())))}
+        known = [label for label in space.names if label in learnt]
         for name, values in labels.items():
-            check_known(name, {*classes_in(values)} - {None}, [label for label in space.names if label in learnt])
-    encoded = {name: add_labels(name, splits[name], values, space) for name, values in labels.items()}
+            check_classes(name, values, known, arguments.source(name))
+    encoded = {
+        name: add_labels(name, splits[name], values, space, arguments.source(name)) for name, values in labels.items()
+    }
     return splits | encoded, space
 
 
@@ -152,15 +219,32 @@ def match_checkpoint(
     return LabelSpace(space.problem_type, align_classes(space.names, checkpoint, do_train, new_head))
 
 
-def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace) -> Dataset:
+def check_classes(name: str, labels: list, names: Sequence[str], source: str) -> None:
+    """Refuse labels of a split that are not among the classes `names`, with the row of the first."""
+    known = {*names, None}
+    for row, label in enumerate(labels, start=1):
+        if not known.issuperset(classes_in([label])):
+            try:
+                check_known(name, {*classes_in(labels)} - {None}, names)
+            except ValueError as error:
+                raise ValueError(f"{error} The first is in row {row} of {source}.") from None
+
+
+def add_labels(name: str, split: Dataset, labels: list, space: LabelSpace, source: str) -> Dataset:
     """Replace the labels of a split by what a model takes."""
-    if missing := sum(label is None or (isinstance(label, list) and None in label) for label in labels):
-        raise ValueError(f"{missing} of the {len(labels)} texts of the split {name!r} have no label.")
+    without = [
+        row for row, label in enumerate(labels, 1) if label is None or (isinstance(label, list) and None in label)
+    ]
+    if without:
+        raise ValueError(
+            f"{len(without)} of the {len(labels)} texts of the split {name!r} have no label, the first in row {without[0]} of "
+            f"{source}: remove them, or write a label."
+        )
     if space.problem_type == REGRESSION:
         feature, values = Value("float32"), labels
     else:
         index = {label: position for position, label in enumerate(space.names)}
-        check_known(name, classes_in(labels), space.names)
+        check_classes(name, labels, space.names, source)
         if space.problem_type == SINGLE_LABEL:
             feature, values = ClassLabel(names=list(space.names)), [index[label] for label in labels]
         else:
