@@ -10,19 +10,14 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets, load_dataset
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments
+from hyperset_lab.data import DataArguments, as_path
 from hyperset_lab.images.data import choose_splits
+from hyperset_lab.text.data import READERS as TABLES
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 
-# A text file is one document. Other files have a document in each row.
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".txt": ("text", {"sample_by": "document"}),
-    ".csv": ("csv", {"keep_default_na": False}),  # "None" and "NA" are texts
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
+# A text file is one document. Tables have a document in each row.
+READERS: dict[str, tuple[str, dict[str, Any]]] = {".txt": ("text", {"sample_by": "document"})} | TABLES
 PIECE = 2**20  # characters to tokenize at a time, up to the next end of a line
 
 
@@ -117,7 +112,7 @@ def read(arguments: LanguageDataArguments, hub_options: dict[str, Any]) -> dict[
     for split, path in arguments.sources.items():
         reader, own = READERS[Path(path).suffix.lower()]
         try:
-            splits[split] = load_dataset(reader, data_files={split: path}, **options, **own)[split]
+            splits[split] = load_dataset(reader, data_files={split: as_path(path)}, **options, **own)[split]
         except Exception as error:  # readers raise errors of their own libraries
             raise ValueError(
                 f"`--{split}_file` {path!r} is empty or cannot be read: {error.__cause__ or error}"
