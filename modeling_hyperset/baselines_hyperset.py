@@ -121,7 +121,9 @@ class BaselineLayer(IteratedLayer):
         **also_unused,
     ):
         hidden_states = self.move(hidden_states, attention_mask, output_attentions, order)
-        energies = self.energies(hidden_states, attention_mask, order) if output_energies else None
+        energies = None
+        if output_energies:
+            energies = self.energies(hidden_states, attention_mask, None if order is None else order.alone())
         return hidden_states, energies
 
 

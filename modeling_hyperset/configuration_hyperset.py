@@ -323,6 +323,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         if kwargs.get("torch_dtype") is not None:
             self.dtype = kwargs["torch_dtype"] if self.dtype is None else self.dtype
         if self.id2label is None and self.label2id and "num_labels" not in kwargs:
+            if sorted(map(str, self.label2id.values())) != sorted(map(str, range(len(self.label2id)))):
+                raise ValueError(f"`label2id` must number the classes 0, 1, 2, … without gaps, got {self.label2id}.")
             self.id2label = {number: name for name, number in self.label2id.items()}
         self.validate_label_names()  # before transformers reads them
         for name in ("intermediate_size", "patch_embedding_norm"):
@@ -392,7 +394,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         """`id2label` names the classes 0, 1, 2, … without gaps. Its keys are strings (as in JSON) or integers."""
         names = self.id2label
         if names is not None and (not names or {str(key) for key in names} != set(map(str, range(len(names))))):
-            raise ValueError(f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {list(names)[:8]}.")
+            raise ValueError(
+                f"`id2label` (or `label2id`) must name the classes 0, 1, 2, … without gaps, got {[*names][:8]}."
+            )
         for name, number in (self.label2id or {}).items():
             if isinstance(number, bool) or not isinstance(number, int):
                 raise ValueError(f"`label2id` must map names to class numbers, got {number!r} for {name!r}.")

@@ -302,7 +302,7 @@ class ReLUFeedforwardEnergy(FeedforwardEnergy):
         E = −½ Σ_i Σ_m ReLU(h_im)²,    −∇E = ReLU(h)
 
     With `hidden_act="gelu"`, as in the authors' image models, the direction is GELU(h), but the value is still that of ReLU.
-    So the direction is only close to the gradient of the reported energy.
+    So the direction is only close to the gradient of the reported energy. `"gelu"` is the config's default.
     """
 
     def __init__(self, config: HyperSETConfig):

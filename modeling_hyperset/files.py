@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Write files completely or not at all."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -27,7 +28,8 @@ def write_whole(path: str | os.PathLike, write: Callable[[str], Any]) -> None:
     os.close(handle)
     try:
         write(temporary)
-        os.chmod(temporary, 0o644)
+        with contextlib.suppress(OSError):  # some network shares have no permissions to set
+            os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
         os.unlink(temporary)

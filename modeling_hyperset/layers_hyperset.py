@@ -61,6 +61,11 @@ def shifts_projections(config: HyperSETConfig) -> bool:
     return config.sublayer_norm_type == "layernorm" and not config.pre_norm
 
 
+def rms_on_projections(config: HyperSETConfig) -> bool:
+    """Whether RMSNorms act on the projections: the paper's spheres."""
+    return config.sublayer_norm_type != "layernorm" and not config.pre_norm
+
+
 class HyperSETRMSNormGain(nn.RMSNorm):
     """The gain of a norm that the caller applies. It calls the module, for the same reason as [`HyperSETProjection.back`]."""
 
@@ -330,7 +335,9 @@ class HyperSETLayer(IteratedLayer):
         direction = self.feedforward(hidden_states, directions_delta)
         move, feedforward_state = self.update_rule.move(direction, feedforward_state, iteration)
         hidden_states = moved(hidden_states, gamma, move)
-        energies = self.energies(hidden_states, attention_mask, order) if output_energies else None
+        energies = None
+        if output_energies:
+            energies = self.energies(hidden_states, attention_mask, None if order is None else order.alone())
         return hidden_states, energies, *attention_state, *feedforward_state
 
     def values(self, hidden_states, attention_mask, order=None):

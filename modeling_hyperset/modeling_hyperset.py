@@ -554,7 +554,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             use_cache = self.config.use_cache and not self.training
         if past_key_values is None and not use_cache:
             return None
-        if self.training and self.is_gradient_checkpointing:
+        if self.training and self.layers[0].gradient_checkpointing:
             if is_asked_for:
                 raise ValueError("`use_cache` must be False in training with gradient checkpointing.")
             return None
@@ -819,8 +819,7 @@ class HyperSETTextHead(HyperSETHead):
             inputs_embeds=inputs_embeds,
             num_iterations=num_iterations,
             pooled_token_only=self.reads_pooled and self.config.prune_last_iteration,
-            use_cache=False,
-            **kwargs,
+            **{"use_cache": False, **kwargs},
         )
         logits = self.logits_of(base)
         loss = self.loss(logits, labels, kwargs) if labels is not None else None

@@ -202,6 +202,10 @@ class Order:
         """The same for another slot."""
         return self if self.cache is None else replace(self, slot=slot)
 
+    def alone(self) -> "Order":
+        """The same without the cache: the tokens of a call whose cache was empty, after their iteration has filled it."""
+        return replace(self, cache=None)
+
     def of(self, samples: torch.Tensor) -> "Order":
         """The same for some samples of the batch. (Only without a cache.)"""
 

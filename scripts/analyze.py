@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from hyperset_lab import analyzing
 from hyperset_lab.arguments import parse_arguments
@@ -25,7 +24,7 @@ from hyperset_lab.models import model_of
 from modeling_hyperset.analysis import Analysis, accuracy_at_depths, analyze, analyze_depths, by_depth, trajectories
 from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.geometry import has_subspaces
-from modeling_hyperset.analysis.measuring import base_of
+from modeling_hyperset.analysis.measuring import base_of, undefined
 from modeling_hyperset.files import write_json, write_whole
 from transformers import AutoConfig
 
@@ -48,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         raise ValueError(f"One process must analyse all data, got {others[-1].world_size}: start it with `python`.")
     trainer, _ = task.build_trainer(*others)
     model, batches, folder = model_of(trainer), trainer.get_eval_dataloader(), Path(others[-1].output_dir)
+    checkpoints = [others[0].model_name_or_path, *(options.compare_with or [])]
+    loaded = {name: analyzing.load_other(model, name, hub_options) for name in checkpoints[1:]} | {
+        checkpoints[0]: model
+    }
 
     paths = None
     if has_subspaces(base_of(model).layers[0]):
@@ -57,26 +60,34 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
     print(analysis.table())
     for quantity, reason in analysis.absent.items():
         print(f"No {quantity}: {reason}.")
-    depths, models = {}, []
-    checkpoints = [others[0].model_name_or_path, *(options.compare_with or [])]
+    depths, models, analyses = {}, [], {}
     names = [Path(name).name for name in checkpoints]
     if len(set(names)) < len(names):
         names = checkpoints
     for name, checkpoint in zip(names, checkpoints, strict=True):
-        other = model
-        theirs = batches
-        if checkpoint != checkpoints[0]:
-            other = type(model).from_pretrained(checkpoint, **hub_options)
-            torch.nn.Module.to(other, model.device)
-            theirs = analyzing.in_order_of(model.config, other.config, batches)
-        if other is model and analysis.num_layers == 1:
-            depths[name] = by_depth(analysis)
+        other = loaded[checkpoint]
+        theirs: Any = analyzing.in_order_of(model.config, other.config, batches)
+        found: Analysis | None = analysis
+        depth = analyzing.depth_of(other, options.depth_multiple)
+        if other is not model:
+            wanted = {"energies", "accuracy", "rank", "angles"} - undefined(other).keys()
+            if other.config.num_hidden_layers > 1:
+                wanted = wanted & {"rank", "angles"}  # the rest is measured with a pass for each depth
+            if other.config.num_attention_heads != analysis.num_heads:
+                wanted = wanted - {"rank", "angles"}
+            found = analyze(other, theirs, depth, wanted, options.detail_samples) if wanted else None
+        if found is not None and "effective_rank" in found.statistics:
+            analyses[name] = found
+        if found is not None and found.num_layers == 1:
+            depths[name] = by_depth(found)
         else:
-            depths[name] = analyze_depths(other, theirs, analyzing.depth_of(other, options.depth_multiple))
+            depths[name] = analyze_depths(other, theirs, depth)
         trained = other.config.num_iterations
         if "accuracy" in depths[name] and trained in depths[name]["num_iterations"]:
             models.append(analyzing.describe(other, depths[name]))
 
+    groups = analyzing.alike(dict(zip(names, configs, strict=True)))
+    curves = analyzing.accuracy_curves(depths, groups)
     points = []
     if options.energy_tolerances:
         fixed = range(1, deepest + 1)
@@ -92,12 +103,22 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         write_json(folder / "adaptive_depth.json", [asdict(point) for point in points])
     if len(models) > 1:
         write_json(folder / "trade_off.json", models)
-    pictures = analyzing.pictures_of(analysis, depths, points, paths, models, options.head)
+    if len(groups) < len(names):
+        write_json(
+            folder / "accuracy_over_runs.json", {label: run for label, run in curves.items() if "num_runs" in run}
+        )
+    if len(analyses) > 1:
+        write_json(folder / "compared.json", {name: found.to_dict() for name, found in analyses.items()})
+    pictures = analyzing.pictures_of(analysis, analyses, curves, points, paths, models, options.head)
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, partial(draw().savefig, dpi=200))
-    if len(depths) > len(STYLES):
-        print(f"The picture of accuracy shows the first {len(STYLES)} of {len(depths)} models; depth.json has all.")
+    if len(curves) > len(STYLES):
+        print(f"The picture of accuracy shows the first {len(STYLES)} of {len(curves)} models; depth.json has all.")
+    if len(analyses) > len(STYLES):
+        print(
+            f"Ranks and angles are compared of the first {len(STYLES)} of {len(analyses)} models; compared.json has all."
+        )
     print(f"Numbers and pictures ({', '.join(pictures)}) are in {folder}")
     return analysis
 

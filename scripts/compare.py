@@ -7,7 +7,8 @@ Train several models of one task on the same data with the same budget and seeds
 Every model is trained with every learning rate of one list on a part of the training data. Its best rate is chosen on the
 rest: by the mean score over seeds, each with its own held-out part; by the lower loss if two are equal. With that rate
 the model is trained on all training data. It is evaluated on the split for evaluation, which was not used before, at the
-trained number of iterations and at twice as many. For the time per step, all models make training steps in turns.
+trained number of iterations and at twice as many. For the time per step, all models make training steps in turns. The curves
+of training, as mean and band over the seeds, are drawn beside the table; `eval_every_epoch` adds those of the score.
 
 Finished runs are stored in `output_dir`, each under a hash of its settings, and not trained again: a comparison that was
 stopped goes on. The code is no part of the hash; after a change to it, choose another `output_dir`.
@@ -22,6 +23,7 @@ from typing import Any
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.comparison.choice import compare, stored_result
 from hyperset_lab.comparison.costs import measure_times
+from hyperset_lab.comparison.curves import write_curves
 from hyperset_lab.comparison.plan import Comparison, ComparisonArguments, base_recipe_path
 from hyperset_lab.comparison.table import markdown
 from hyperset_lab.recipes import read_recipe
@@ -45,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     text = markdown(result)
     write_json(path, result)
     write_whole(path.with_suffix(".md"), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
-    print(f"\n{text}\nWritten to {path} and {path.with_suffix('.md')}")
+    curves = write_curves(comparison, result)
+    print(f"\n{text}\nWritten to {', '.join(map(str, (path, path.with_suffix('.md'), *curves)))}")
     return result
 
 

@@ -22,7 +22,11 @@ from hyperset_lab.converting.files import find_file
 from hyperset_lab.converting.folder import convert
 from hyperset_lab.converting.sources import find_sources
 from hyperset_lab.hub import check_login, pushing
+from modeling_hyperset.conversion.given import HYDRA_OPTIONS, TASK_OPTIONS
 from modeling_hyperset.conversion.options import NAMES
+
+
+CONFIG_NAMES = (*TASK_OPTIONS["sudoku"], *HYDRA_OPTIONS)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,9 +41,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output_dir", required=True, help="new folder for the model")
     made.add_argument("--push_to_hub", metavar="REPO", help="also upload the folder to this repository")
     made.add_argument("--private", action="store_true", help="make that repository private if it is new")
-    group = made.add_argument_group("options of the model, by the names of the program's classes")
+    group = made.add_argument_group("options of the model, by the names of the program's classes or of its configs")
     for name, text in NAMES.items():
         group.add_argument(f"--{name}", metavar="VALUE", help=text, default=argparse.SUPPRESS)
+    for name in CONFIG_NAMES:
+        group.add_argument(f"--{name}", dest=name, metavar="VALUE", default=argparse.SUPPRESS)
     return made
 
 
@@ -51,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     if parsed.push_to_hub:
         check_login()
     checkpoint = find_file(parsed.checkpoint, "CHECKPOINT", parsed.revision)
-    flags = {name: value for name, value in vars(parsed).items() if name in NAMES}
+    flags = {name: value for name, value in vars(parsed).items() if name in NAMES or name in CONFIG_NAMES}
     sources = find_sources(checkpoint, flags, parsed.words, parsed.options, parsed.config)
     # As it is to be repeated on another machine: files by their names alone.
     given = [word for name, value in flags.items() for word in (f"--{name}", value)]

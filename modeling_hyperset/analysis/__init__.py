@@ -9,17 +9,18 @@ Measure the forward pass: energies, effective rank, angles, step sizes and accur
     analysis.save("analysis.json")
 
 `answers` gives a model's answer after every iteration. `trajectories` follows the tokens of one sample on the sphere.
-`modeling_hyperset.analysis.callback.EnergyCallback` logs while Trainer trains. `modeling_hyperset.analysis.figures` and
-`.sphere_figures` draw, and only they need matplotlib. Nothing of this
-is copied into checkpoints.
+`modeling_hyperset.analysis.callback.EnergyCallback` logs while Trainer trains. `modeling_hyperset.analysis.figures`,
+`.comparison_figures`, `.sphere_figures` and `.text_figures` draw, and only they need matplotlib. Nothing of this is copied
+into checkpoints.
 """
 
 from .analysis import Analysis, analyze
 from .answers import Answers, answers
 from .depth import analyze_depths, by_depth
 from .depth_tradeoff import DepthPoint, accuracy_at_depths
-from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, subspace_tokens
+from .geometry import angle_of_mean_cosine, average_angles, effective_rank, mean_angle, ranks, subspace_tokens
 from .measuring import QUANTITIES
+from .texts import TextAnalysis, analyze_text
 from .trajectories import Trajectories, trajectories
 
 
@@ -28,16 +29,19 @@ __all__ = [
     "Analysis",
     "Answers",
     "DepthPoint",
+    "TextAnalysis",
     "Trajectories",
     "accuracy_at_depths",
     "analyze",
     "analyze_depths",
+    "analyze_text",
     "answers",
     "angle_of_mean_cosine",
     "average_angles",
     "by_depth",
     "effective_rank",
     "mean_angle",
+    "ranks",
     "subspace_tokens",
     "trajectories",
 ]

@@ -45,9 +45,9 @@ class Analysis:
         num_iterations (`int`): Iterations of each layer that were run.
         num_samples (`int`): How many samples were analysed.
         statistics (`dict`): By name: `{"mean": …, "std": …, "count": …}`. `mean` and `std` are lists with an entry per step.
-            For `effective_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per head. `std`
-            divides by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of samples that
-            have a value; for `token_accuracy` it counts tokens.
+            For `effective_rank`, `full_rank`, `angle_of_mean_cosine` and `mean_angle` each entry is a list with a number per
+            head. `std` divides by the number of samples (Σ/n). Values that are not finite are `None`. `count` is the number of
+            samples that have a value; for `token_accuracy` it counts tokens.
         absent (`dict`): The quantities that were not measured, each with the reason.
     """
 
@@ -191,7 +191,7 @@ def analyze(
             What to measure. Default: everything that the model and the batches have.
 
             - `energies`: `attention_energy`, `feedforward_energy`, `total_energy`, as `output_energies=True` returns them.
-            - `rank`: `effective_rank` (Eq. 17) of the [`subspace_tokens`], per head.
+            - `rank`: `effective_rank` (Eq. 17) and `full_rank` of the [`subspace_tokens`], per head.
             - `angles`: average angles of [`subspace_tokens`], per head, in degrees: `angle_of_mean_cosine` as in Eq. 18, and
               `mean_angle` as in the authors' plots.
             - `step_sizes`: mean of α (`attention_step_size`) and γ (`feedforward_step_size`) over the tokens and channels of a

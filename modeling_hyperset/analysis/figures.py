@@ -1,16 +1,14 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-The paper's figures of the forward pass, from an [`Analysis`]. Needs matplotlib.
+The paper's figures of one model's forward pass, from an [`Analysis`]. Needs matplotlib.
 
 Every function returns a `matplotlib.figure.Figure` to show or save. The `gid` of a curve is the name of its numbers. Readers
 who are colour-blind can tell the colours of Okabe and Ito apart; markers and dashes differ even in grey.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import torch
 
 from .analysis import Analysis
 from .depth_tradeoff import DepthPoint
@@ -37,6 +35,12 @@ PANEL = (2.9, 2.6)  # inches
 GREY = "#666666"
 RING = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": "none"}  # around the model as trained
 
+PER_HEAD_TITLES = {  # title of a figure, and label of its axis
+    "effective_rank": ("Effective rank", "effective rank"),
+    "mean_angle": ("Mean angle between tokens", "degrees"),
+    "angle_of_mean_cosine": ("Angle of the mean cosine between tokens (Eq. 18)", "degrees"),
+}
+
 
 def draw_energies(analysis: Analysis) -> Figure:
     """
@@ -62,14 +66,18 @@ def draw_energies(analysis: Analysis) -> Figure:
 
 def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
     """
-    Figure 6: effective rank and average angle of the tokens in the subspace of one `head` (from 1), with a band of one standard
-    deviation over samples. Both averages of the angle are drawn, see [`average_angles`]; only the mean angle has a band.
+    Figure 6: effective rank, with the full rank above it, and average angle of the tokens in the subspace of one `head` (from
+    1), with a band of one standard deviation over samples. Both averages of the angle are drawn, see [`average_angles`]; only
+    the mean angle has a band.
     """
     if not 1 <= head <= analysis.num_heads:
         raise ValueError(f"`head` must lie between 1 and {analysis.num_heads}, got {head}.")
     figure, (left, right) = panels_of(2, scale=1.2)
     curve(left, analysis, "effective_rank", {"color": BLUE, "marker": "o"}, head)
-    left.set(title="effective rank", ylabel="effective rank")
+    if "full_rank" in analysis.statistics:
+        dashed = {"color": GREY, "marker": "", "linestyle": "--"}
+        curve(left, analysis, "full_rank", dashed, head, label="full rank", band=False)
+    left.set(title="effective rank", ylabel="rank")
     curve(right, analysis, "mean_angle", {"color": ORANGE, "marker": "s"}, head, label="mean angle")
     dashed = {"color": BLACK, "marker": "x", "linestyle": "--"}
     curve(right, analysis, "angle_of_mean_cosine", dashed, head, "angle of the mean cosine (Eq. 18)", band=False)
@@ -81,15 +89,15 @@ def draw_rank_and_angle(analysis: Analysis, head: int = 1) -> Figure:
 
 def draw_per_head(analysis: Analysis, name: str) -> Figure:
     """Figures 9 to 12: `effective_rank`, `mean_angle` or `angle_of_mean_cosine`, with a panel for each head, on one scale."""
-    titles = {
-        "effective_rank": ("Effective rank", "effective rank"),
-        "mean_angle": ("Mean angle between tokens", "degrees"),
-        "angle_of_mean_cosine": ("Angle of the mean cosine between tokens (Eq. 18)", "degrees"),
-    }
-    if name not in titles:
-        raise ValueError(f"`name` must be one of {', '.join(titles)}, got {name!r}.")
-    title, label = titles[name]
     style = {"color": BLUE, "marker": "o"} if name == "effective_rank" else {"color": ORANGE, "marker": "s"}
+    return per_head(analysis, name, lambda axes, head: curve(axes, analysis, name, style, head))
+
+
+def per_head(analysis: Analysis, name: str, draw: Callable[[Any, int], None]) -> Figure:
+    """A figure of one of `PER_HEAD_TITLES` with a panel for each head of `analysis`. `draw(axes, head)` draws in it."""
+    if name not in PER_HEAD_TITLES:
+        raise ValueError(f"`name` must be one of {', '.join(PER_HEAD_TITLES)}, got {name!r}.")
+    title, label = PER_HEAD_TITLES[name]
     columns = min(4, analysis.num_heads)
     rows = math.ceil(analysis.num_heads / columns)
     width = max(2.3 * columns + 0.6, 7.0)  # the title needs 7
@@ -97,7 +105,7 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     used = list(grid.flat[: analysis.num_heads])
     for head, axes in enumerate(used, start=1):
-        curve(axes, analysis, name, style, head)
+        draw(axes, head)
         axes.set_title(f"head {head}", fontsize=9)
     for axes in grid.flat[analysis.num_heads :]:
         axes.set_visible(False)
@@ -109,35 +117,6 @@ def draw_per_head(analysis: Analysis, name: str) -> Figure:
         axes.tick_params(labelbottom=not below)
         axes.set_xlabel("" if below else x_label(analysis))
     figure.suptitle(f"{title} in each subspace, over {samples(analysis, name)}", fontsize=10)
-    return figure
-
-
-def draw_accuracy(depths: dict[str, dict[str, Any]]) -> Figure:
-    """
-    Figure 3, right: accuracy against the number of iterations, below and beyond the trained one.
-
-    Args:
-        depths: The results of [`by_depth`] or [`analyze_depths`], by the name of the model in the legend.
-
-    Raises:
-        `ValueError`: no model, or more models than styles.
-    """
-    if not 1 <= len(depths) <= len(STYLES):
-        raise ValueError(f"`depths` must hold 1 to {len(STYLES)} models, got {len(depths)}.")
-    figure, (axes,) = panels_of(1, scale=1.5)
-    for (label, found), style in zip(depths.items(), STYLES, strict=False):
-        steps, accuracy, trained = (found[key] for key in ("num_iterations", "accuracy", "trained_iterations"))
-        axes.plot(steps, accuracy, gid=label, label=label, markersize=4, linewidth=1.2, **style)
-        if trained in steps:
-            there = accuracy[steps.index(trained)]
-            axes.plot([trained], [there], color=style["color"], gid=f"{label}: as trained", **RING)
-    axes.plot([], [], color=GREY, label="as trained", **RING | {"markersize": 9})
-    axes.set(
-        xlabel="iterations of each layer at test time", ylabel="accuracy", title="Accuracy against depth at test time"
-    )
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    legend_below(figure)
-    axes.grid(alpha=0.3)
     return figure
 
 
@@ -219,44 +198,6 @@ def draw_step_sizes(analysis: Analysis) -> Figure:
     finish((*both, right), analysis)
     count = samples(analysis, "attention_step_size")
     figure.suptitle(f"Step sizes, mean and deviation over tokens and channels, {count}", fontsize=10)
-    return figure
-
-
-def draw_trade_off(models: Sequence[dict[str, Any]]) -> Figure:
-    """
-    Figure 4: accuracy and parameters by the number of layers and of iterations of each layer, with a curve for each `series`.
-
-    Args:
-        models: For each model `series` (`str`), `num_layers`, `num_iterations`, `num_parameters` and `accuracy`. Models with
-            the same first three (for example several seeds) become one point: the mean, with a bar of one standard deviation.
-    """
-    if not models:
-        raise ValueError("`models` is empty: there is nothing to draw.")
-    places = sorted({(model["num_layers"], model["num_iterations"]) for model in models})
-    names = list(dict.fromkeys(model["series"] for model in models))
-    if len(names) > len(STYLES):
-        raise ValueError(f"`models` must be of at most {len(STYLES)} series, got {len(names)}.")
-    figure, (left, right) = panels_of(2, scale=1.25)
-    for name, style in zip(names, STYLES, strict=False):
-        points = []
-        for index, place in enumerate(places):
-            alike = [m for m in models if m["series"] == name and (m["num_layers"], m["num_iterations"]) == place]
-            if alike:
-                accuracy = torch.tensor([model["accuracy"] for model in alike], dtype=torch.float64)
-                points.append((index, accuracy.mean(), accuracy.std(correction=0), alike[0]["num_parameters"] / 1e6))
-        positions, means, deviations, parameters = zip(*points, strict=True)
-        line, _, _ = left.errorbar(positions, means, deviations, capsize=3, label=name, linewidth=1.2, **style)
-        line.set_gid(f"{name}: accuracy")
-        right.plot(positions, parameters, label=name, linewidth=1.2, gid=f"{name}: parameters", **style)
-    for axes in (left, right):
-        axes.set_xticks(range(len(places)), [f"{layers} × {iterations}" for layers, iterations in places])
-        axes.set_xlabel("layers × iterations of each")
-        axes.grid(alpha=0.3)
-        axes.margins(x=0.1)
-    left.set(title="accuracy", ylabel="accuracy")
-    right.set(title="parameters", ylabel="millions")
-    right.set_ylim(0, 1.1 * max(model["num_parameters"] for model in models) / 1e6)
-    legend_below(figure)
     return figure
 
 

@@ -31,7 +31,7 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
     """
     Tokens in the subspaces, on their spheres: W_h x after RMSNorm without gain (Eq. 4), with the base weights, in float32 at
     least. For the shared-QKV Transformer, CRATE and CRATE-T, as in Figure 13, W is their one projection. It is applied to the
-    normalised tokens in the model's dtype.
+    normalised tokens in the model's dtype. With Hyper-SET's `pre_norm` they are W_h norm(x) after RMSNorm.
 
     Args:
         layer: The layer that has W.
@@ -58,22 +58,32 @@ def subspace_tokens(layer: nn.Module, hidden_states: torch.Tensor) -> torch.Tens
         return F.rms_norm(tokens, (head_dim,), eps=eps)
 
 
-def effective_rank(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+def ranks(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    exp(−Σ p_i ln p_i) with p_i = σ_i / Σσ, where σ are the singular values of the uncentred tokens (Eq. 17).
+    The effective rank exp(−Σ p_i ln p_i) with p_i = σ_i / Σσ, where σ are the singular values of the uncentred tokens (Eq. 17).
+    Then the full rank: the number of σ above the rounding of float32, max(seq_len, head_dim) · 2⁻²³ times the largest.
 
     Args:
         tokens (`torch.Tensor` of shape `(…, seq_len, head_dim)`).
         mask (`torch.BoolTensor` that broadcasts to `(…, seq_len)`, *optional*): `True` for tokens, `False` for padding.
 
     Returns:
-        `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim). NaN if all tokens are zero or one is not finite.
+        Two `torch.Tensor` of shape `(…)`, between 1 and min(seq_len, head_dim). NaN if all tokens are zero or one is not
+        finite.
     """
     if mask is not None:
         tokens = tokens * mask.unsqueeze(-1)
     values = singular_values(tokens)
     shares = values / values.sum(dim=-1, keepdim=True)
-    return torch.exp(-torch.xlogy(shares, shares).sum(dim=-1)).to(tokens.dtype)
+    effective = torch.exp(-torch.xlogy(shares, shares).sum(dim=-1)).to(tokens.dtype)
+    least = max(tokens.shape[-2:]) * torch.finfo(torch.float32).eps * values[..., -1:]
+    full = (values > least).sum(dim=-1).to(tokens.dtype)
+    return effective, full.where(effective.isfinite(), torch.nan)
+
+
+def effective_rank(tokens: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """The first of [`ranks`]: Eq. 17."""
+    return ranks(tokens, mask)[0]
 
 
 def singular_values(tokens: torch.Tensor) -> torch.Tensor:

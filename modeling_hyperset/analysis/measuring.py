@@ -12,29 +12,32 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..checks_hyperset import check_num_iterations, check_sample_labels, check_token_labels
-from ..layers_hyperset import HyperSETLayer, IteratedLayer
+from ..layers_hyperset import HyperSETLayer, IteratedLayer, as_keyword, rms_on_projections
 from ..modeling_hyperset import (
+    HyperSETForCausalLM,
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForSequenceClassification,
     HyperSETModel,
     HyperSETPreTrainedModel,
 )
-from .geometry import average_angles, effective_rank, has_subspaces, subspace_tokens
+from ..order_hyperset import Order
+from .geometry import average_angles, has_subspaces, ranks, subspace_tokens
 
 
 # What can be measured, and the names of the results. Each is a value per iteration and sample; some are also per head.
 QUANTITIES: dict[str, tuple[str, ...]] = {
     "energies": ("attention_energy", "feedforward_energy", "total_energy"),
-    "rank": ("effective_rank",),  # and per head
+    "rank": ("effective_rank", "full_rank"),  # and per head
     "angles": ("angle_of_mean_cosine", "mean_angle"),  # in degrees, and per head
     "step_sizes": tuple(
         f"{side}_step_size{kind}" for side in ("attention", "feedforward") for kind in ("", "_deviation", "_positive")
     ),
     "accuracy": ("accuracy", "token_accuracy"),
 }
+HEADS = ("classifier", "decoder", "lm_head")  # the last Linear of a model
 SAMPLE_HEADS = (HyperSETForImageClassification, HyperSETForSequenceClassification)  # the others classify every token
-PER_HEAD = {"effective_rank", "angle_of_mean_cosine", "mean_angle"}
+PER_HEAD = {"effective_rank", "full_rank", "angle_of_mean_cosine", "mean_angle"}
 
 
 def base_of(model: PreTrainedModel) -> HyperSETModel:
@@ -52,7 +55,7 @@ def undefined(model: PreTrainedModel) -> dict[str, str]:
         reasons["rank"] = reasons["angles"] = f"{name} has different matrices for queries and keys"
     if not model.config.has_step_sizes:
         reasons["step_sizes"] = f"{name} has no step sizes"
-    if not any(hasattr(model, head) for head in ("classifier", "decoder")):
+    if not any(hasattr(model, head) for head in HEADS):
         reasons["accuracy"] = f"{type(model).__name__} has no head"
     elif isinstance(model, HyperSETForMaskedImageModeling) and not model.config.takes_token_ids:
         reasons["accuracy"] = f"{type(model).__name__} of pixels has no classes"
@@ -124,14 +127,15 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching(model: PreTrainedModel) -> Iterator[None]:
-    """Like [`evaluating`], and the last iteration computes all tokens too."""
-    prunes = model.config.prune_last_iteration
-    model.config.prune_last_iteration = False
+    """Like [`evaluating`], the last iteration computes all tokens too, and no cache is filled."""
+    config = model.config
+    before = config.prune_last_iteration, config.use_cache
+    config.prune_last_iteration = config.use_cache = False
     try:
         with evaluating(model):
             yield
     finally:
-        model.config.prune_last_iteration = prunes
+        config.prune_last_iteration, config.use_cache = before
 
 
 class Recorder:
@@ -188,11 +192,12 @@ class Recorder:
         if has_subspaces(layer) and self.wanted & {"energies", "rank", "angles"}:
             z = subspace_tokens(layer, tokens)
         if "energies" in self.wanted:
-            attention, feedforward = energies(layer, tokens, z, mask)
+            attention, feedforward = energies(layer, tokens, z, mask, options.get("order"))
             self.add(attention_energy=attention, feedforward_energy=feedforward, total_energy=attention + feedforward)
         heads_mask = None if mask is None else mask[:, None]
         if z is not None and "rank" in self.wanted:
-            self.add(effective_rank=effective_rank(z, heads_mask))
+            effective_rank, full_rank = ranks(z, heads_mask)
+            self.add(effective_rank=effective_rank, full_rank=full_rank)
         if z is not None and "angles" in self.wanted and tokens.shape[1] > 1:  # a single token has no angle
             angle_of_mean_cosine, mean_angle = average_angles(z, heads_mask)
             self.add(angle_of_mean_cosine=angle_of_mean_cosine, mean_angle=mean_angle)
@@ -251,30 +256,43 @@ def answer_of(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor |
     seq_len, num_labels)` where the head answers for every token.
     """
     base = base_of(model)
-    head = cast(nn.Module, model.classifier if hasattr(model, "classifier") else model.decoder)
+    head = cast(nn.Module, next(getattr(model, name) for name in HEADS if hasattr(model, name)))
     return head(base.norm(base.pool(tokens, mask) if isinstance(model, SAMPLE_HEADS) else tokens))
 
 
 def energies(
-    layer: IteratedLayer, hidden_states: torch.Tensor, tokens: torch.Tensor | None, mask: torch.Tensor | None
+    layer: IteratedLayer,
+    hidden_states: torch.Tensor,
+    tokens: torch.Tensor | None,
+    mask: torch.Tensor | None,
+    order: Order | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The same as `layer.energies`, as two tensors of shape `(batch_size,)`. For Hyper-SET it uses `tokens`, the
-    [`subspace_tokens`], to save time.
+    [`subspace_tokens`], to save time, unless the layer has other norms than these tokens, or an `order` of them.
     """
-    if not isinstance(layer, HyperSETLayer) or tokens is None:
-        attention, feedforward = layer.energies(hidden_states, mask).unbind(dim=-1)
+    has_spheres = order is None and isinstance(layer, HyperSETLayer) and rms_on_projections(layer.attention.config)
+    if tokens is None or not has_spheres:
+        # Without the cache, which this iteration has filled.
+        alone = as_keyword(None if order is None else order.alone())
+        attention, feedforward = layer.energies(hidden_states, mask, **alone).unbind(dim=-1)
         return attention, feedforward
     with torch.autocast(hidden_states.device.type, enabled=False):
         wide = hidden_states.to(tokens.dtype)
-        return layer.attention.energy.value(tokens, mask), layer.feedforward.value(wide, mask)
+        own = cast(HyperSETLayer, layer)
+        return own.attention.energy.value(tokens, mask), own.feedforward.value(wide, mask)
 
 
 def labels_of(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor | None:
-    """The labels of a batch if they are classes, one for each sample or for each token. Otherwise `None`."""
+    """
+    The labels of a batch if they are classes, one for each sample or for each token. Otherwise `None`. Those of a causal model
+    are moved to the token that predicts them.
+    """
     labels, config = batch.get("labels"), model.config
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None
+    if isinstance(model, HyperSETForCausalLM) and labels.ndim == 2:
+        return nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # token i predicts label i + 1
     if not isinstance(model, SAMPLE_HEADS):
         return labels.flatten(1) if labels.ndim > 1 else labels
     has_one_class = config.problem_type in (None, "single_label_classification") and cast(int, config.num_labels) > 1

@@ -44,7 +44,7 @@ class BlankDict:
 # What trainers keep beside the weights: callbacks, settings, numbers. Weights hold none of it.
 NOT_WEIGHTS = re.compile(
     r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|numpy|pathlib|typing|argparse)\..+"
-    r"|collections\.defaultdict|builtins\.(bool|bytes|dict|float|int|list|object|set|str|tuple)"
+    r"|collections\.defaultdict|_?operator\.getitem|builtins\.(bool|bytes|dict|float|int|list|object|set|str|tuple|type)"
 )
 
 

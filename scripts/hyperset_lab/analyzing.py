@@ -1,16 +1,20 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """For `analyze.py`: its flags, the task of a checkpoint, and the pictures of an analysis."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from torch import nn
 
 from hyperset_lab.arguments import check_choice, check_least, option
 from hyperset_lab.classes import Relabelled, listed, positions
 from hyperset_lab.models import is_unnamed, label_names
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, figures
+from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, comparison_figures, figures
 from modeling_hyperset.analysis.depth import default_multiple
 from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
@@ -30,8 +34,9 @@ class AnalyzeArguments:
     )
     compare_with: list[str] | None = option(  # noqa: RUF009
         None,
-        "Other checkpoints with the same head, to compare accuracy, depth and parameters with. Those of the same "
-        "layer type, width, layers and iterations (several seeds) become one point with an error bar.",
+        "Other checkpoints with the same head, to compare accuracy, depth, parameters, rank and angle with. Those of the same "
+        "config (several seeds) become one curve of accuracy with a band. Those of the same layer type, width, layers and "
+        "iterations become one point of the trade-off with an error bar.",
     )
     energy_tolerances: list[float] | None = option(  # noqa: RUF009
         None, "Also measure adaptive depth with these tolerances beside fixed depths, as 0 0.001 0.01."
@@ -123,6 +128,16 @@ def check_comparable(config: PreTrainedConfig, checkpoint: str, other: PreTraine
         )
 
 
+def load_other(model: PreTrainedModel, checkpoint: str, hub_options: dict[str, Any]) -> PreTrainedModel:
+    """Another checkpoint of the class of `model`, beside it. One that lacks weights is a `ValueError`: they would be random."""
+    both: Any = type(model).from_pretrained(checkpoint, output_loading_info=True, **hub_options)
+    other, info = both
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"`--compare_with` {checkpoint!r} has no weights for {listed(missing)}.")
+    nn.Module.to(other, model.device)
+    return other
+
+
 def in_order_of(config: PreTrainedConfig, other: PreTrainedConfig, batches: Iterable) -> Iterable:
     """Batches for a model of `config`, for one of `other` that may have the same classes in another order."""
     ours, theirs = label_names(config), label_names(other)
@@ -146,6 +161,30 @@ def series_of(config: PreTrainedConfig) -> str:
     return f"{config.layer_type}, width {config.hidden_size}"
 
 
+NAMES_ONLY = ("_name_or_path", "transformers_version", "architectures", "auto_map", "dtype", "id2label", "label2id")
+
+
+def alike(configs: dict[str, PreTrainedConfig]) -> list[list[str]]:
+    """The names of models, those of the same config (several seeds) together, in the order of the first of each."""
+    groups: dict[str, list[str]] = {}
+    for name, config in configs.items():
+        fields = {field: value for field, value in config.to_dict().items() if field not in NAMES_ONLY}
+        groups.setdefault(json.dumps(fields, sort_keys=True, default=str), []).append(name)
+    return list(groups.values())
+
+
+def accuracy_curves(depths: dict[str, dict[str, Any]], groups: list[list[str]]) -> dict[str, dict[str, Any]]:
+    """What is known of accuracy at each depth: of a model, or the mean of several runs of it."""
+    groups = [[name for name in group if "accuracy" in depths[name]] for group in groups]
+    return {
+        (group[0] if len(group) == 1 else f"{group[0]} ({len(group)} runs)"): (
+            depths[group[0]] if len(group) == 1 else comparison_figures.over_runs([depths[name] for name in group])
+        )
+        for group in groups
+        if group
+    }
+
+
 def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
     """How many iterations to run."""
     if multiple is None:
@@ -155,13 +194,17 @@ def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
 
 def pictures_of(
     analysis: Analysis,
-    depths: dict[str, dict[str, Any]],
+    analyses: dict[str, Analysis],
+    curves: dict[str, dict[str, Any]],
     points: list[DepthPoint],
     paths: Trajectories | None,
     models: list[dict[str, Any]],
     head: int,
 ) -> dict[str, Callable[[], figures.Figure]]:
-    """The pictures that there are numbers for, by name."""
+    """
+    The pictures that there are numbers for, by name: `analysis` of the model, `analyses` of all models with ranks, accuracy
+    `curves` by depth, and what the other pictures show.
+    """
     pictures: dict[str, Callable[[], figures.Figure]] = {}
     if "total_energy" in analysis.statistics:
         pictures["energies"] = lambda: figures.draw_energies(analysis)
@@ -173,13 +216,16 @@ def pictures_of(
         pictures["step_sizes"] = lambda: figures.draw_step_sizes(analysis)
     if paths is not None:
         pictures["trajectories"] = lambda: draw_trajectories(paths)
-    shown = dict(list(depths.items())[: len(STYLES)])
-    if all("accuracy" in found for found in shown.values()):
-        pictures["accuracy"] = lambda: figures.draw_accuracy(shown)
+    if len(analyses) > 1:
+        overlaid = dict(list(analyses.items())[: len(STYLES)])
+        for name, quantity in (("rank", "effective_rank"), ("angle", "mean_angle")):
+            pictures[f"{name}_compared"] = partial(comparison_figures.draw_overlay, overlaid, quantity)
+    if shown := dict(list(curves.items())[: len(STYLES)]):
+        pictures["accuracy"] = lambda: comparison_figures.draw_accuracy(shown)
     if points:
         pictures["adaptive_depth"] = lambda: figures.draw_adaptive_depth(points)
     if len(models) > 1:
-        pictures["trade_off"] = lambda: figures.draw_trade_off(models)
+        pictures["trade_off"] = lambda: comparison_figures.draw_trade_off(models)
     return pictures
 
 

@@ -2,17 +2,25 @@
 """Which model a training script trains, and how its command line is read."""
 
 import dataclasses
+import logging
+import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from hyperset_lab.recipes import behind, is_recipe, read_flags, read_recipe, to_words
 from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.presets import PRESETS
 from transformers import HfArgumentParser
+
+
+logger = logging.getLogger(__name__)
 
 
 def option(default: Any, help: str) -> Any:
@@ -56,7 +64,15 @@ class ModelArguments:
         False, "Start with a new head if the checkpoint's has another shape or other classes."
     )
 
+    train_adapters_only: bool = option(
+        False, "Train only the depth-wise adapters and the head of a checkpoint (`lora_rank` of the config above 0)."
+    )
+
     def __post_init__(self):
+        if self.train_adapters_only and self.model_name_or_path is None:
+            raise ValueError(
+                "`--train_adapters_only` keeps the base as it is, so it needs a trained one: pass `--model_name_or_path`."
+            )
         if (self.model_name_or_path is None) == (self.config_name is None):
             raise ValueError(
                 "Pass exactly one of `--model_name_or_path` (to fine-tune) and `--config_name` (to train from scratch), "
@@ -94,6 +110,7 @@ def parse_arguments(
     Raises:
         `ValueError`: a flag or a key of the recipe that does not exist.
     """
+    use_a_cache_that_can_be_written()
     words = list(map(str, sys.argv[1:] if arguments is None else arguments))
     command = [script or script_name(sys._getframe(1).f_code.co_filename), *words]
     fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
@@ -115,6 +132,35 @@ def parse_arguments(
     for item in parsed:
         item.command = command
     return parsed
+
+
+def refusal(folder: Path) -> OSError | None:
+    """Why no file can be written in `folder`, if so."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error
+
+
+def use_a_cache_that_can_be_written() -> None:
+    """If a cache cannot be written, as on many clusters, let this run keep its data and kernels in a temporary folder."""
+    from datasets import config
+
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    other = Path(tempfile.gettempdir()) / f"hyperset-{user}"
+    cache = Path(config.HF_DATASETS_CACHE)
+    if error := refusal(cache):
+        logger.warning(
+            "The cache %s cannot be written (%s): data are kept in %s. `--cache_dir` or HF_HOME names another folder.",
+            cache, error, other,
+        )  # fmt: skip
+        config.HF_DATASETS_CACHE = other / "datasets"
+        config.DOWNLOADED_DATASETS_PATH = config.HF_DATASETS_CACHE / config.DOWNLOADED_DATASETS_DIR
+        config.EXTRACTED_DATASETS_PATH = config.DOWNLOADED_DATASETS_PATH / config.EXTRACTED_DATASETS_DIR
+    if torch.cuda.is_available() and "TRITON_CACHE_DIR" not in os.environ and refusal(Path.home() / ".triton"):
+        os.environ["TRITON_CACHE_DIR"] = str(other / "triton")
 
 
 def script_name(file: str) -> str:

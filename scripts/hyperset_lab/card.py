@@ -233,8 +233,9 @@ def describe_family(model: torch.nn.Module) -> str:
     if config.layer_type != "hyperset":
         return f"\nIts layers are of type `{config.layer_type}`, a baseline of the Hyper-SET family.\n"
     return f"""
-Hyper-SET (Hyper-Spherical Energy Transformer): every iteration of a layer is a step of descent on an attention energy and a
-feedforward energy on the hypersphere. Distinct layers: {config.num_hidden_layers}, iterations of each in training: \
+Hyper-SET (Hyper-Spherical Energy Transformer): every iteration of a layer takes a step on an attention energy and one on a
+feedforward energy on the hypersphere, each along a direction of descent. \
+Distinct layers: {config.num_hidden_layers}, iterations of each in training: \
 {config.num_iterations}, width: {config.hidden_size}, heads: {config.num_attention_heads}.
 """
 

@@ -5,6 +5,7 @@ written last. A final model is first written in its own folder inside the run's 
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,17 @@ logger = logging.getLogger(__name__)
 UNFINISHED = "_unfinished"
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
+# What file systems without `fsync` answer, or without it for folders: network shares, FUSE, Windows.
+NO_SYNC = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EBADF,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EISDIR,
+}
 FSDP_WEIGHTS = "pytorch_model_fsdp"  # the start of a file's or a folder's name
 
 
@@ -61,12 +73,16 @@ def flush(folder: str | os.PathLike) -> None:
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Bring a file, or the names in a folder, to the disk, if its file system can. A full or broken disk is an `OSError`."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
 
 
 def mark_of(checkpoint: str | os.PathLike) -> Path:

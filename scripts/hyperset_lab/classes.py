@@ -40,7 +40,9 @@ def checkpoint_with_head(arguments: ModelArguments, head: str) -> PreTrainedConf
         config = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options)
     except OSError:
         return None  # `load_config` says what is wrong with it
-    return config if any(name.endswith(head) for name in config.architectures or ()) else None
+    if config.architectures:
+        return config if any(name.endswith(head) for name in config.architectures) else None
+    return None if is_unnamed(label_names(config)) else config  # it does not tell its head, but names its classes
 
 
 def align_classes(

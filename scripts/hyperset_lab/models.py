@@ -86,6 +86,13 @@ def load_model(
             model, auto_class.from_config(config, trust_remote_code=arguments.trust_remote_code)
         )
     UNTRAINED[model] = sorted(untrained)
+    if arguments.train_adapters_only:
+        if not getattr(config, "lora_rank", 0):
+            raise ValueError(
+                "`--train_adapters_only` needs depth-wise adapters: add them with `--config_overrides '{\"lora_rank\": 4}'` to "
+                f"a Hyper-SET checkpoint, got {type(model).__name__} without them."
+            )
+        model.train_adapters_only()
     return model
 
 

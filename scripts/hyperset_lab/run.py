@@ -16,6 +16,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from hyperset_lab.card import write_card
 from hyperset_lab.checkpoints import STATE, all_checkpoints, defects, is_leftover, is_sharded, last_whole_checkpoint
 from hyperset_lab.hub import pushing
+from hyperset_lab.models import check_trained
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments, StepRecord
 from modeling_hyperset.analysis.callback import EnergyCallback
 from transformers import PreTrainedModel
@@ -78,6 +79,8 @@ def run(trainer: ScriptTrainer, card: dict[str, Any]) -> dict[str, float]:
         if checkpoint is not None:
             check_continues(trainer, checkpoint)
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        if trainer.state.global_step == 0:
+            check_trained(model)
         if trainer.is_fsdp_enabled:
             # The model is saved whole; checkpoints are in shards.
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")

@@ -145,6 +145,7 @@ class ScriptTrainer(Trainer):
         self.add_callback(self.steps)
         self.add_callback(Hooks(self))  # after those that may add files to a checkpoint
         self.save_total_limit = self.args.save_total_limit
+        self.args.eval_do_concat_batches = True  # every measure is of all samples at once
         self.args.logging_nan_inf_filter = False  # `training_step` checks instead, at the same cost
 
     @staticmethod

@@ -13,6 +13,7 @@ from modeling_hyperset.analysis import (
     effective_rank,
     geometry,
     mean_angle,
+    ranks,
     subspace_tokens,
 )
 from modeling_hyperset.analysis.statistics import RunningStatistics
@@ -49,6 +50,20 @@ def test_rank_equals_the_one_by_singular_values(shape, spread):
     """Also of tokens that nearly coincide, where a Gram matrix in float32 has lost the small singular values."""
     tokens = torch.randn(*shape[:-2], 1, shape[-1]) + spread * torch.randn(shape)
     torch.testing.assert_close(effective_rank(tokens).double(), rank_by_svd(tokens), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 17, 24), (3, 40, 8)])
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_full_rank_is_the_number_of_dimensions(dtype, shape, rank):
+    """Of tokens in some dimensions, of which the last is a thousandth as wide. Padding adds none."""
+    left, right = torch.randn(*shape[:-1], rank, dtype=dtype), torch.randn(shape[0], rank, shape[-1], dtype=dtype)
+    left[..., -1] /= 1000 if rank > 1 else 1
+    assert ranks(left @ right)[1].tolist() == [rank] * 3
+    masked = torch.cat((left @ right, torch.randn(shape, dtype=dtype)), dim=1)
+    mask = torch.arange(masked.shape[1]) < shape[1]
+    assert ranks(masked, mask.expand(3, -1))[1].tolist() == [rank] * 3
+    assert all(value.isnan().all() for value in ranks(torch.zeros(shape, dtype=dtype)))
 
 
 def test_rank_on_several_threads():

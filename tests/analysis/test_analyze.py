@@ -9,6 +9,7 @@ import math
 import peft
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from modeling_hyperset.analysis import (
@@ -73,8 +74,13 @@ def test_energies_and_geometry_are_those_of_the_outputs(case, num_layers):
 def test_accuracy_is_that_of_a_model_so_deep(case):
     """For one layer at every depth; the labels do not reach the model's loss."""
     model = make_model(case)
-    batch = wrong_and_right(model, make_inputs(case, batch_size=6))
-    analysis = analyze(model, [batch], num_iterations=5)
+    batch, count = wrong_and_right(model, make_inputs(case, batch_size=6)), 6 * 14
+    if case == "causal-lm":  # a token is predicted by the one before it
+        batch["labels"][:, -1], count = -100, 6 * 13
+        moved = {"labels": F.pad(batch["labels"][:, :-1], (1, 0), value=-100)}
+    else:
+        moved = {}
+    analysis = analyze(model, [batch | moved], num_iterations=5)
     labels, inputs = batch["labels"], {name: value for name, value in batch.items() if name != "labels"}
     by_tokens = labels.ndim > 1
     for depth in range(1, 6):
@@ -89,8 +95,8 @@ def test_accuracy_is_that_of_a_model_so_deep(case):
     assert ("token_accuracy" in analysis.statistics) == by_tokens
     assert analysis.statistics["accuracy"]["mean"][1] == 0.5  # not all alike
     if by_tokens:
-        assert analysis.statistics["token_accuracy"]["count"] == 6 * 14
-    depths = analyze_depths(model, [batch], 5)
+        assert analysis.statistics["token_accuracy"]["count"] == count
+    depths = analyze_depths(model, [batch | moved], 5)
     assert depths == by_depth(analysis) and depths["accuracy"] == analysis.statistics["accuracy"]["mean"]
 
 
@@ -281,7 +287,7 @@ def test_saved_and_printed(num_layers, tmp_path):
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     steps = 4 * num_layers
-    assert len(rows) == steps * (len(analysis.statistics) - 3 + 3 * 4)
+    assert len(rows) == steps * (len(analysis.statistics) - 4 + 4 * 4)
     for row in rows:
         step = (int(row["layer"]) - 1) * 4 + int(row["iteration"]) - 1
         value = analysis.mean(row["quantity"])[step]

@@ -125,7 +125,7 @@ def test_quantities_are_checked_before_training(tmp_path):
         EnergyCallback(trainer, quantities=["energies", "entropy"])
     callback = EnergyCallback(trainer, make_inputs("image-classification"), quantities="rank")  # one by its name
     callback.on_evaluate(trainer.args, trainer.state, trainer.control)
-    assert callback.analysis.statistics.keys() == {"effective_rank"}
+    assert callback.analysis.statistics.keys() == {"effective_rank", "full_rank"}
 
 
 def test_a_model_without_energies(tmp_path):

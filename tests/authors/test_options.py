@@ -312,6 +312,7 @@ def test_flags_words_files_and_the_config_beside_must_agree(script, tmp_path):
             str(tmp_path / "knobs.json"),
         ): rf"`n_recur` in .*knobs\.json says 9 and `model\.n_recur` in {at} says 5",
         ("--n_recur", "9", "model.n_recur=8"): r"`--n_recur` says 9 and `model\.n_recur=` says 8",
+        ("--model.n_recur", "9"): rf"`--model\.n_recur` says 9 and `model\.n_recur` in {at} says 5",
         ("model.n_recur=9", "model.n_recur=8"): r"`model\.n_recur` is given twice, as 9 and as 8",
         ("--n_recur", "many"): r"`--n_recur` says 'many' and",
         ("--config", "", "model.n_recur=5"): r"'task': one of .*'model_type': one of .*'adaptive_mode': one of",
@@ -324,7 +325,7 @@ def test_flags_words_files_and_the_config_beside_must_agree(script, tmp_path):
         with pytest.raises(ValueError, match=message):
             script.main([*start[:1], *more, *start[1:]])
         assert not (tmp_path / "out").exists()
-    script.main([*start, "--n_recur", "5", "model.n_head=3"])
+    script.main([*start, "--n_recur", "5", "--model.multiplier", "2", "model.n_head=3", "model.time_emb=???"])
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_iterations"] == 5
 
 

@@ -9,6 +9,7 @@ import pathlib
 import sys
 import types
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -144,6 +145,7 @@ def test_what_trainers_keep_beside_weights_is_left_out(tmp_path, monkeypatch):
         settings.more = 1
         beside = {"hyper_parameters": settings, "arguments": argparse.Namespace(a=pathlib.PurePosixPath("x"))}
         beside |= {"scores": collections.defaultdict(list, a=[np.float64(1)]), "curve": np.ones(3), AttributeDict: 1}
+        beside |= {"kind": Optional[int]}  # noqa: UP045
         torch.save({**beside, "state_dict": {"model.weight": torch.ones(2)}}, tmp_path / "file.ckpt")
     before = set(torch.serialization.get_safe_globals())
     assert list(load_original_state_dict(tmp_path / "file.ckpt")) == ["weight"]

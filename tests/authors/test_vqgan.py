@@ -18,8 +18,8 @@ pytest.importorskip("diffusers", reason="a VQModel is one of diffusers")
 
 # The levels and the attention of the published one, at another size, and others.
 SHAPES = {
-    "published": {"ch_mult": [1, 1, 2, 2, 4], "attn_resolutions": [2], "resolution": 32, "num_res_blocks": 2},
-    "attention above": {"ch_mult": [1, 2, 1], "attn_resolutions": [16, 8], "resolution": 16, "num_res_blocks": 1},
+    "published": {"ch_mult": [1, 1, 2, 2, 4], "attn_resolutions": [2], "resolution": 32, "num_res_blocks": 1},
+    "attention above": {"ch_mult": [1, 2, 1], "attn_resolutions": [16, 8], "resolution": 16, "num_res_blocks": 2},
     "no attention": {"ch_mult": [1, 2], "attn_resolutions": [], "resolution": 16, "num_res_blocks": 3},
     "one level": {"ch_mult": [1], "attn_resolutions": [8], "resolution": 8, "num_res_blocks": 1},
 }
@@ -83,10 +83,10 @@ def test_codes_and_reconstructions(script, shape, tmp_path, monkeypatch, capsys)
 
 def test_one_wrong_tensor_is_seen():
     """Every tensor matters to the codes or to the image, so that none can be at a wrong place."""
-    parameters = params(ch_mult=[1, 2], attn_resolutions=[4], resolution=8)
+    parameters = params(ch_mult=[1, 2], attn_resolutions=[2], resolution=4, num_res_blocks=1)
     parameters["ddconfig"]["ch"] = 64  # two channels in each group of a norm, which one alone would lose its bias to
     plain = PlainVQGAN(parameters)
-    pixels = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pixels = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     codes = plain.encode(pixels)
     distances, image = plain.distances(pixels), plain.decode(codes)
     for name in plain.weights:
@@ -111,7 +111,7 @@ MISTAKES = [
         r"\[4\] at `resolution` 16 .* levels \[2\] of the encoder.* have it in \[0, 1\]",
     ),
     ({"ddconfig.ch": 48}, "No `VQModel` can be made|shapes contradict"),
-    ({"ddconfig.num_res_blocks": 2}, "missing"),
+    ({"ddconfig.num_res_blocks": 3}, "missing"),
     ({"ddconfig.ch_mult": []}, "`ch_mult` must be a list"),
     ({"ddconfig.ch_mult": [2, 2]}, "`ch_mult` must start with 1"),
     ({"ddconfig.resolution": 18}, "`resolution` must halve 2 times, got 18"),
@@ -137,6 +137,10 @@ def test_files_that_are_not_there(script, tmp_path, monkeypatch):
     (tmp_path / "model.yaml").rename(tmp_path / "other.yaml")
     with pytest.raises(ValueError, match=r"no model\.yaml beside .*last\.ckpt: name the config .* by `--config`"):
         script.main([checkpoint, *out])
+    from hyperset_lab.masked_images.tokenizer import VQTokenizer
+
+    with pytest.raises(ValueError, match=r"`--vq_model_name_or_path` must be .*convert_vqgan\.py makes one"):
+        VQTokenizer.from_pretrained(str(tmp_path))
     with pytest.raises(ValueError, match="`CHECKPOINT` must be a file, or owner/name:path"):
         script.main(["nowhere.ckpt", *out])
     for text, message in [

@@ -38,6 +38,16 @@ def test_torch_export(case):
             torch.testing.assert_close(program(*tensors), whole(*tensors))
 
 
+def test_the_older_exporter_says_what_it_lacks(tmp_path):
+    """TorchScript's exporter would fail at the end, with the whole graph in its error."""
+    model = make_model("image-classification", num_iterations=1)
+    images = make_inputs("image-classification")["pixel_values"]
+    with pytest.raises(ValueError, match=r"no operator for RMSNorm.*dynamo=True"):
+        torch.onnx.export(model, (images,), tmp_path / "model.onnx", dynamo=False)
+    traced = torch.jit.trace(model, images, strict=False)
+    torch.testing.assert_close(traced(images)["logits"], model(images).logits)
+
+
 def exported(case: str, folder: Path, *flags: str, **fields):
     """The file that the script writes of a small model, run by onnxruntime; and the model."""
     model = make_model(case, **({"num_iterations": 1} | fields))

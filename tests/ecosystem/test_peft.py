@@ -16,7 +16,7 @@ from transformers.integrations import peft as transformers_peft
 from transformers.utils import check_peft_version
 
 from accelerate import cpu_offload, disk_offload
-from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
+from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification, projection_hyperset
 from modeling_hyperset.projection_hyperset import LINEAR_TUNERS
 from support.builders import HEADS, make_inputs, make_model
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
@@ -244,6 +244,34 @@ def test_beside_depthwise_lora():
     model = merged(model)
     model.merge_adapters()
     torch.testing.assert_close(model(**inputs).logits, logits)
+
+
+class TestOfAnUntrainedModel:
+    """Its step sizes are zero, so W and D have no effect."""
+
+    def train(self, monkeypatch, **fields) -> tuple[PeftModel, list[str]]:
+        warnings: list[str] = []
+        monkeypatch.setattr(projection_hyperset.logger, "warning", warnings.append)
+        model = get_peft_model(HyperSETForImageClassification(plain().config), lora(**fields)).train()
+        optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0)
+        for _ in range(2):
+            model(**make_inputs("image-classification", labels=True)).loss.backward()
+            optimizer.step()
+        return model, warnings
+
+    def test_adapters_that_train_nothing_are_reported(self, monkeypatch):
+        model, warnings = self.train(monkeypatch)
+        assert len(warnings) == 1 and "step_sizes.0" in warnings[0]
+        assert not any(parameter.any() for name, parameter in model.named_parameters() if ".lora_B." in name)
+
+    def test_with_step_sizes_they_train(self, monkeypatch):
+        model, warnings = self.train(monkeypatch, modules_to_save=["step_sizes.0"])
+        assert not warnings
+        assert all(parameter.any() for name, parameter in model.named_parameters() if ".lora_B." in name)
+
+    def test_dora_of_zeros_is_refused(self, monkeypatch):
+        with pytest.raises(ValueError, match=r"DoRA.*'step_sizes.0.projection' has rows of zeros"):
+            self.train(monkeypatch, target_modules="all-linear", use_dora=True)
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])

@@ -19,6 +19,7 @@ from modeling_hyperset import (
     HyperSETForTokenClassification,
 )
 from modeling_hyperset.analysis import QUANTITIES, Analysis, DepthPoint, analyze
+from modeling_hyperset.analysis.comparison_figures import draw_accuracy, draw_overlay, draw_training, over_runs
 from modeling_hyperset.analysis.figures import (
     draw_adaptive_depth,
     draw_energies,
@@ -53,9 +54,9 @@ def figures(monkeypatch) -> dict[str, Figure]:
     return drawn
 
 
-def image_model(folder: Path, **fields) -> str:
+def image_model(folder: Path, seed: int = 0, **fields) -> str:
     """A small classifier of digits with random weights, saved with its image processor."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = HyperSETConfig(**(TINY | {"num_labels": 10, "step_size_time_dim": 8} | fields))
     wake(HyperSETForImageClassification(config)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 8, "width": 8}).save_pretrained(folder)
@@ -118,6 +119,7 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
         image_model(tmp_path / "transformer", layer_type="transformer"),
         image_model(tmp_path / "layers", num_hidden_layers=2, num_iterations=1),
         image_model(tmp_path / "again", initializer_range=0.3),
+        image_model(tmp_path / "shared", layer_type="shared_qkv_transformer"),
     ]
     out = tmp_path / "out"
     flags = ["--model_name_or_path", first, "--dataset_name", "digits", "--max_eval_samples", "30", "--use_cpu"]
@@ -127,7 +129,7 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
     assert analysis == returned and analysis.num_samples == 30 and analysis.num_iterations == 5
     assert analysis.table() in capsys.readouterr().out
     names = {"energies", "rank_and_angle", "rank_per_head", "angle_per_head", "step_sizes", "accuracy", "trajectories"}
-    assert figures.keys() == names | {"trade_off", "adaptive_depth"}
+    assert figures.keys() == names | {"trade_off", "adaptive_depth", "rank_compared", "angle_compared"}
     for name in figures:
         with Image.open(out / f"{name}.png") as picture:
             assert picture.width > 500 and len(picture.convert("L").getcolors(256)) > 10
@@ -151,11 +153,17 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
             torch.stack((mean - std, mean + std), dim=-1).flatten().tolist()
         )
     shown = curves(figures["rank_and_angle"])
-    for name in ("effective_rank", "mean_angle", "angle_of_mean_cosine"):
+    for name in ("effective_rank", "full_rank", "mean_angle", "angle_of_mean_cosine"):
         assert shown[f"{name} of head 2"] == numbers(name, 2)
     for picture, name in (("rank_per_head", "effective_rank"), ("angle_per_head", "mean_angle")):
         shown = curves(figures[picture])
         assert all(shown[f"{name} of head {head}"] == numbers(name, head) for head in (1, 2, 3))
+    compared = {name: Analysis.from_dict(one) for name, one in json.loads((out / "compared.json").read_text()).items()}
+    assert list(compared) == ["ours", "layers", "again", "shared"] and compared["ours"] == analysis
+    for picture, name in (("rank_compared", "effective_rank"), ("angle_compared", "mean_angle")):
+        shown = curves(figures[picture])
+        for model, one in compared.items():
+            assert shown[f"{model}: {name} of head 3"] == one.mean(name)[:, 2].tolist()
     shown = curves(figures["step_sizes"])
     for side in ("attention", "feedforward"):
         for name in (f"{side}_step_size", f"{side}_step_size_positive"):
@@ -163,7 +171,8 @@ def test_pictures_show_the_numbers_beside_them(main, figures, tmp_path, capsys):
 
     depths = json.loads((out / "depth.json").read_text())
     shown = curves(figures["accuracy"])
-    assert list(depths) == ["ours", "transformer", "layers", "again"]
+    assert list(depths) == ["ours", "transformer", "layers", "again", "shared"]
+    assert not (out / "accuracy_over_runs.json").exists()
     assert depths["ours"]["accuracy"] == analysis.statistics["accuracy"]["mean"]
     for name, found in depths.items():
         assert shown[name] == found["accuracy"]
@@ -238,12 +247,75 @@ def test_the_picture_of_adaptive_depth_names_every_tolerance_once():
         assert ("as trained" in curves(figure)) == (trained == 4)
 
 
+def test_runs_of_one_config_are_one_curve_with_a_band():
+    """Figure 3, right: several seeds. The Transformer's seeds are another curve, and a single model has no band."""
+    analyzing = importlib.import_module("hyperset_lab.analyzing")
+    kinds = {"a": {}, "t-0": {"layer_type": "transformer"}, "b": {}, "t-1": {"layer_type": "transformer"}}
+    kinds |= {"fixed": {"step_size_type": "fixed"}, "c": {"_name_or_path": "elsewhere", "num_labels": 10}}
+    groups = analyzing.alike(
+        {name: HyperSETConfig(**TINY, **({"num_labels": 10} | kind)) for name, kind in kinds.items()}
+    )
+    assert groups == [["a", "b", "c"], ["t-0", "t-1"], ["fixed"]]
+    common = {"trained_iterations": 2, "num_iterations": [1, 2, 3, 4]}
+    depths = {name: common | {"accuracy": torch.rand(4).tolist()} for name in kinds}
+    runs = analyzing.accuracy_curves(depths, groups)
+    assert list(runs) == ["a (3 runs)", "t-0 (2 runs)", "fixed"] and runs["fixed"] is depths["fixed"]
+    figure = draw_accuracy(runs)
+    assert_nothing_is_covered(figure)
+    shown, edges = curves(figure), bands(figure)
+    assert {name for name in shown if "trained" not in name} == runs.keys() and len(edges) == 2
+    for label, names, pairs in zip(list(runs)[:2], groups, edges, strict=False):
+        values = list(zip(*(depths[name]["accuracy"] for name in names), strict=True))
+        means, stds = map(statistics.fmean, values), map(statistics.stdev, values)
+        wanted = [edge for mean, std in zip(means, stds, strict=True) for edge in (mean - std, mean + std)]
+        assert [edge for pair in pairs for edge in pair] == pytest.approx(wanted)
+        assert shown[label] == runs[label]["accuracy"] == pytest.approx([statistics.fmean(step) for step in values])
+    with pytest.raises(ValueError, match="`runs` must be at least two of the same depths"):
+        over_runs([depths["a"], depths["b"] | {"num_iterations": [1, 2]}])
+
+
+def test_curves_of_training_are_means_with_bands():
+    """Figure 3, left. Epochs that a run does not have are left out."""
+    runs = [[(1.0, 2.0), (2.0, 1.0), (3.0, 0.5)], [(1.0, 4.0), (2.0, 2.0)]]
+    figure = draw_training({"ours": runs, "alone": [[(1.0, 3.0), (2.0, 2.5)]]}, "training loss")
+    assert_labelled(figure)
+    assert_nothing_is_covered(figure)
+    assert curves(figure) == {"ours": [3.0, 1.5], "alone": [3.0, 2.5]}
+    ((first, second),) = bands(figure)
+    assert first == pytest.approx((3 - 2**0.5, 3 + 2**0.5)) and second == pytest.approx(
+        (1.5 - 0.5**0.5, 1.5 + 0.5**0.5)
+    )
+    with pytest.raises(ValueError, match="'ours' have no epoch in common"):
+        draw_training({"ours": [[(1.0, 1.0)], [(2.0, 1.0)]]}, "training loss")
+
+
+def test_models_are_overlaid_head_by_head():
+    """Figures 13 and 14, also of several layers and of other depths; not of other numbers of heads."""
+    models = {"ours": {}, "shared": {"layer_type": "shared_qkv_transformer"}, "deep": {"num_hidden_layers": 2}}
+    quantities = ["rank", "angles"]
+    analyses = {
+        name: analyze(make_model("images", **fields), make_inputs("images"), quantities=quantities)
+        for name, fields in models.items()
+    }
+    figure = draw_overlay(analyses, "mean_angle")
+    assert_nothing_is_covered(figure)
+    shown = curves(figure)
+    for name, analysis in analyses.items():
+        for head in (1, 4):
+            assert shown[f"{name}: mean_angle of head {head}"] == analysis.mean("mean_angle")[:, head - 1].tolist()
+    other = analyze(make_model("images", num_attention_heads=2), make_inputs("images"), quantities=quantities)
+    with pytest.raises(ValueError, match=r"one number of heads, got .*'other': 2"):
+        draw_overlay(analyses | {"other": other}, "mean_angle")
+    with pytest.raises(ValueError, match="`name` must be one of effective_rank"):
+        draw_overlay(analyses, "total_energy")
+
+
 @pytest.mark.slow
 def test_more_models_than_a_picture_can_tell_apart(main, figures, tmp_path, capsys):
     flags = ["--model_name_or_path", image_model(tmp_path / "0"), "--dataset_name", "digits", "--use_cpu"]
     flags += ["--max_eval_samples", "4", "--output_dir", str(tmp_path / "out"), "--depth_multiple", "1"]
-    alike = [image_model(tmp_path / f"seed-{index}") for index in range(6)]
-    main([*flags, "--compare_with", *alike])
+    others = [image_model(tmp_path / f"seed-{index}", initializer_range=0.1 + index / 100) for index in range(6)]
+    main([*flags, "--compare_with", *others])
     assert "shows the first 6 of 7 models" in capsys.readouterr().out
     assert_nothing_is_covered(figures["accuracy"])
     assert len(json.loads((tmp_path / "out" / "depth.json").read_text())) == 7

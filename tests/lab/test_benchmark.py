@@ -8,6 +8,9 @@ import statistics
 import pytest
 import torch
 
+from modeling_hyperset import HyperSETForImageClassification
+from modeling_hyperset.presets import preset_config
+
 
 @pytest.fixture
 def main(monkeypatch):
@@ -78,6 +81,45 @@ def test_flops_and_parameters_are_the_papers(main):
     assert gigaflops["hyperset-whole"] == pytest.approx(6.81, rel=5e-3)
     assert gigaflops["hyperset-eager"] == pytest.approx(gigaflops["hyperset-whole"])
     assert gigaflops["hyperset"] / gigaflops["transformer"] == pytest.approx(0.52, abs=5e-3)
+
+
+def test_the_papers_other_counts_follow_from_ours(main):
+    """
+    Tables 16 and 17 count with `calflops`. It sees the calls of the authors' program: a third product with C in an iteration of
+    CRATE, and of the Energy Transformer the energies alone, because its gradient comes from autograd. It counts one operation
+    for each value of a softmax and of GELU or ReLU, five for one of a LayerNorm, and none for an RMSNorm, a logsumexp, or the
+    Energy Transformer's own norm.
+    """
+    models = importlib.import_module("hyperset_lab.benchmarking.models")
+    n, d, heads, patch, steps = 257, 384, 6, 588, 12
+    product, pairs, tokens = 2 * n * d * d, 2 * n * n * d, n * d
+    softmax, norm = heads * n * n, 5 * tokens
+    embedding_norms = 5 * (n - 1) * (patch + d)
+
+    def ours(name: str, **fields) -> int:
+        with torch.device("meta"):
+            config = preset_config(name, prune_last_iteration=False, **fields)
+            model = HyperSETForImageClassification._from_config(config, attn_implementation="eager")
+            return models.count_flops(model, {"pixel_values": torch.empty(1, 3, 224, 224)})
+
+    crate = steps * (product + softmax + 2 * norm)
+    energy_transformer = steps * (4 * tokens - (2 * pairs + 2 * product + 4 * product))
+    hyperset = steps * (2 * softmax + tokens) + embedding_norms
+    learned = steps * tokens  # GELU of the step sizes
+    extra = {
+        "imagenet-small-transformer": ([steps * (softmax + 2 * norm + 4 * tokens)], [12.27]),
+        "imagenet-small-crate": ([crate], [5.90]),
+        "imagenet-small-crate-t": ([crate], [5.90]),
+        "imagenet-small-energy-transformer": ([energy_transformer], [6.19]),
+    }
+    # Table 17: as it is, Pre-Norm, LayerNorm, both. Norms have no products, so ours are equal.
+    norms = [0, 0, 4 * steps * norm, 2 * steps * norm]
+    extra["imagenet-small"] = ([hyperset + learned + each for each in norms], [6.81, 6.81, 6.84, 6.82])
+    extra["imagenet-small-fixed-step"] = ([hyperset + each for each in norms], [4.98, 4.98, 5.01, 5.00])
+    for name, (more, paper) in extra.items():
+        count = ours(name)
+        assert [round((count + each) / 1e9, 2) for each in more] == paper, name
+    assert ours("imagenet-small-fixed-step", pre_norm=True, sublayer_norm_type="layernorm") == count
 
 
 @pytest.mark.parametrize(

@@ -258,3 +258,7 @@ def test_weights_that_nothing_trained_are_not_evaluated(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="Nothing has trained this model, so there is nothing to evaluate"):
         TASK.main([*flags, "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="Nothing has trained this model, so there is nothing to evaluate"):
+        flags += ["--do_train", "--num_train_epochs", "0", "--report_to", "none"]
+        TASK.main([*flags, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "model.safetensors").exists()

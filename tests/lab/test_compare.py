@@ -9,6 +9,7 @@ import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -94,6 +95,10 @@ def test_table_json_and_runs_say_the_same(finished):
     out = Path(recipe).parent / "out"
     assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(result))
     assert not list(out.rglob(".*"))  # nothing half-written
+    curves = json.loads((out / "curves.json").read_text())
+    assert curves.keys() == {"training loss"} and curves["training loss"].keys() == RECIPE["models"].keys()
+    assert [len(run) for runs in curves["training loss"].values() for run in runs] == [1] * 4  # an epoch each
+    assert (out / "training_loss.png").stat().st_size > 5000
     lines = (out / "comparison.md").read_text().splitlines()
     cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:4])}
     assert cells.keys() == RECIPE["models"].keys() == result["models"].keys()
@@ -148,6 +153,35 @@ def test_costs_are_those_of_the_models(finished, modules):
         folder = Path(recipe).parent / "out" / "runs" / row["runs"][0]
         model = modules["hyperset_lab.images.task"].AutoModelForImageClassification.from_pretrained(folder)
         assert row["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_curves_are_those_that_the_runs_logged(modules, tmp_path):
+    """Of the loss and, where it was evaluated after every epoch, of the score; a model that diverged has none."""
+    curves = importlib.import_module("hyperset_lab.comparison.curves")
+    history = [{"epoch": epoch, "loss": 3.0 / epoch} for epoch in (1.0, 2.0)]
+    history += [{"epoch": epoch, "eval_accuracy": epoch / 4, "eval_loss": 1.0} for epoch in (1.0, 2.0, 2.0)]
+    kinds = {"a-0": history, "a-1": history, "b-0": history[:2] + history[-1:], "c-0": history, "gone": None}
+    for name, logged in kinds.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        if logged is not None:
+            write_json(tmp_path / "runs" / name / "trainer_state.json", {"log_history": logged})
+    rows = {"A": (0.5, ["a-0", "a-1"]), "B": (0.5, ["b-0"]), "C": (None, ["c-0"]), "D": (0.5, ["gone"])}
+    result = {"models": {name: {"accuracy": {"mean": mean}, "runs": runs} for name, (mean, runs) in rows.items()}}
+    comparison = SimpleNamespace(root=tmp_path, score=SimpleNamespace(name="accuracy"))
+    losses, accuracies = [[1.0, 3.0], [2.0, 1.5]], [[1.0, 0.25], [2.0, 0.5]]
+    files = curves.write_curves(comparison, result)
+    assert [path.name for path in files] == ["curves.json", "training_loss.png", "accuracy.png"]
+    assert json.loads(files[0].read_text()) == {
+        "training loss": {"A": [losses, losses], "B": [losses]},
+        "accuracy": {"A": [accuracies, accuracies]},
+    }
+    plan = modules["hyperset_lab.comparison.plan"]
+    arguments = SimpleNamespace(eval_every_epoch=True, task="images")
+    comparison = SimpleNamespace(configs={"A": {"num_iterations": 2}}, models={"A": {"eval_strategy": "no"}})
+    comparison.arguments, comparison.score, comparison.root = arguments, None, tmp_path
+    strategies = {phase: plan.Comparison.run(comparison, "A", phase, 0.1, 0).settings["eval_strategy"]
+                  for phase in ("validation", "test")}  # fmt: skip
+    assert strategies == {"validation": "no", "test": "epoch"}
 
 
 @pytest.mark.slow

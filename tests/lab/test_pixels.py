@@ -2,6 +2,8 @@
 """Every kind of picture file gives the pixels that a viewer shows, or an error that names the file."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -107,6 +109,17 @@ def test_a_colour_of_16_bits_is_transparent():
     image = Image.new("RGB", (1, 1), (9, 8, 7))
     image.info["transparency"] = tuple(value * 257 for value in (9, 8, 7))
     assert as_shown(image).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_one_of_four_greys_is_transparent():
+    """Pillow spreads the four greys of a PNG over a byte, but leaves the transparent one as it is."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 3, 1, 2, 0, 0, 0, 0)), (b"tRNS", b"\0\1"))
+    chunks += ((b"IDAT", zlib.compress(b"\0" + bytes([0b01001000]))), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    shown = read_image({"bytes": data, "path": None})
+    assert [shown.getpixel((column, 0)) for column in range(3)] == [(255,) * 3, (0,) * 3, (170,) * 3]
 
 
 def cut_off(form: str) -> bytes:

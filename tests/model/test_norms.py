@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from modeling_hyperset.analysis import analyze
 from support.builders import make_config, make_inputs, make_model
 
 
@@ -75,6 +76,16 @@ def test_pre_norm_follows_the_gradient_of_the_normalised_tokens(norm_type):
         side.token_norm = torch.nn.Identity()
         (gradient,) = torch.autograd.grad(side.value(g).sum(), g)
         torch.testing.assert_close(direction[0] if isinstance(direction, tuple) else direction, -gradient)
+
+
+@pytest.mark.parametrize(("norm_type", "pre_norm"), ROWS)
+def test_the_analysis_measures_the_energies_of_the_layer(norm_type, pre_norm):
+    model, inputs = make_model("images", sublayer_norm_type=norm_type, pre_norm=pre_norm), make_inputs("images")
+    energies = torch.stack(model(**inputs, output_energies=True).energies).double().mean(dim=1)
+    analysis = analyze(model, inputs, progress=False)
+    measured = torch.stack([analysis.mean(f"{side}_energy") for side in ("attention", "feedforward")], dim=-1)
+    torch.testing.assert_close(measured, energies, rtol=1e-5, atol=1e-5)
+    assert (analysis.mean("full_rank") >= analysis.mean("effective_rank")).all()
 
 
 def test_implementations_agree_where_there_are_others_and_are_refused_where_not():

@@ -56,6 +56,11 @@ class ComparisonArguments:
     )
     flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
     num_workers: int = option(1, "Trainings at a time, which share the processor's threads equally.")
+    eval_every_epoch: bool = option(
+        False,
+        "Evaluate after every epoch of the trainings with the chosen rates, for curves of the score in training. (The rates "
+        "are chosen before.)",
+    )
     timing_turns: int = option(9, "Turns that the models take when steps are timed, a few steps in each.")
     time_only: bool = option(False, "Measure only the time per step of a finished comparison again.")
     task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
@@ -128,6 +133,8 @@ class Comparison:
         settings = self.models[model] | own
         if holds_out:
             settings["eval_num_iterations"] = [config["num_iterations"]]
+        elif self.arguments.eval_every_epoch:
+            settings["eval_strategy"] = "epoch"
         return Run(task, self.score, model, phase, learning_rate, seed, settings, config, self.root / "runs")
 
     def finish_grid(

@@ -19,12 +19,12 @@ NO_OPTIONS = ("about", "file", "format", "parameters")
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML reads it. It takes 1e-3 for text, which Hydra and the reader do not."""
+    """A value as YAML reads it. It takes 1e-3 for text, which Hydra does not, and `???` of Hydra says that there is none."""
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
         return float(value)
-    return value
+    return None if value == "???" else value
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -44,7 +44,11 @@ def read_mapping(file: File, flag: str) -> Mapping[str, Any]:
             f"`{flag}` {file.name!r} is no {'JSON' if flag == '--options' else 'text'}: {error}."
         ) from error
     if not isinstance(values, Mapping):
-        kind = "a JSON object" if flag == "--options" else "names with values"
+        kind = (
+            "a JSON object"
+            if flag == "--options"
+            else "names with values (pass `--config` another file, or '' for none)"
+        )
         raise ValueError(f"`{flag}` {file.name!r} must hold {kind}, got {type(values).__name__}.")
     return values
 

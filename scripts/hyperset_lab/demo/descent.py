@@ -11,10 +11,18 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from hyperset_lab.models import label_names
 from hyperset_lab.sudoku.puzzles import takes_boards
 from modeling_hyperset.analysis import answers
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForTokenClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 
 DIGITS_RECIPE = "python scripts/run_image_classification.py scripts/recipes/digits.yaml"
+TEXT_RECIPE = "python scripts/run_clm.py scripts/recipes/shakespeare_char.yaml --train_file input.txt"
 SUDOKU_RECIPE = "python scripts/run_sudoku.py scripts/recipes/sudoku_small.yaml"
 BEYOND = 4  # times the trained depth that can be watched
 
@@ -83,6 +91,17 @@ def load_sudoku_model(name: str, trust_remote_code: bool = False) -> PreTrainedM
             f"{config.vocab_size}, {config.num_positions} positions and num_labels={config.num_labels}."
         )
     return model
+
+
+def load_text_model(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
+    """A model that writes text, and its tokenizer."""
+    flag = "--text_model"
+    model = load(flag, name, AutoModelForCausalLM, "CausalLM", TEXT_RECIPE, trust_remote_code)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`{flag}`: {name!r} has no tokenizer beside its model: {error}") from error
+    return model, tokenizer
 
 
 def load(flag: str, name: str, auto_class, head: str, recipe: str, trust_remote_code: bool) -> PreTrainedModel:

@@ -103,10 +103,16 @@ def energy_words(descent: Descent, iteration: int) -> str:
     )
 
 
-def share_chart(descent: Descent, iteration: int, labels: Sequence[str]) -> str:
+def share_chart(
+    descent: Descent,
+    iteration: int,
+    labels: Sequence[str],
+    title: str = "Probability of each digit",
+    kind: str = "digit ",
+) -> str:
     """The probability of each label over the iterations; the leading ones have a colour and a name."""
     shares = descent.probabilities
-    figure, axes = frame("Probability of each digit", descent, iteration)
+    figure, axes = frame(title, descent, iteration)
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     named = [label for label in np.argsort(-shares.max(axis=0))[: len(SERIES)] if shares[:, label].max() > 0.25]
@@ -115,7 +121,7 @@ def share_chart(descent: Descent, iteration: int, labels: Sequence[str]) -> str:
     ends = []
     for colour, label in zip(SERIES, named, strict=False):
         add_curve(axes, shares[:, label], colour, iteration, labels[label])
-        ends.append((float(shares[-1, label]), f"digit {labels[label]}", colour))
+        ends.append((float(shares[-1, label]), f"{kind}{labels[label]}", colour))
     name_curves(axes, ends)
     return to_svg(figure, "probability")
 

@@ -21,6 +21,7 @@ from hyperset_lab.demo.descent import deepest
 from hyperset_lab.demo.drawing import enlarged
 from hyperset_lab.demo.pictures import data_url
 from hyperset_lab.demo.tabs import Digits, Sudokus, on_sheet, open_picture, picture, picture_of
+from hyperset_lab.demo.texts import EXAMPLE, Texts
 
 
 PAGE = Path(__file__).parent / "page"
@@ -42,11 +43,11 @@ def told() -> Iterator[None]:
 
 class Watch:
     """
-    The part that both pages have: the slider over the iterations of the `page`'s model, the button that plays them, and the
+    The part that all pages have: the slider over the iterations of the `page`'s model, the button that plays them, and the
     view that the `page` shows.
     """
 
-    def __init__(self, page: Digits | Sudokus):
+    def __init__(self, page: Digits | Sudokus | Texts):
         self.page, self.trained = page, page.model.config.num_iterations
         self.watched = gr.State(None)
         self.turn = gr.State({"number": 0})  # each session has its own, and the events change it in place
@@ -160,12 +161,40 @@ def add_sudokus(page: Sudokus) -> None:
     clear.click(wipe, watch.turn, [*watch.outputs, board], **watch.options)
 
 
-def build_page(digit_page: Digits | None = None, sudoku_page: Sudokus | None = None) -> gr.Blocks:
+def add_texts(page: Texts) -> None:
+    """The tab of text: a prompt, what may come next, and the text that the model writes at the chosen depth."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            prompt = gr.Textbox(EXAMPLE, label="The beginning of a text", lines=4, elem_classes="prompt")
+            with gr.Row():
+                look = gr.Button("What comes next?", size="sm", min_width=120, elem_classes="look")
+                write = gr.Button("Write on", size="sm", min_width=120, elem_classes="write")
+            written = gr.Textbox(label="Written at the depth of the slider", lines=8, elem_classes="written")
+        with gr.Column(scale=6, min_width=380):
+            watch = Watch(page)
+
+    def read(turn: dict, text: str):
+        watch.end(turn)
+        with told():
+            return watch.start(page.read(text))
+
+    def write_on(text: str, iterations: int):
+        with told():
+            return page.write(text, iterations)
+
+    look.click(read, [watch.turn, prompt], watch.outputs, **watch.options)
+    prompt.submit(read, [watch.turn, prompt], watch.outputs, **watch.options)
+    write.click(write_on, [prompt, watch.slider], written)
+
+
+def build_page(
+    digit_page: Digits | None = None, sudoku_page: Sudokus | None = None, text_page: Texts | None = None
+) -> gr.Blocks:
     """The page, with a tab for each of what is given."""
     with gr.Blocks(title="Hyper-SET: watch a forward pass") as page:
         gr.Markdown(
-            "# Hyper-SET\nA forward pass is a descent on an energy. Watch the answer change with every iteration, also beyond "
-            "the trained depth.",
+            "# Hyper-SET\nEvery iteration takes a step against the gradient of an energy. Watch energy and answer change, also "
+            "beyond the trained depth.",
             elem_classes="page-title",
         )
         if digit_page is not None:
@@ -174,6 +203,9 @@ def build_page(digit_page: Digits | None = None, sudoku_page: Sudokus | None = N
         if sudoku_page is not None:
             with gr.Tab("Sudoku"):
                 add_sudokus(sudoku_page)
+        if text_page is not None:
+            with gr.Tab("Text"):
+                add_texts(text_page)
     return page
 
 

@@ -79,7 +79,7 @@ class AugmentationArguments:
                 raise ValueError(f"`--{flag}` must be three numbers{above}, for red, green and blue, got {values}.")
 
     @property
-    def processor_fields(self) -> dict[str, list[float]]:
+    def processor_fields(self) -> dict[str, Any]:
         """The normalisation of a new image processor, where it is given."""
         statistics = {"image_mean": self.image_mean, "image_std": self.image_std}
         return {name: values for name, values in statistics.items() if values is not None}

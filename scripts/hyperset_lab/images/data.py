@@ -182,6 +182,11 @@ def read_columns(arguments: ImageDataArguments, hub_options: dict[str, Any], nam
         columns = {getattr(arguments, flag): new for flag, new in names.items()}
         split = split.select_columns(list(columns))
         split = split.rename_columns({old: new for old, new in columns.items() if old != new})
+        if (
+            isinstance(split, IterableDataset) and split.features is None
+        ):  # nothing to cast: files or bytes as they are
+            splits[name] = split
+            continue
         try:
             splits[name] = split.cast_column("image", Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's errors are of these kinds

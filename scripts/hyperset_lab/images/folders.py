@@ -23,14 +23,16 @@ logger = logging.getLogger(__name__)
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".md", ".py", ".yaml")
+ONLY_NAMED = ("BUFR", "GRIB", "HDF5", "MPEG")
 NO_PICTURES = "files without the name of a picture"
 SPLIT_WORDS = {word for words in SPLITS.values() for word in words}
 
 
 @lru_cache
 def picture_suffixes() -> set[str]:
-    """The ends of names that Pillow opens."""
-    return {suffix for suffix, kind in PILImage.registered_extensions().items() if kind in PILImage.OPEN}
+    """The ends of names that Pillow opens, without those that it only knows by name."""
+    kinds = PILImage.registered_extensions()
+    return {suffix for suffix, kind in kinds.items() if kind in PILImage.OPEN and kind not in ONLY_NAMED}
 
 
 def says_more(folder: Path) -> bool:
@@ -65,6 +67,8 @@ def files_below(folder: str, left_out: dict[str, list[str]], above: tuple[str, .
     for entry in inside:
         if entry.name.startswith("."):
             left_out.setdefault("names that begin with a dot", []).append(entry.path)
+        elif not entry.name.isascii() and entry.name != entry.name.encode(errors="replace").decode():
+            left_out.setdefault("names that are not UTF-8", []).append(ascii(entry.path))
         elif entry.is_dir():
             if os.path.realpath(entry.path) in above:
                 left_out.setdefault("links to a folder above them", []).append(entry.path)
@@ -86,7 +90,7 @@ def read_folder(folder: str | Path, labelled: bool, flag: str) -> Dataset:
     Raises:
         `ValueError`: there are no images, or the folders that should be classes are splits. It names the `flag`.
     """
-    folder, left_out = os.path.normpath(folder), {}
+    folder, left_out = os.path.normpath(folder), dict[str, list[str]]()
     files = list(files_below(folder, left_out))
     parts = [Path(os.path.relpath(file, folder)).parts for file in files]
     if labelled and any(len(names) > 1 for names in parts):

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 # Raise it if the rule above refuses other files than before: data sets that passed are then read again.
 RULE_VERSION = 1
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+FEW_GREYS = {"L;2": 85, "L;4": 17}  # of PNG, and the factor that spreads them over 0 … 255
 NUMBERS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -49,11 +50,17 @@ def as_shown(image: PILImage.Image, name: str = "The image") -> PILImage.Image:
         `ValueError`: the file is cut off or has numbers of no range that this module knows; it begins with `name`.
     """
     try:
+        form = image.format  # a turned copy has none
+        stored = [tile[3] for tile in getattr(image, "tile", ())[:1]]  # how the pixels are stored
         image.load()
+        if (
+            stored and stored[0] in FEW_GREYS and "transparency" in image.info
+        ):  # Pillow spreads the pixels, not this grey
+            image.info["transparency"] *= FEW_GREYS[stored[0]]
         if image.getexif().get(ExifTags.Base.Orientation) not in (None, 1):
-            image = cast(PILImage.Image, ImageOps.exif_transpose(image))
+            image = ImageOps.exif_transpose(image)
         if image.mode in NUMBERS:
-            return PILImage.fromarray(in_8_bits(image)).convert("RGB")
+            return PILImage.fromarray(in_8_bits(image, form)).convert("RGB")
         if image.mode in WITH_ALPHA or "transparency" in image.info:
             return on_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -74,8 +81,8 @@ def on_white(image: PILImage.Image) -> PILImage.Image:
     return PILImage.alpha_composite(page, image).convert("RGB")
 
 
-def in_8_bits(image: PILImage.Image) -> np.ndarray:
-    """A picture of 16-bit or 32-bit numbers, `(height, width)`, as bytes."""
+def in_8_bits(image: PILImage.Image, form: str | None) -> np.ndarray:
+    """A picture of 16-bit or 32-bit numbers, `(height, width)`, in a file of some `form`, as bytes."""
     values = np.asarray(image).astype(np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not (low >= 0 and high <= 65535):  # NaN too
@@ -83,7 +90,7 @@ def in_8_bits(image: PILImage.Image) -> np.ndarray:
             f"its numbers (mode {image.mode!r}) go from {low:g} to {high:g}, but they must lie in 0 … 255 or 0 … 65535, or "
             "floats in 0 … 1. Convert it to 8 bits"
         )
-    of_16_bits = image.mode.startswith("I;16") or image.format in ("PNG", "PPM") or high > 255
+    of_16_bits = image.mode.startswith("I;16") or form in ("PNG", "PPM") or high > 255
     if of_16_bits:
         scaled = values / 257
     elif image.mode == "F" and high <= 1:
@@ -101,7 +108,7 @@ def opened(value: Any) -> PILImage.Image:
     """What a data set holds of an image (its file's `path` or `bytes`, or a picture of Pillow) as a picture of Pillow."""
     if isinstance(value, PILImage.Image):
         return value
-    path, data = value.get("path"), value.get("bytes")
+    path, data = (value or {}).get("path"), (value or {}).get("bytes")
     if data is not None:
         return PILImage.open(io.BytesIO(data))
     if path is None:

@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Train or fine-tune an image classifier."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,37 @@ def build_processor(arguments: ModelArguments, config, data_arguments: Augmentat
     return ViTImageProcessorPil(size=shortest, do_center_crop=True, crop_size=size, **statistics)
 
 
+# What turns examples into what the model reads. Workers that are started anew (`spawn`) get these by name, so they are no
+# functions within functions.
+
+
+def pixels(processor, images: list, **options) -> list[torch.Tensor]:
+    """What `processor` makes of images of PIL."""
+    return list(processor(images, return_tensors="pt", **options)["pixel_values"])
+
+
+def keep_batch(batch: dict[str, list], processor) -> dict[str, list]:
+    """Whole images."""
+    return {
+        "pixel_values": pixels(processor, [*map(read_image, batch["image"])]),
+        "label": batch["label"],
+    }
+
+
+def keep(example: dict, rng: np.random.Generator | None, processor) -> dict[str, Any]:
+    """A whole image."""
+    return {"pixel_values": pixels(processor, [read_image(example["image"])])[0], "label": example["label"]}
+
+
+def vary(example: dict, rng: np.random.Generator, processor, view: RandomView) -> dict[str, Any]:
+    """A random `view` of an image."""
+    image = view(read_image(example["image"]), rng)
+    return {
+        "pixel_values": pixels(processor, [image], do_resize=False, do_center_crop=False)[0],
+        "label": example["label"],
+    }
+
+
 def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     """A batch of `pixel_values` and `labels`."""
     return {
@@ -93,35 +125,27 @@ def build_trainer(
     if training_arguments.process_index == 0:
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
 
-    def pixels(images: list, **options) -> list[torch.Tensor]:
-        return list(processor(images, return_tensors="pt", **options)["pixel_values"])
-
-    def transform(batch):
-        return {"pixel_values": pixels([*map(read_image, batch["image"])]), "label": batch["label"]}
-
     # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
-    first = pixels([read_image(next(iter(next(iter(data.values()))))["image"])])[0]
+    first = keep(next(iter(next(iter(data.values())))), None, processor)["pixel_values"]
     model.eval()
     with torch.no_grad():
         model(first[None])
     view = RandomView(data_arguments, (first.shape[-2], first.shape[-1]), processor)
 
-    def vary(example, rng):
-        (image,) = pixels([view(read_image(example["image"]), rng)], do_resize=False, do_center_crop=False)
-        return {"pixel_values": image, "label": example["label"]}
-
-    def keep(example, rng):
-        return {"pixel_values": pixels([read_image(example["image"])])[0], "label": example["label"]}
+    random, whole = partial(vary, processor=processor, view=view), partial(keep, processor=processor)
 
     def readable(split: str):
         """The split, as the trainer reads it."""
         varies = split == "train" and data_arguments.varies_images
         seed = training_arguments.seed
         if data_arguments.streaming:
-            return StreamedImages(data[split], vary if varies else keep, seed, repeat=split == "train")
-        return RandomImages(data[split], vary, seed) if varies else data[split].with_transform(transform)
+            return StreamedImages(data[split], random if varies else whole, seed, repeat=split == "train")
+        if varies:
+            return RandomImages(data[split], random, seed)
+        return data[split].with_transform(partial(keep_batch, processor=processor))
 
-    trainer_class, options = ScriptTrainer, {}
+    trainer_class: type[ScriptTrainer] = ScriptTrainer
+    options: dict[str, Any] = {}
     if data_arguments.mixes:
         trainer_class, options = MixingTrainer, {"augmentation": data_arguments}
     trainer = trainer_class(

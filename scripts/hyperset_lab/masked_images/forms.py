@@ -184,6 +184,11 @@ def to_pixels(
     return processor([image], return_tensors="pt", **options)["pixel_values"][0]
 
 
+def batch_to_pixels(batch: dict[str, list], processor) -> dict[str, list[torch.Tensor]]:
+    """The `pixel_values` of the images of a batch."""
+    return {"pixel_values": [to_pixels(processor, image) for image in batch["image"]]}
+
+
 class CodeTask:
     """Masked VQ codes, filled in by iterative decoding. The `tokenizer`, on the model's device, makes an image of them."""
 

@@ -90,9 +90,7 @@ def build_codes(
     tokenizer.to(training_arguments.device)
     processor, codes = square_processor(image_size, data_arguments.crop_pct), {}
 
-    def transform(batch):
-        return {"pixel_values": [forms.to_pixels(processor, image) for image in batch["image"]]}
-
+    transform = partial(forms.batch_to_pixels, processor=processor)
     loading = (training_arguments.per_device_eval_batch_size, training_arguments.dataloader_num_workers)
     for name, split in data.items():
         settings = (processor.to_dict(), masking.codes_dir, *loading)

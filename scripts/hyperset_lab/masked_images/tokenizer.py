@@ -50,7 +50,7 @@ class VQTokenizer:
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"`--vq_model_name_or_path` must be a folder or a name on the Hub of a `VQModel` of diffusers, got "
-                f"{name_or_path!r}: {error}"
+                f"{name_or_path!r}. scripts/convert_vqgan.py makes one of a VQGAN of taming-transformers. {error}"
             ) from error
         return cls(model, zero_to_one)
 

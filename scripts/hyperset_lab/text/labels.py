@@ -127,7 +127,7 @@ def encode_labels(
     labels = {name: read_labels(split, problem_type, arguments.label_delimiter) for name, split in labelled.items()}
     names = ["LABEL_0"] if problem_type == REGRESSION else class_names(feature, next(iter(labels.values())))
     space = match_checkpoint(LabelSpace(problem_type, tuple(names)), checkpoint, do_train, new_head)
-    if do_train and problem_type != REGRESSION:
+    if do_train and problem_type == SINGLE_LABEL:  # of several labels, one that no text has is learnt too
         learnt = {*classes_in(next(iter(labels.values())))}
         for name, values in labels.items():
             check_known(name, {*classes_in(values)} - {None}, [label for label in space.names if label in learnt])

@@ -13,10 +13,10 @@ from hyperset_lab.run import check_splits
 from hyperset_lab.tasks import Score, Task, card_of
 from hyperset_lab.text.data import TextDataArguments, hold_out_texts, load_texts, tokenize
 from hyperset_lab.text.labels import LabelSpace, encode_labels
-from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer
-from hyperset_lab.text.trainer import TextTrainer
+from hyperset_lab.text.tokenizer import TextModelArguments, fit_tokenizer, load_tokenizer, special_tokens
+from hyperset_lab.text.trainer import TextCollator, TextTrainer
 from hyperset_lab.trainer import ScriptTrainingArguments
-from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
+from transformers import AutoModelForSequenceClassification, set_seed
 
 
 def read_data(
@@ -54,7 +54,7 @@ def build_trainer(
     compute_metrics = make_compute_metrics(labels.problem_type, data_arguments.metric_name, len(labels.names))
 
     tokenizer = load_tokenizer(model_arguments, splits["train"]["text"] if training_arguments.do_train else None)
-    fields = labels.config_fields
+    fields = labels.config_fields | special_tokens(tokenizer)
     if model_arguments.model_name_or_path is None:
         fields["vocab_size"] = len(tokenizer)
     config = load_config(model_arguments, **fields)
@@ -70,7 +70,8 @@ def build_trainer(
         )
 
     eights = training_arguments.fp16 or training_arguments.bf16
-    collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if eights else None)
+    longest = getattr(config, "max_position_embeddings", None)
+    collator = TextCollator(tokenizer, pad_to_multiple_of=8 if eights else None, longest=longest)
     # A batch that the model cannot take is an error now, not hours later in the first step of a run that waited.
     model.eval()
     with torch.no_grad():

@@ -103,6 +103,12 @@ def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -
     return tokenizer
 
 
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The fields of a config for the special tokens of its tokenizer. Trainer would set those that differ, and warn."""
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    return {name: token_id for name, token_id in ids.items() if token_id is not None}
+
+
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_seq_length: int) -> None:
     """Refuse more tokens or positions than the model has, and have the tokenizer cut texts where the model ends."""
     if len(tokenizer) > config.vocab_size:

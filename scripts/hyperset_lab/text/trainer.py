@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Trainer for texts: batches of similar lengths that a resumed run and every process repeat, and predictions in a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, decide
 from hyperset_lab.text.labels import LabelSpace
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset.files import write_whole
+from transformers import DataCollatorWithPadding
 
 
 class LengthGroups(Dataset):
@@ -42,6 +44,21 @@ class LengthGroups(Dataset):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         return self.texts[self.order[place]]
+
+
+@dataclass
+class TextCollator(DataCollatorWithPadding):
+    """Pads a batch to its longest text, or to a multiple, but never to more than `longest` tokens, a model's positions."""
+
+    longest: int | None = None
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        multiple, most = self.pad_to_multiple_of, self.longest
+        if multiple and most is not None:
+            length = max(len(feature["input_ids"]) for feature in features)
+            if -(-length // multiple) * multiple > most:
+                return DataCollatorWithPadding(self.tokenizer, "max_length", max_length=most)(features)
+        return super().__call__(features)
 
 
 class TextTrainer(ScriptTrainer):
