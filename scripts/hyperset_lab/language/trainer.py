@@ -3,7 +3,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -59,7 +59,7 @@ class LanguageTrainer(ScriptTrainer):
             return ""
         if self.written_at is None or self.written_at[0] != self.state.global_step:
             model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            text = written(model, self.processing_class, self.sample, self.block_size, self.args.seed)
+            text = written(model, cast(Any, self.processing_class), self.sample, self.block_size, self.args.seed)
             self.written_at = self.state.global_step, text
         return self.written_at[1]
 
@@ -104,4 +104,4 @@ def written(
             if longer.shape[1] < context.shape[1] + count:
                 break  # it wrote the end of the text
     model.train(training)
-    return tokenizer.decode(tokens[0])
+    return str(tokenizer.decode(tokens[0]))
