@@ -8,6 +8,7 @@ import torch
 
 from .configuration_hyperset import HyperSETConfig
 from .modeling_hyperset import (
+    HyperSETForCausalLM,
     HyperSETForImageClassification,
     HyperSETForMaskedImageModeling,
     HyperSETForSequenceClassification,
@@ -80,6 +81,14 @@ TEXT: dict[str, Any] = {
     "num_iterations": 6,
     "num_labels": 5,
 } | SMALL
+
+
+CAUSAL: dict[str, Any] = {
+    "vocab_size": 50257,
+    "max_position_embeddings": 1024,
+    "position_embedding_type": "rotary",
+    "attention_energy": "causal_softmax",
+}
 
 
 def union(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +200,8 @@ PRESETS: dict[str, Preset] = {
     "yelp-small-crate-t": text("12.02 M", CRATE_T),
     "yelp-small-crate": text("12.17 M", CRATE),
     "yelp-small-energy-transformer": text("12.61 M", ENERGY_TRANSFORMER),
+    # Text that the model writes, at GPT-2's size. Not of the paper.
+    "causal-base": Preset(HyperSETForCausalLM, union(BASE, CAUSAL), "–", "–"),
 }
 
 

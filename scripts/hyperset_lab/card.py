@@ -16,6 +16,7 @@ from transformers.modelcard import TASK_TAG_TO_NAME_MAPPING, extract_hyperparame
 
 import transformers
 from hyperset_lab.recipes import is_recipe, read_recipe
+from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.files import write_whole
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES, class_of
@@ -45,7 +46,7 @@ A `{model_class}` with {parameters:,} parameters, {origin} {data}.
 ```python
 {use}
 ```
-{use_note}
+{use_note}{section}
 ## Training
 {command}
 {hyperparameters}
@@ -116,6 +117,7 @@ def write_card(
         results=describe_results(trainer, rows, trained),
         use=usage(model, location),
         use_note=USE_NOTE if is_ours(model) else "",
+        section=trainer.card_section() if isinstance(trainer, ScriptTrainer) else "",
         command=describe_command(getattr(arguments, "command", None)),
         hyperparameters=hyperparameters(trainer),
         versions=", ".join(f"{library.__name__} {library.__version__}" for library in LIBRARIES),

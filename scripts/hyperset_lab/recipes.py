@@ -11,7 +11,14 @@ import yaml
 
 
 FILES = ("train_dir", "validation_dir", "train_file", "validation_file", "test_file")
-COLUMNS = ("image_column_name", "label_column_name", "text_column_names", "puzzle_column_name", "solution_column_name")
+COLUMNS = (
+    "image_column_name",
+    "label_column_name",
+    "text_column_name",
+    "text_column_names",
+    "puzzle_column_name",
+    "solution_column_name",
+)
 OF_DATASET = ("dataset_config_name", "label_delimiter", *COLUMNS)
 # Flags that exclude each other. A flag behind a recipe drops these keys of the recipe.
 REPLACES: dict[str, tuple[str, ...]] = {
@@ -24,8 +31,9 @@ REPLACES: dict[str, tuple[str, ...]] = {
     "train_tokenizer": ("tokenizer_name",),
     "dataset_name": (*FILES, *OF_DATASET),
     **dict.fromkeys(FILES, ("dataset_name",)),
-    "streaming": ("hold_out_validation",),
+    "streaming": ("hold_out_validation", "random_windows"),
     "hold_out_validation": ("streaming",),
+    "random_windows": ("streaming",),
     "num_train_epochs": ("max_steps",),
     "lr_scheduler_type": ("lr_scheduler_kwargs",),
     "optim": ("optim_args",),

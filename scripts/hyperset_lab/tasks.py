@@ -14,7 +14,7 @@ from hyperset_lab.trainer import ScriptTrainer
 
 
 # The tasks that commands take by name; the module `task` of each folder has its `TASK`.
-NAMES = ("images", "text", "sudoku", "masked_images")
+NAMES = ("images", "text", "sudoku", "masked_images", "language", "masked_language")
 
 
 @dataclass(frozen=True)

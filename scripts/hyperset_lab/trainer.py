@@ -257,6 +257,10 @@ class ScriptTrainer(Trainer):
             kept = {self.written, self.state.best_model_checkpoint}
             checkpoints.rotate(os.path.dirname(self.written), self.save_total_limit, kept)
 
+    def card_section(self) -> str:
+        """A section of the model card about what a task alone has."""
+        return ""
+
     def save_state(self) -> None:
         if self.is_world_process_zero():
             write_whole(os.path.join(self.args.output_dir, checkpoints.STATE), self.state.save_to_json)

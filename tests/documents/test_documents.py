@@ -25,7 +25,14 @@ MODULES = [
 @pytest.fixture(scope="module")
 def scripts():
     """The scripts, imported once for all pages."""
-    for name in ("run_image_classification", "run_text_classification", "run_masked_image_modeling", "run_sudoku"):
+    for name in (
+        "run_image_classification",
+        "run_text_classification",
+        "run_masked_image_modeling",
+        "run_sudoku",
+        "run_clm",
+        "run_mlm",
+    ):
         importlib.import_module(name)
     yield
 

@@ -50,6 +50,8 @@ SHORT = {
     "run_text_classification.py": TWO_STEPS + CACHE_HERE,
     "run_masked_image_modeling.py": TWO_STEPS + CACHE_HERE,
     "run_sudoku.py": TWO_STEPS + CACHE_HERE,
+    "run_clm.py": TWO_STEPS + CACHE_HERE,
+    "run_mlm.py": TWO_STEPS + CACHE_HERE,
     "train_vq_model.py": TWO_STEPS,
     "analyze.py": TWO_STEPS + CACHE_HERE,
 }
