@@ -240,7 +240,7 @@ def backward(grad_output, tokens, gain, mask, normaliser):
 def add_grad_scores(grad_scores, scores, gain, rows, grad_tokens, grad_gain):
     """Add the part of dz and dgain from M of these rows."""
     product = grad_scores @ scores.tokens
-    # Two passes, but 15 to 50 times faster than einsum, which makes a matrix product of one row and one column for each channel.
+    # Two passes, but 15 to 50 times faster than einsum, which makes a product of one row and one column for each channel.
     grad_gain += (product * scores.tokens[:, rows]).sum(dim=(0, 1), dtype=grad_gain.dtype) / 2
     grad_tokens[:, rows] += product.mul_(gain)
 
