@@ -97,9 +97,9 @@ def causal_linear(
     with torch.autocast(query.device.type, enabled=False):
         query, key, value = (tensor.to(wide) for tensor in (query, key, value))
         past = query.new_zeros(*query.shape[:2], query.shape[-1], query.shape[-1]) if past is None else past.to(wide)
-        if rows is not None:
+        if rows is not None or query.shape[-2] == 1:  # only the last token
             state = past + key.mT @ value
-            return (rows(query) @ state).to(dtype), state
+            return ((query if rows is None else rows(query)) @ state).to(dtype), state
         length, chunk = query.shape[-2], min(query.shape[-2], CHUNK)
         padding = -length % chunk
         chunks = (F.pad(tensor, (0, 0, 0, padding)).unflatten(-2, (-1, chunk)) for tensor in (query, key, value))

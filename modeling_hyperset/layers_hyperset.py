@@ -67,11 +67,21 @@ def rms_on_projections(config: HyperSETConfig) -> bool:
 
 
 class HyperSETRMSNormGain(nn.RMSNorm):
-    """The gain of a norm that the caller applies. It calls the module, for the same reason as [`HyperSETProjection.back`]."""
+    """
+    The gain of a norm that the caller applies. It calls the module, for the same reason as [`HyperSETProjection.back`].
+
+    With `is_rotary` the two channels of a turned pair share one gain. The caller applies it after the turn. So it must commute
+    with the turn: otherwise scores would depend on more than relative positions.
+    """
+
+    def __init__(self, head_dim: int, eps: float, is_rotary: bool):
+        super().__init__(head_dim // 2 if is_rotary else head_dim, eps=eps)
+        self.is_rotary = is_rotary
 
     def forward(self, dtype: torch.dtype) -> torch.Tensor:  # type: ignore[override]
-        """The gain, of shape `normalized_shape`, in `dtype`."""
-        return self.weight.to(dtype)
+        """The gain, of shape `(head_dim,)`, in `dtype`."""
+        weight = self.weight.to(dtype)
+        return torch.cat((weight, weight)) if self.is_rotary else weight
 
 
 def gain(norm: nn.Module, dtype: torch.dtype) -> torch.Tensor:
@@ -81,7 +91,9 @@ def gain(norm: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     Raises:
         `TypeError`: another module has replaced the norm, and its effect would be lost.
     """
-    if not isinstance(getattr(norm, "original_module", norm), HyperSETRMSNormGain):
+    if not isinstance(norm, HyperSETRMSNormGain) and not isinstance(
+        getattr(norm, "original_module", None), HyperSETRMSNormGain
+    ):
         raise TypeError(f"Each of `qkv_norms` must be a HyperSETRMSNormGain, got {type(norm)}: do not replace it.")
     return norm(dtype)
 
@@ -165,10 +177,11 @@ class HyperSETAttention(IteratedAttention):
         self.bases = HyperSETProjection(config.hidden_size, self.num_heads * self.head_dim)
         # The norms of queries, keys and values, or one that they share. RMSNorms hold their gains alone.
         num_norms = 0 if config.pre_norm else 1 if config.shared_qkv_norm else 3
+        is_rotary = config.position_embedding_type == "rotary"
         self.qkv_norms = nn.ModuleList(
             projection_norm(config, self.head_dim)
             if shifts_projections(config)
-            else HyperSETRMSNormGain(self.head_dim, eps=self.eps)
+            else HyperSETRMSNormGain(self.head_dim, self.eps, is_rotary)
             for _ in range(num_norms)
         )
         self.energy: Any = ATTENTION_ENERGIES[config.attention_energy](config)

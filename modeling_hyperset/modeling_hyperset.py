@@ -491,7 +491,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         cache = self.cache_of_call(past_key_values, use_cache, num_iterations, tolerance, outputs)
         inputs = (input_ids, pixel_values, inputs_embeds)
         images_only = (bool_masked_pos, interpolate_pos_encoding)
-        past = lengths_of_past(cache, attention_mask)
+        past = lengths_of_past(cache, input_ids if inputs_embeds is None else inputs_embeds, attention_mask)
         mask = check_inputs(self.config, self.embeddings.num_embeddings, *inputs, attention_mask, *images_only, *past)
         order = None
         if pixel_values is None:
@@ -564,6 +564,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
             raise ValueError(
                 "`energy_tolerance` cannot be used with a static cache: its tokens stop at different iterations."
             )
+        if tolerance is not None and getattr(cache, "offloading", False):
+            raise ValueError("`energy_tolerance` cannot be used with an offloaded cache: its slots are elsewhere.")
         if outputs["output_energies"] and any(layer.is_initialized for layer in cache.layers):
             raise ValueError(
                 "`output_energies` cannot be used with a filled `past_key_values`: pass `use_cache=False`."
@@ -585,11 +587,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         if energy_tolerance is not None:
             check_can_stop(hidden_states, **({} if self.is_causal else outputs))
             run = torch.compiler.disable(iterate)  # the batch shrinks, and torch would compile again for every size
-        time_embeddings: Any = [None] * num_iterations
-        if self.time_embedding is not None:
-            first: Any = self.step_sizes[0]
-            dtype = first.projection.weight.dtype
-            time_embeddings = self.time_embedding(num_iterations, hidden_states.device, dtype)
+        time_embeddings = self.time_embeddings(num_iterations, hidden_states.device, order)
         # One entry for each layer, even if the layers share a step size or have none.
         step_sizes: list[nn.Module | None] = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
@@ -606,6 +604,24 @@ class HyperSETModel(HyperSETPreTrainedModel):
             output_attentions=outputs["output_attentions"],
             output_energies=outputs["output_energies"],
         )
+
+    def time_embeddings(self, num_iterations: int, device: torch.device, order: Order | None) -> Any:
+        """
+        e_t (or `None`) of every iteration. In generation the cache keeps those of the first call: they are the same for all
+        tokens.
+        """
+        if self.time_embedding is None:
+            return [None] * num_iterations
+        cache = None
+        if order is not None and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            cache = order.cache
+        kept = None if order is None or order.is_prefill else getattr(cache, "time_embeddings", None)
+        if kept is None:
+            first: Any = self.step_sizes[0]
+            kept = self.time_embedding(num_iterations, device, first.projection.weight.dtype)
+            if cache is not None:
+                cache.time_embeddings = kept
+        return kept
 
     def depth_of_call(self, num_iterations: int | None, energy_tolerance: float | None) -> tuple[int, float | None]:
         """The iterations of each layer in a call with these arguments, and its tolerance (`None`: no adaptive depth)."""

@@ -51,17 +51,11 @@ class HyperSETRotaryEmbedding(nn.Module):
     @torch.no_grad()
     @dynamic_rope_update
     def forward(self, tensor: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch_size or 1, seq_len)` → two of `(batch_size or 1, 1, seq_len, head_dim)` in the dtype of `tensor`."""
+        """`(batch_size or 1, seq_len)` → two of `(batch_size or 1, 1, seq_len, head_dim)`, see [`Order.rotate`]."""
         angles = position_ids[:, None, :, None].float() * self.inv_freq.to(tensor.device)
-        angles = torch.cat((angles, angles), dim=-1)
         cosines, sines = (self.attention_scaling * function(angles) for function in (torch.cos, torch.sin))
+        cosines, sines = torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1)
         return cosines.to(tensor.dtype), sines.to(tensor.dtype)
-
-
-def quarter_turn(tokens: torch.Tensor) -> torch.Tensor:
-    """(a, b) → (−b, a), where a and b are the halves of the last dimension."""
-    first, second = tokens.chunk(2, dim=-1)
-    return torch.cat((-second, first), dim=-1)
 
 
 class StateLayer(CacheLayerMixin):
@@ -76,9 +70,8 @@ class StateLayer(CacheLayerMixin):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.cumulative_length = torch.tensor(
-            0
-        )  # a tensor, so that torch.compile does not compile again for every token
+        # A tensor, so that torch.compile does not compile again for every token.
+        self.cumulative_length = torch.tensor(0)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor | None = None) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -149,7 +142,8 @@ def prepare_cache(cache: Any, num_slots: int, keeps: str) -> None:
                 f"{num_slots}: pass the same `num_iterations`, or a new cache."
             )
         return
-    if keeps != "pairs" and any("Quantized" in type(layer).__name__ for layer in cache.layers):
+    kinds = [*map(type, cache.layers), getattr(cache, "layer_class_to_replicate", None)]
+    if keeps != "pairs" and any("Quantized" in parent.__name__ for kind in kinds if kind for parent in kind.__mro__):
         raise ValueError(
             "`past_key_values` must not be quantised: a Hyper-SET cache holds one tensor per slot, not two."
         )
@@ -160,17 +154,35 @@ def prepare_cache(cache: Any, num_slots: int, keeps: str) -> None:
         cache.layers[:] = [copy.deepcopy(cache.layers[0]) for _ in range(num_slots)]
 
 
-def lengths_of_past(cache: Any, attention_mask: torch.Tensor | None) -> tuple[int, int | None]:
+def lengths_of_past(cache: Any, tokens: Any, attention_mask: Any) -> tuple[int, int | None]:
     """
-    The number of tokens in the cache (0 where reading it would wait for a device), and how many columns a mask must have:
-    `None` if it is one for each token. The mask for a static cache may cover its whole length; that for states may cover only
-    the new tokens.
+    The number of tokens in the cache before those of a call (0 where reading it would wait for a device), and how many columns
+    a mask must have: `None` if it is one for each token. The mask for a static cache may cover its whole length; that for
+    states may cover only the new tokens.
+
+    Raises:
+        `ValueError`: the tokens do not fit into a static cache.
     """
-    past = 0 if cache is None else cache.get_seq_length()
-    if isinstance(past, torch.Tensor):
-        past = int(past) if can_read_values(past) else 0
-    is_growing = cache is None or not any(hasattr(layer, "cumulative_length") for layer in cache.layers)
-    return past, None if is_growing or attention_mask is None else attention_mask.shape[-1]
+    if cache is None:
+        return 0, None
+    length, columns = (
+        tensor.shape[1] if isinstance(tensor, torch.Tensor) and tensor.ndim > 1 else 0
+        for tensor in (tokens, attention_mask)
+    )
+    past = cache.get_seq_length()
+    is_known = not isinstance(past, torch.Tensor) or can_read_values(past)
+    past = int(past) if is_known else 0
+    first = cache.layers[0] if cache.layers else None
+    if isinstance(first, StateLayer):
+        return past, columns if columns == length or (columns > length and not is_known) else None
+    room = getattr(first, "max_cache_len", None)
+    if room is None:
+        return past, None
+    if past + length > room:
+        raise ValueError(
+            f"`past_key_values` has room for {room} tokens, got {length} after {past}: pass a larger static cache."
+        )
+    return past, columns if past + length <= columns <= room else None
 
 
 @dataclass(frozen=True)
@@ -216,11 +228,14 @@ class Order:
         return replace(self, rotary=rotary, key_mask=select(self.key_mask), visible=select(self.visible))
 
     def rotate(self, tokens: torch.Tensor) -> torch.Tensor:
-        """R_i z_i: `(batch_size, num_heads, seq_len, head_dim)`, each token turned by its position."""
+        """
+        R_i z_i: `(batch_size, num_heads, seq_len, head_dim)`, each token turned by its position. The two halves of the last
+        dimension, a and b, become a cos − b sin and b cos + a sin. (The sines of the first half have a minus already.)
+        """
         if self.rotary is None:
             return tokens
         cosines, sines = (part.to(tokens.dtype) for part in self.rotary)
-        return tokens * cosines + quarter_turn(tokens) * sines
+        return torch.addcmul(tokens * cosines, tokens.roll(tokens.shape[-1] // 2, -1), sines)
 
     def turn_back(self, tokens: torch.Tensor, rows: RowSelection | None = None) -> torch.Tensor:
         """R_iᵀ y_i, of all tokens or of the `rows` that they are."""
@@ -229,7 +244,7 @@ class Order:
         cosines, sines = (part.to(tokens.dtype) for part in self.rotary)
         if rows is not None:
             cosines, sines = (rows(part.expand(len(tokens), -1, -1, -1)) for part in (cosines, sines))
-        return tokens * cosines - quarter_turn(tokens) * sines
+        return torch.addcmul(tokens * cosines, tokens.roll(tokens.shape[-1] // 2, -1), sines, value=-1)
 
     def remember(self, keys: torch.Tensor, values: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """
