@@ -135,8 +135,8 @@ class CausalLinearAttentionEnergy(CausalAttentionEnergy):
         return self.beta / 2 * (features * pulled).sum(dim=(1, 3))
 
     def direction(self, query, key, value, mask=None, output_weights=False, order=None):
-        parts = (self.features(tokens, mask) for tokens in (query, key, value))
-        output, _ = causal_linear(*parts, None if order is None else order.past())
+        query_part, key_part, value_part = (self.features(tokens, mask) for tokens in (query, key, value))
+        output, _ = causal_linear(query_part, key_part, value_part, None if order is None else order.past())
         return -self.beta * self.phi.derivative(query) * output, None
 
     def direction_with_gains(self, tokens, gains, mask=None, output_weights=False, rows=None, order=None):

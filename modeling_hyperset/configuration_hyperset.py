@@ -491,7 +491,7 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             `ValueError`: a field that does not exist, or a value that does not fit it.
         """
         derived = self.derived_fields()
-        given = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in update_str.split(","))
+        given = {name: text for name, _, text in (pair.partition("=") for pair in update_str.split(","))}
         for name, text in given.items():
             if not hasattr(self, name):
                 raise ValueError(

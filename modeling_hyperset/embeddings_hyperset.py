@@ -2,6 +2,7 @@
 """Embeddings of patches and of token ids, and their positions."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -89,7 +90,7 @@ class HyperSETEmbeddings(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, d)) if config.has_cls_token else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, d)) if use_mask_token else None
         if config.position_embedding_type == "rotary":
-            self.position_embeddings = None  # the layers turn the tokens instead
+            self.position_embeddings: Any = None  # the layers turn the tokens instead
         elif config.position_embedding_type == "learned":
             self.position_embeddings = nn.Parameter(torch.zeros(1, config.num_positions, d))
         else:

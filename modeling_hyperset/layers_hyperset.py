@@ -74,7 +74,7 @@ class HyperSETRMSNormGain(nn.RMSNorm):
     with the turn: otherwise scores would depend on more than relative positions.
     """
 
-    def __init__(self, head_dim: int, eps: float, is_rotary: bool):
+    def __init__(self, head_dim: int, eps: float | None, is_rotary: bool):
         super().__init__(head_dim // 2 if is_rotary else head_dim, eps=eps)
         self.is_rotary = is_rotary
 

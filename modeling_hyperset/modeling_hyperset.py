@@ -52,7 +52,7 @@ from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
 from .energies_hyperset import ATTENTION_ENERGIES
 from .iteration_hyperset import iterate
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
-from .order_hyperset import HyperSETRotaryEmbedding, Order, lengths_of_past, order_of_call, prepare_cache
+from .order_hyperset import HyperSETRotaryEmbedding, Order, is_filled, lengths_of_past, order_of_call, prepare_cache
 from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection, check_adapters
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
@@ -185,11 +185,9 @@ class HyperSETPreTrainedModel(PreTrainedModel):
                 init.normal_(module.cls_token)
             if module.mask_token is not None:
                 init.normal_(module.mask_token, std=std)
-            if self.config.position_embedding_type == "rotary":
-                pass
-            elif self.config.position_embedding_type == "learned":
+            if self.config.position_embedding_type == "learned":
                 init.normal_(module.position_embeddings, std=std)
-            else:
+            elif self.config.position_embedding_type != "rotary":
                 init.copy_(module.position_embeddings, module.fixed_positions())
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
@@ -321,6 +319,7 @@ FORWARD_KWARGS = {
     "output_attentions",
     "output_energies",
     "num_items_in_batch",
+    "shift_labels",  # the labels of a causal model, shifted already: for text that is split over devices
     "pooled_token_only",  # for a head that reads one token: the last iteration computes only that token
     "token_type_ids",  # ignored: BERT's tokenizers return them, but this family has no segment embedding
 }
@@ -509,8 +508,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
         return HyperSETModelOutput(
             last_hidden_state,
             pooled,
-            num_iterations_used=num_iterations_used,
-            past_key_values=cache,  # type: ignore[arg-type]
+            num_iterations_used=num_iterations_used,  # type: ignore[arg-type]
+            past_key_values=cache,
         )
 
     def order_of_call(
@@ -525,7 +524,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
         if position_ids is not None:
             check_tensors(position_ids=position_ids)
             check_position_ids(position_ids, (batch_size, length), self.config)
-        like = self.norm.weight.new_empty(0, device=tokens.device)
+        weight: Any = self.norm.weight
+        like = weight.new_empty(0, device=tokens.device)
         return order_of_call((batch_size, length), self.is_causal, self.rotary, like, mask, position_ids, cache)
 
     def cache_of_call(
@@ -566,7 +566,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             )
         if tolerance is not None and getattr(cache, "offloading", False):
             raise ValueError("`energy_tolerance` cannot be used with an offloaded cache: its slots are elsewhere.")
-        if outputs["output_energies"] and any(layer.is_initialized for layer in cache.layers):
+        if outputs["output_energies"] and is_filled(cache):
             raise ValueError(
                 "`output_energies` cannot be used with a filled `past_key_values`: pass `use_cache=False`."
             )
@@ -710,11 +710,12 @@ class HyperSETHead(HyperSETPreTrainedModel):
 
     def token_loss(self, logits: torch.Tensor, labels: torch.Tensor, kwargs: dict) -> torch.Tensor:
         """Mean cross-entropy over the labels that are not -100. If all are -100 it is zero, not NaN."""
-        labels, num_items = labels.long(), kwargs.get("num_items_in_batch")
+        labels, num_items, shifted = labels.long(), kwargs.get("num_items_in_batch"), kwargs.get("shift_labels")
         if num_items is None:
             counted = labels[:, 1:] if self.needs_causal else labels  # the first token of a text is predicted by none
-            num_items = (counted != -100).sum().clamp(min=1)
-        sizes = {"config": self.config, "vocab_size": logits.shape[-1]}
+            num_items = ((counted if shifted is None else shifted) != -100).sum().clamp(min=1)
+        sizes: dict[str, Any] = {"config": self.config, "vocab_size": logits.shape[-1]}
+        sizes |= {"shift_labels": shifted} if self.needs_causal else {}
         return self.loss_function(logits=logits, labels=labels, num_items_in_batch=num_items, **sizes)
 
     def outputs(self, base: HyperSETModelOutput, **fields):

@@ -71,7 +71,7 @@ class StateLayer(CacheLayerMixin):
     def __init__(self, **kwargs):
         super().__init__()
         # A tensor, so that torch.compile does not compile again for every token.
-        self.cumulative_length = torch.tensor(0)
+        self.cumulative_length: Any = torch.tensor(0)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor | None = None) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -135,7 +135,7 @@ def prepare_cache(cache: Any, num_slots: int, keeps: str) -> None:
     """
     if not isinstance(cache, Cache) or not isinstance(getattr(cache, "layers", None), list):
         raise ValueError(f"`past_key_values` must be a `Cache` of transformers, got {type(cache).__name__}.")
-    if any(layer.is_initialized for layer in cache.layers):
+    if is_filled(cache):
         if len(cache.layers) != num_slots:
             raise ValueError(
                 f"`past_key_values` was filled by {len(cache.layers)} iterations in all layers, and this call has "
@@ -152,6 +152,11 @@ def prepare_cache(cache: Any, num_slots: int, keeps: str) -> None:
         cache.layer_class_to_replicate = None
     elif cache.layers:
         cache.layers[:] = [copy.deepcopy(cache.layers[0]) for _ in range(num_slots)]
+
+
+def is_filled(cache: Any) -> bool:
+    """Whether a call has put tokens into the cache."""
+    return any(layer.is_initialized for layer in cache.layers)
 
 
 def lengths_of_past(cache: Any, tokens: Any, attention_mask: Any) -> tuple[int, int | None]:

@@ -32,14 +32,16 @@ def draw_text(analysis: TextAnalysis) -> Figure:
     else:
         values, label = analysis.surprise, "surprise, nats"
     known = [value for value in values if value is not None] or [0]
-    colours = ScalarMappable(Normalize(min(known), max(max(known), min(known) + 1)), colormaps["Blues"])
+    low, high = min(known), max(max(known), min(known) + 1)
+    colours = ScalarMappable(Normalize(low, high), colormaps["Blues"])
     places, lines = places_of(analysis.tokens)
     figure = Figure(figsize=(9.5, 0.26 * lines + 0.9), layout="constrained")
     axes = figure.subplots()
     for index, (token, value, (line, column)) in enumerate(zip(analysis.tokens, values, places, strict=True)):
         shown = "".join(SHOWN.get(character, character) for character in token)
-        back = "white" if value is None else colours.to_rgba(value)
-        is_dark = value is not None and colours.norm(value) > 0.6
+        share = 0.0 if value is None else (value - low) / (high - low)
+        back = "white" if value is None else colormaps["Blues"](share)
+        is_dark = share > 0.6
         axes.text(
             column,
             -line,

@@ -61,9 +61,15 @@ def make_model(name: str, options: argparse.Namespace) -> PreTrainedModel:
     longest = max(options.num_tokens) + options.steps
     num_heads = options.hidden_size // options.head_dim
     if name == "gpt2":
-        sizes = {"n_embd": options.hidden_size, "n_head": num_heads, "n_layer": options.num_iterations}
-        ids = {"bos_token_id": 0, "eos_token_id": 0}
-        config = GPT2Config(vocab_size=options.vocab_size, n_positions=longest, **sizes, **ids)
+        config = GPT2Config(
+            vocab_size=options.vocab_size,
+            n_positions=longest,
+            n_embd=options.hidden_size,
+            n_head=num_heads,
+            n_layer=options.num_iterations,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
         model: PreTrainedModel = GPT2LMHeadModel(config)
     else:
         fields = {
@@ -82,7 +88,8 @@ def make_model(name: str, options: argparse.Namespace) -> PreTrainedModel:
 
 def cache_bytes(cache: Cache) -> int:
     """Of all tensors in the slots."""
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values) if part is not None)
+    layers: list[Any] = list(cache.layers)
+    return sum(part.nbytes for layer in layers for part in (layer.keys, layer.values) if part is not None)
 
 
 @dataclass
@@ -105,8 +112,9 @@ class Text:
 
     def go_back(self) -> None:
         """Take the written tokens out of the cache. States are left: what is in them does not change their time."""
-        if hasattr(self.cache.layers[0], "cumulative_length"):
-            self.cache.layers[0].cumulative_length.fill_(self.num_tokens)
+        first: Any = self.cache.layers[0]
+        if hasattr(first, "cumulative_length"):
+            first.cumulative_length.fill_(self.num_tokens)
         else:
             self.cache.crop(-self.steps)
 

@@ -12,12 +12,18 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, as_path
 from hyperset_lab.images.data import choose_splits
-from hyperset_lab.text.data import READERS as TABLES
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 
 # A text file is one document. Tables have a document in each row.
-READERS: dict[str, tuple[str, dict[str, Any]]] = {".txt": ("text", {"sample_by": "document"})} | TABLES
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".txt": ("text", {"sample_by": "document"}),
+    ".csv": ("csv", {"keep_default_na": False}),
+    ".tsv": ("csv", {"sep": "\t", "keep_default_na": False}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
 PIECE = 2**20  # characters to tokenize at a time, up to the next end of a line
 
 
