@@ -33,6 +33,11 @@ def can_read_values(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and not is_traced(tensor) and tensor.numel() > 0
 
 
+def has_no_padding(mask: torch.Tensor) -> bool:
+    """Whether a boolean mask is known to hide nothing. `False` where that cannot be read without a wait."""
+    return can_read_values(mask) and bool(mask.all())
+
+
 def check_tensors(**arguments: torch.Tensor | None) -> None:
     """Each of the `arguments` is a tensor or `None`."""
     for name, value in arguments.items():

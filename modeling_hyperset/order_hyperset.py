@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 
 from .attention_hyperset import RowSelection
-from .checks_hyperset import can_read_values
+from .checks_hyperset import can_read_values, has_no_padding
 from .configuration_hyperset import HyperSETConfig
 
 
@@ -309,8 +309,8 @@ def order_of_call(
     length, past = shape[1], 0 if cache is None else cache.get_seq_length()
     room = None if cache is None or not cache.layers else getattr(cache.layers[0], "max_cache_len", None)
     steps = torch.arange(length, device=like.device)
-    if mask is not None and is_causal and mask.shape[1] == length + past and can_read_values(mask) and mask.all():
-        mask = None  # no padding
+    if mask is not None and is_causal and mask.shape[1] == length + past and has_no_padding(mask):
+        mask = None
 
     def own(columns: torch.Tensor) -> torch.Tensor:
         """The columns of this call. (A mask for a static cache may go beyond them.)"""

@@ -143,7 +143,7 @@ def gather(sources: Iterable[Source], likely_task: str | None = None) -> Options
     """
     sources = list(sources)
     tasks = [same_word("task", source.values.get(name)) for source in sources for name in ("task", "task_name")]
-    task = next((name for name in tasks if name in TASK_OPTIONS), likely_task or "image-classification")
+    task = next((n for n in tasks if isinstance(n, str) and n in TASK_OPTIONS), likely_task or "image-classification")
     values: dict[str, Any] = {}
     said: dict[str, str] = {}
     in_config, unread = set(), []
@@ -157,10 +157,11 @@ def gather(sources: Iterable[Source], likely_task: str | None = None) -> Options
                 continue
             where = source.said.format(name)
             value = same_word(option, resolved(value, own, where))
-            if values.setdefault(option, value) != value:
+            if option in values and values[option] != value:
                 raise ValueError(
                     f"{said[option]} says {values[option]!r} and {where} says {value!r}: give one of them, or the same."
                 )
+            values.setdefault(option, value)
             if option not in said:
                 said[option] = where
                 in_config |= {option} if source.is_config else set()

@@ -285,6 +285,8 @@ def test_what_shards_cannot_do_is_refused_before_training(monkeypatch, tmp_path,
         self.is_fsdp_enabled = True
 
     monkeypatch.setattr(ScriptTrainer, "__init__", build_sharded)
+    for module in ("trainer", "run"):  # as for a checkpoint that was trained
+        monkeypatch.setattr(f"hyperset_lab.{module}.check_trained", lambda model: None)
     with pytest.raises(ValueError, match=message):
         main([*FLAGS, "--output_dir", str(tmp_path), *flags])
     assert not list(tmp_path.iterdir())

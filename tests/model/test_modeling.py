@@ -68,6 +68,7 @@ def test_shapes(case):
         assert outputs.reconstruction.shape == (2, 3, 12, 12)
     else:
         shapes = {"token-classification": (2, 16, 5), "masked-lm": (2, 16, 20), "masked-codes": (2, 16, 19)}
+        shapes["causal-lm"] = shapes["masked-lm"]
         assert outputs.logits.shape == shapes.get(case, (2, 5))
 
 
@@ -301,6 +302,8 @@ def test_masked_codes():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 def test_half_precision_trains_without_nan(case, dtype, attn_implementation):
+    if case == "causal-lm" and attn_implementation == "fused":
+        pytest.skip("its energy has no such implementation")
     model, inputs = make_model(case), make_inputs(case, labels=True)
     model.set_attn_implementation(attn_implementation)
     reference = model(**inputs).loss

@@ -53,6 +53,8 @@ def train_a_step(model, inputs):
 @pytest.mark.parametrize("attn_implementation", ["fused", "eager", "sdpa"])
 @pytest.mark.parametrize("case", HEADS)
 def test_heads(case, attn_implementation, dtype):
+    if case == "causal-lm" and attn_implementation == "fused":
+        pytest.skip("its energy has no such implementation")
     model = make_model(case).to(dtype).train()
     model.set_attn_implementation(attn_implementation)
     inputs = make_inputs(case, labels=True)
