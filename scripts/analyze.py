@@ -6,7 +6,7 @@ Measure and draw what a trained model does in its forward pass, on the data that
     python scripts/analyze.py --model_name_or_path outputs/sudoku --dataset_name generated --output_dir outputs/solving \
         --depth_multiple 4 --compare_with outputs/sudoku-transformer
 
-The model is an image classifier, a Sudoku solver or a text classifier of the family, Hyper-SET or baseline. If its head does
+The model is an image classifier, a Sudoku solver or a model of text of the family, Hyper-SET or baseline. If its head does
 not tell the task, `--task` names it. The flags of its data are those of its training script. Pictures, and their numbers as
 JSON and CSV, are written to `--output_dir`.
 """
@@ -109,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> Analysis:
         )
     if len(analyses) > 1:
         write_json(folder / "compared.json", {name: found.to_dict() for name, found in analyses.items()})
-    pictures = analyzing.pictures_of(analysis, analyses, curves, points, paths, models, options.head)
+    text = analyzing.text_of(model, trainer.processing_class, next(iter(batches)), options)
+    if text is not None:
+        write_json(folder / "text.json", text.to_dict())
+    pictures = analyzing.pictures_of(analysis, analyses, curves, points, paths, models, options.head, text)
     for name, draw in pictures.items():
         path = folder / f"{name}.{options.figure_format}"
         write_whole(path, partial(draw().savefig, dpi=200))

@@ -63,7 +63,7 @@ def accuracy_at_depths(
     most = model.config.num_iterations if most_iterations is None else most_iterations
     choices: list[dict[str, Any]] = [{"energy_tolerance": t, "num_iterations": most} for t in energy_tolerances]
     choices += [{"energy_tolerance": False, "num_iterations": depth} for depth in num_iterations]
-    correct, iterations = [0] * len(choices), [0] * len(choices)
+    correct, iterations = [0] * len(choices), [0.0] * len(choices)
     num_labels = num_samples = 0
     with evaluating(model):
         for batch in batches_of(batches, model.device):
@@ -81,7 +81,10 @@ def accuracy_at_depths(
                 if outputs.num_iterations_used is None:
                     iterations[index] += choice["num_iterations"] * model.config.num_hidden_layers * len(labels)
                 else:
-                    iterations[index] += int(outputs.num_iterations_used.sum())
+                    used = outputs.num_iterations_used.double()
+                    # In a causal model each token has its own, and padding none: the mean over the tokens of each sample.
+                    used = used if used.ndim == 1 else used.sum(dim=1) / (used > 0).sum(dim=1).clamp(min=1)
+                    iterations[index] += float(used.sum())
     if num_labels == 0:
         raise ValueError("`batches` must hold labels other than -100 to measure an accuracy, got none.")
     return [

@@ -14,10 +14,20 @@ from hyperset_lab.classes import Relabelled, listed, positions
 from hyperset_lab.models import is_unnamed, label_names
 from hyperset_lab.recipes import behind, is_empty, is_recipe, read_flags, read_recipe
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.analysis import Analysis, DepthPoint, Trajectories, comparison_figures, figures
+from modeling_hyperset import HyperSETForCausalLM
+from modeling_hyperset.analysis import (
+    Analysis,
+    DepthPoint,
+    TextAnalysis,
+    Trajectories,
+    analyze_text,
+    comparison_figures,
+    figures,
+)
 from modeling_hyperset.analysis.depth import default_multiple
 from modeling_hyperset.analysis.figures import STYLES
 from modeling_hyperset.analysis.sphere_figures import draw_trajectories
+from modeling_hyperset.analysis.text_figures import draw_text, draw_token_energies
 from modeling_hyperset.checks_hyperset import check_energy_tolerance
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
@@ -192,6 +202,18 @@ def depth_of(model: PreTrainedModel, multiple: float | None) -> int:
     return max(1, round(multiple * model.config.num_iterations))
 
 
+def text_of(
+    model: PreTrainedModel, tokenizer: Any, batch: dict[str, Any], options: AnalyzeArguments
+) -> TextAnalysis | None:
+    """What a causal model does with each token of one text of a batch, with the first energy tolerance if there is one."""
+    if not (isinstance(model, HyperSETForCausalLM) and model.config.has_energies):
+        return None
+    ids = batch["input_ids"][options.sample][None]
+    tokens = [tokenizer.decode([token]) for token in ids[0].tolist()]
+    tolerance = options.energy_tolerances[0] if options.energy_tolerances else None
+    return analyze_text(model, {"input_ids": ids}, tokens, energy_tolerance=tolerance)
+
+
 def pictures_of(
     analysis: Analysis,
     analyses: dict[str, Analysis],
@@ -200,6 +222,7 @@ def pictures_of(
     paths: Trajectories | None,
     models: list[dict[str, Any]],
     head: int,
+    text: TextAnalysis | None = None,
 ) -> dict[str, Callable[[], figures.Figure]]:
     """
     The pictures that there are numbers for, by name: `analysis` of the model, `analyses` of all models with ranks, accuracy
@@ -212,6 +235,9 @@ def pictures_of(
         pictures["rank_and_angle"] = lambda: figures.draw_rank_and_angle(analysis, head)
         pictures["rank_per_head"] = lambda: figures.draw_per_head(analysis, "effective_rank")
         pictures["angle_per_head"] = lambda: figures.draw_per_head(analysis, "mean_angle")
+    if text is not None:
+        pictures["text"] = lambda: draw_text(text)
+        pictures["token_energies"] = lambda: draw_token_energies(text)
     if "attention_step_size" in analysis.statistics:
         pictures["step_sizes"] = lambda: figures.draw_step_sizes(analysis)
     if paths is not None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import analyze
 from hyperset_lab.analyzing import task_of
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.comparison.costs import forward_flops
@@ -234,10 +235,24 @@ def test_a_stream(text):
     assert all(made.decode(next(stream)["input_ids"]) in TEXT for _ in range(150))  # more than one pass has
 
 
+def test_each_token_of_a_text_is_analysed(text):
+    main(flags("--sample_tokens", "0", steps=1))
+    data = ["--validation_file", "train.txt", "--max_eval_samples", "3", "--use_cpu", "--report_to", "none"]
+    where = ["--model_name_or_path", "out", "--output_dir", "analysis"]
+    analyze.main([*where, *data, "--energy_tolerances", "0.001", "--sample", "1"])
+    found = json.loads(Path("analysis/text.json").read_text())
+    assert "".join(found["tokens"]) == TEXT[16:32] and found["energy_tolerance"] == 0.001
+    assert len(found["iterations"]) == 16 and set(found["iterations"]) <= {2}  # of two, each token takes both
+    point = json.loads(Path("analysis/adaptive_depth.json").read_text())[0]
+    assert point["mean_iterations"] == 2
+    pictures = {path.stem for path in Path("analysis").glob("*.png")}
+    assert {"text", "token_energies", "energies", "accuracy", "adaptive_depth", "trajectories"} <= pictures
+
+
 def test_commands_know_the_tasks(text):
-    """compare.py builds the models of its recipe, and analyze.py says what it takes instead."""
-    with pytest.raises(ValueError, match=r"ForImageClassification.*got HyperSETForCausalLM"):
-        task_of(SimpleNamespace(architectures=["HyperSETForCausalLM"], model_type="hyperset"), None)
+    """analyze.py knows them by their heads, and compare.py builds the models of its recipe."""
+    for head, task in (("CausalLM", TASK), ("MaskedLM", MASKED)):
+        assert task_of(SimpleNamespace(architectures=[f"HyperSETFor{head}"], model_type="hyperset"), None) is task
     recipe = yaml.safe_load((RECIPES / "compare_shakespeare.yaml").read_text())
     recipe["models"] = json.dumps(recipe["models"])
     base = yaml.safe_load((RECIPES / "shakespeare_char.yaml").read_text())

@@ -127,5 +127,6 @@ TASK = Task(
     build_trainer=build_trainer,
     score=lambda trainer: Score("loss", higher_is_better=False, is_share=False),
     after=print_sample,
+    head="CausalLM",
 )
 main = TASK.main

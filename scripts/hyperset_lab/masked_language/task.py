@@ -47,5 +47,6 @@ TASK = Task(
     arguments=(LanguageModelArguments, MaskedLanguageDataArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
     score=lambda trainer: Score("loss", higher_is_better=False, is_share=False),
+    head="MaskedLM",
 )
 main = TASK.main
