@@ -126,11 +126,11 @@ def check_inputs(
     if input_ids is not None:
         check_ids(input_ids, num_embeddings)  # type: ignore[arg-type]
         check_length("input_ids", input_ids.shape[1], config, num_past)
-        return check_mask(attention_mask, (len(input_ids), mask_length or num_past + input_ids.shape[1]))
+        return check_mask(attention_mask, (input_ids.shape[0], mask_length or num_past + input_ids.shape[1]))
     assert inputs_embeds is not None
     check_embeds(inputs_embeds, config.hidden_size)
     check_length("inputs_embeds", inputs_embeds.shape[1], config, num_past)
-    return check_mask(attention_mask, (len(inputs_embeds), mask_length or num_past + inputs_embeds.shape[1]))
+    return check_mask(attention_mask, (inputs_embeds.shape[0], mask_length or num_past + inputs_embeds.shape[1]))
 
 
 def check_one_input(config: HyperSETConfig, input_ids, pixel_values, inputs_embeds) -> None:

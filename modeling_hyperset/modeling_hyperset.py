@@ -229,7 +229,7 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             `ValueError`: the index of the weights names a file outside their folder. (transformers would read that file.)
         """
         check_shards(pretrained_model_name_or_path, kwargs.get("subfolder"))
-        before = LOADING.set(True)
+        before = LOADING.set(kwargs.get("state_dict") != {})  # no weights at all are no checkpoint
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         finally:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from modeling_hyperset import HyperSETForMaskedImageModeling
+from modeling_hyperset import HyperSETForCausalLM, HyperSETForMaskedImageModeling
 from modeling_hyperset.files import write_whole
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES
 from transformers import AutoConfig, PreTrainedModel
@@ -37,7 +37,9 @@ class TensorsOnly(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         inputs = dict(zip(self.names, tensors, strict=True))
-        outputs = self.model(**inputs, num_iterations=self.num_iterations, energy_tolerance=False, return_dict=True)
+        options = {"use_cache": False} if isinstance(self.model, HyperSETForCausalLM) else {}
+        options |= {"num_iterations": self.num_iterations, "energy_tolerance": False, "return_dict": True}
+        outputs = self.model(**inputs, **options)
         return outputs[self.output]
 
     @property

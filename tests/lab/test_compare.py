@@ -43,7 +43,7 @@ RECIPE = {
 @pytest.fixture(scope="module")
 def modules():
     """The scripts' modules, to call in this process."""
-    parts = ("comparison.runs", "comparison.plan", "images.data", "images.task", "arguments")
+    parts = ("comparison.runs", "comparison.plan", "images.data", "images.pixels", "images.task", "arguments")
     names = ["compare", *(f"hyperset_lab.{part}" for part in parts)]
     yield {name: importlib.import_module(name) for name in names}
 
@@ -353,7 +353,8 @@ def test_validation_images_are_training_images_alone(modules, monkeypatch):
     parts = [image_data.load_images(arguments, seed, {}) for seed in (0, 0, 1)]
 
     def pixels(split):
-        return [image.tobytes() + bytes([label]) for image, label in zip(split["image"], split["label"], strict=True)]
+        images = map(modules["hyperset_lab.images.pixels"].read_image, split["image"])
+        return [image.tobytes() + bytes([label]) for image, label in zip(images, split["label"], strict=True)]
 
     everything = sorted(pixels(data["train"]))
     for part in parts:

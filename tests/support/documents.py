@@ -26,9 +26,11 @@ import tomllib
 from accelerate.commands.launch import launch_command_parser
 from packaging.requirements import Requirement
 
+from hyperset_lab.analyzing import AnalyzeArguments
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.converting.sources import read_words
 from hyperset_lab.models import load_config
+from hyperset_lab.tasks import task_named
 from modeling_hyperset.conversion import Source
 from modeling_hyperset.conversion.given import gather
 
@@ -226,6 +228,8 @@ class Reader:
             parsed = module.parser().parse_intermixed_args(flags)
             gather([Source(read_words(getattr(parsed, "words", [])), is_strict=True)])  # names that are known
             return
+        elif path.name == "analyze.py" and not is_run:
+            parse_arguments((*task_named("images").arguments, AnalyzeArguments), flags)
         elif path.name in SHORT and not is_run:
             for flag, value in itertools.pairwise(flags):
                 if flag.endswith("_file") and not Path(value).exists():
