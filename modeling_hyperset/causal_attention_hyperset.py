@@ -29,6 +29,13 @@ def visible_pairs(order: Order, query: torch.Tensor, key: torch.Tensor, reads_la
     return pairs if key_mask is None else pairs & (key_mask | ~key_mask.mT)
 
 
+def without_padding(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`(batch_size, num_heads, seq_len, …)` with zeros at padding. Rows that are not all of the sequence are tokens."""
+    if mask is None or tensor.shape[2] != mask.shape[1]:
+        return tensor
+    return tensor.masked_fill(~mask.view(len(mask), 1, -1, *[1] * (tensor.ndim - 3)), 0.0)
+
+
 def causal_softmax(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -37,10 +44,12 @@ def causal_softmax(
     order: Order,
     implementation: str,
     reads_last: bool = False,
+    mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     y_i = Σ_{j≤i} softmax_j(scaling · query_i·key_j) value_j, and the weights if the implementation is `"eager"`. `"sdpa"` never
     holds the scores of all pairs in a call without a past. With `reads_last`, `query` holds only the last token of each sample.
+    `mask`, of shape (batch_size, seq_len), is `False` for padding: `"eager"` weights of its rows are zero.
     """
     if implementation == "eager":
         scores = scaling * (query @ key.mT)
@@ -48,7 +57,8 @@ def causal_softmax(
         pairs = visible_pairs(order, query, key, reads_last)
         if pairs is not None:
             scores = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1).to(value.dtype)
+        # Padding goes before the product: the weights that a caller records are those that the gradient flows through.
+        weights = without_padding(scores.softmax(dim=-1).to(value.dtype), mask)
         return weights @ value, weights
     if order.is_prefill and not reads_last:
         if order.key_mask is not None:

@@ -7,7 +7,7 @@ the tokens that it sees are held fixed, its own copy among them. So no token dep
 import torch
 
 from .attention_hyperset import implementation_of
-from .causal_attention_hyperset import causal_linear, causal_softmax, visible_pairs
+from .causal_attention_hyperset import causal_linear, causal_softmax, visible_pairs, without_padding
 from .energies_hyperset import ATTENTION_ENERGIES, PHI, AttentionEnergy
 from .order_hyperset import Order
 
@@ -47,13 +47,6 @@ class CausalAttentionEnergy(AttentionEnergy):
         raise NotImplementedError
 
 
-def without_padding(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """`(batch_size, num_heads, seq_len, …)` with zeros at padding. Rows that are not all of the sequence are tokens."""
-    if mask is None or tensor.shape[2] != mask.shape[1]:
-        return tensor
-    return tensor.masked_fill(~mask.view(len(mask), 1, -1, *[1] * (tensor.ndim - 3)), 0.0)
-
-
 def order_of(mask: torch.Tensor | None, order: Order | None) -> Order:
     """The order of a call without a cache, where none is given."""
     return Order(is_causal=True, key_mask=mask) if order is None else order
@@ -85,9 +78,8 @@ class CausalSoftmaxAttentionEnergy(CausalAttentionEnergy):
 
     def direction(self, query, key, value, mask=None, output_weights=False, order=None):
         order = order_of(mask, order)
-        output, weights = causal_softmax(query, key, value, self.beta, order, "eager")
-        weights = without_padding(weights, mask) if output_weights else None  # type: ignore[arg-type]
-        return without_padding(-output, mask), weights
+        output, weights = causal_softmax(query, key, value, self.beta, order, "eager", mask=mask)
+        return -output, weights if output_weights else None
 
     def direction_with_gains(self, tokens, gains, mask=None, output_weights=False, rows=None, order=None):
         order = order_of(mask, order)
@@ -96,11 +88,9 @@ class CausalSoftmaxAttentionEnergy(CausalAttentionEnergy):
         query = tokens * (query_gain * key_gain)
         query = query if rows is None else rows(query)
         name = implementation_of(self.config, tokens, output_weights)
-        output, weights = causal_softmax(query, keys, keys, self.beta, order, name, reads_last=rows is not None)
-        if output_weights:
-            # Weights times the scaled tokens are minus the direction, as in every energy.
-            return without_padding(output * -value_gain, mask), without_padding(weights, mask)  # type: ignore[arg-type]
-        return without_padding(output * -value_gain, mask), None
+        output, weights = causal_softmax(query, keys, keys, self.beta, order, name, rows is not None, mask)
+        # Weights times the scaled tokens are minus the direction, as in every energy.
+        return without_padding(output * -value_gain, mask), weights if output_weights else None
 
     def remember(self, tokens, mask, order):
         order.remember(tokens)

@@ -405,3 +405,12 @@ def test_a_model_that_is_not_causal_has_no_cache(options):
 def test_text_beyond_its_length_with_rotary_positions(energy):
     model = lm(attention_energy=energy, position_embedding_type="rotary", max_position_embeddings=8)
     assert model(TOO_LONG).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ("causal_softmax", *LAYERS) if kind != "hyperset"])
+def test_recorded_weights_are_those_that_gradients_flow_through(kind):
+    """With padding too: a copy that is masked afterwards would have no gradient."""
+    model, mask = lm(**KINDS[kind], attn_implementation="eager"), padded([9, 5], [True, True], 9)
+    outputs = model(input_ids=torch.arange(18).view(2, 9), attention_mask=mask, output_attentions=True)
+    gradients = torch.autograd.grad(outputs.logits[:, -1].square().sum(), outputs.attentions)
+    assert len(gradients) == model.config.num_iterations and all(gradient.any() for gradient in gradients)
