@@ -33,7 +33,7 @@ def without_padding(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
     """`(batch_size, num_heads, seq_len, …)` with zeros at padding. Rows that are not all of the sequence are tokens."""
     if mask is None or tensor.shape[2] != mask.shape[1]:
         return tensor
-    return tensor.masked_fill(~mask.view(len(mask), 1, -1, *[1] * (tensor.ndim - 3)), 0.0)
+    return tensor.masked_fill(~mask.view(mask.shape[0], 1, -1, *[1] * (tensor.ndim - 3)), 0.0)
 
 
 def causal_softmax(

@@ -248,7 +248,7 @@ class Order:
             return tokens
         cosines, sines = (part.to(tokens.dtype) for part in self.rotary)
         if rows is not None:
-            cosines, sines = (rows(part.expand(len(tokens), -1, -1, -1)) for part in (cosines, sines))
+            cosines, sines = (rows(part.expand(tokens.shape[0], -1, -1, -1)) for part in (cosines, sines))
         return torch.addcmul(tokens * cosines, tokens.roll(tokens.shape[-1] // 2, -1), sines, value=-1)
 
     def remember(self, keys: torch.Tensor, values: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

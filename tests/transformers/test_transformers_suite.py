@@ -204,20 +204,17 @@ class EnergyTransformerTest(TextSuite, unittest.TestCase):
     fields = {"layer_type": "energy_transformer"}
 
 
-class CausalSuite(TextSuite):
+class CausalTest(TextSuite, unittest.TestCase):
     all_model_classes = (HyperSETModel, HyperSETForCausalLM)
-    causal = {"attention_energy": "causal_softmax", "position_embedding_type": "rotary"}
+    fields = {
+        "attention_energy": "causal_softmax",
+        "position_embedding_type": "rotary",
+        # Learned step sizes start at zero, and then attention and its positions change nothing.
+        "step_size_type": "fixed",
+        "step_size_attention": 0.5,
+        "step_size_feedforward": 0.5,
+    }
 
     @unittest.skip("The source distribution has no tests of `generate()` to inherit; test_generation.py has ours.")
     def test_generation_tester_mixin_inheritance(self):
         pass
-
-
-class CausalTest(CausalSuite, unittest.TestCase):
-    # Learned step sizes start at zero, and then attention and its positions change nothing.
-    steps = {"step_size_type": "fixed", "step_size_attention": 0.5, "step_size_feedforward": 0.5}
-    fields = CausalSuite.causal | steps
-
-
-class CausalTransformerTest(CausalSuite, unittest.TestCase):
-    fields = CausalSuite.causal | {"layer_type": "transformer"}
