@@ -576,6 +576,18 @@ def test_the_reviews_recipe_beats_the_majority_by_12_points(scripts, tmp_path, n
     assert metrics["eval_accuracy"] >= best and metrics["eval_12_iterations_accuracy"] >= best
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not REVIEWS.is_dir(), reason="the reviews are not here")
+def test_the_yelp_recipe_learns_within_its_warm_up(scripts, tmp_path):
+    """At the paper's size, on the reviews, while its rate still rises."""
+    flags = [str(RECIPES / "yelp.yaml"), "--train_tokenizer", "4000", "--bf16", "--use_cpu", "--num_train_epochs", "2"]
+    flags += ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "335", "--save_strategy", "no"]
+    flags += ["--train_file", str(REVIEWS / "train.csv"), "--validation_file", str(REVIEWS / "test.csv")]
+    flags += ["--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
+    metrics = scripts["hyperset_lab.text.task"].main(flags)
+    assert metrics["eval_accuracy"] >= largest_class() + 0.12
+
+
 def largest_class() -> float:
     """The share of the largest class among the sentences to evaluate on."""
     with (REVIEWS / "test.csv").open(encoding="utf-8") as file:
