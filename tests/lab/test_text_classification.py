@@ -576,15 +576,19 @@ def test_the_reviews_recipe_beats_the_majority_by_12_points(scripts, tmp_path, n
     assert metrics["eval_accuracy"] >= best and metrics["eval_12_iterations_accuracy"] >= best
 
 
+@needs_reviews
 @pytest.mark.long
-@pytest.mark.skipif(not REVIEWS.is_dir(), reason="the reviews are not here")
 def test_the_yelp_recipe_learns_within_its_warm_up(scripts, tmp_path):
     """At the paper's size, on the reviews, while its rate still rises."""
-    flags = [str(RECIPES / "yelp.yaml"), "--train_tokenizer", "4000", "--bf16", "--use_cpu", "--num_train_epochs", "2"]
-    flags += ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "335", "--save_strategy", "no"]
-    flags += ["--train_file", str(REVIEWS / "train.csv"), "--validation_file", str(REVIEWS / "test.csv")]
-    flags += ["--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
-    metrics = scripts["hyperset_lab.text.task"].main(flags)
+    options = {
+        "train_tokenizer": 4000,
+        "bf16": True,
+        "num_train_epochs": 2,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+    }
+    options |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 335}
+    metrics = scripts["hyperset_lab.text.task"].main(recipe_flags(tmp_path, "yelp", **options))
     assert metrics["eval_accuracy"] >= largest_class() + 0.12
 
 
