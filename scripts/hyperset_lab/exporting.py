@@ -2,7 +2,7 @@
 """Checkpoints as ONNX files, which are compared with the model before they are moved into place."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import onnxruntime
 import torch
@@ -37,7 +37,7 @@ class TensorsOnly(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         inputs = dict(zip(self.names, tensors, strict=True))
-        options = {"use_cache": False} if isinstance(self.model, HyperSETForCausalLM) else {}
+        options: dict[str, Any] = {"use_cache": False} if isinstance(self.model, HyperSETForCausalLM) else {}
         options |= {"num_iterations": self.num_iterations, "energy_tolerance": False, "return_dict": True}
         outputs = self.model(**inputs, **options)
         return outputs[self.output]
