@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.utils.generic import ModelOutput, can_return_tuple
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -52,7 +52,15 @@ from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
 from .energies_hyperset import ATTENTION_ENERGIES
 from .iteration_hyperset import iterate
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
-from .order_hyperset import HyperSETRotaryEmbedding, Order, is_filled, lengths_of_past, order_of_call, prepare_cache
+from .order_hyperset import (
+    HyperSETRotaryEmbedding,
+    Order,
+    check_cache_size,
+    is_filled,
+    lengths_of_past,
+    order_of_call,
+    prepare_cache,
+)
 from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection, check_adapters
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
 
@@ -492,6 +500,10 @@ class HyperSETModel(HyperSETPreTrainedModel):
         images_only = (bool_masked_pos, interpolate_pos_encoding)
         past = lengths_of_past(cache, input_ids if inputs_embeds is None else inputs_embeds, attention_mask)
         mask = check_inputs(self.config, self.embeddings.num_embeddings, *inputs, attention_mask, *images_only, *past)
+        check_cache_size(cache, input_ids if inputs_embeds is None else inputs_embeds)
+        is_grid = self.config.position_embedding_type == "sinusoidal_2d" and not self.is_causal
+        if position_ids is not None and (pixel_values is not None or is_grid):
+            raise ValueError("`position_ids` must be None for images and for a grid: their positions are fixed.")
         order = None
         if pixel_values is None:
             order, mask, position_ids = self.order_of_call(inputs, mask, position_ids, cache)
@@ -499,7 +511,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             order = Order(is_causal=True, key_mask=mask)
         hidden_states = self.embeddings(*inputs, position_ids, *images_only)
         is_pruned = kwargs.get("pooled_token_only", False) and self.reads_one_token and not any(outputs.values())
-        is_pruned = is_pruned and not (self.is_causal and tolerance is not None)
+        is_pruned = is_pruned and cache is None and not (self.is_causal and tolerance is not None)
         hidden_states, num_iterations_used = self.descend(
             hidden_states, mask, num_iterations, tolerance, self.token_to_read if is_pruned else None, outputs, order
         )
@@ -587,7 +599,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         if energy_tolerance is not None:
             check_can_stop(hidden_states, **({} if self.is_causal else outputs))
             run = torch.compiler.disable(iterate)  # the batch shrinks, and torch would compile again for every size
-        time_embeddings = self.time_embeddings(num_iterations, hidden_states.device, order)
+        time_embeddings = self.time_embeddings(num_iterations, hidden_states.device)
         # One entry for each layer, even if the layers share a step size or have none.
         step_sizes: list[nn.Module | None] = list(self.step_sizes) or [None]
         step_sizes = step_sizes * (len(self.layers) // len(step_sizes))
@@ -605,23 +617,12 @@ class HyperSETModel(HyperSETPreTrainedModel):
             output_energies=outputs["output_energies"],
         )
 
-    def time_embeddings(self, num_iterations: int, device: torch.device, order: Order | None) -> Any:
-        """
-        e_t (or `None`) of every iteration. In generation the cache keeps those of the first call: they are the same for all
-        tokens.
-        """
+    def time_embeddings(self, num_iterations: int, device: torch.device) -> Any:
+        """e_t (or `None`) of every iteration."""
         if self.time_embedding is None:
             return [None] * num_iterations
-        cache = None
-        if order is not None and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            cache = order.cache
-        kept = None if order is None or order.is_prefill else getattr(cache, "time_embeddings", None)
-        if kept is None:
-            first: Any = self.step_sizes[0]
-            kept = self.time_embedding(num_iterations, device, first.projection.weight.dtype)
-            if cache is not None:
-                cache.time_embeddings = kept
-        return kept
+        first: Any = self.step_sizes[0]
+        return self.time_embedding(num_iterations, device, first.projection.weight.dtype)
 
     def depth_of_call(self, num_iterations: int | None, energy_tolerance: float | None) -> tuple[int, float | None]:
         """The iterations of each layer in a call with these arguments, and its tolerance (`None`: no adaptive depth)."""
@@ -990,7 +991,11 @@ class HyperSETForCausalLM(HyperSETHead, GenerationMixin):
         check_num_iterations(num_iterations, None if self.hyperset.lora is None else self.hyperset.lora.num_iterations)
         config = copy.deepcopy(self.config)
         config.num_iterations = num_iterations
+        maybe_install_capturing_hooks(self.hyperset)  # the layers are shared: each is hooked once
         model, base = copy.copy(self), copy.copy(self.hyperset)
+        for copied in (model, base):  # what is bound to the original
+            for name in ("forward", "_old_forward", "_hf_hook", "_compiled_call", "_last_compile_config"):
+                vars(copied).pop(name, None)
         model.config = base.config = config
         model.generation_config = copy.deepcopy(self.generation_config)
         model._modules = self._modules | {"hyperset": base}
@@ -1032,6 +1037,8 @@ class HyperSETForCausalLM(HyperSETHead, GenerationMixin):
         Raises:
             `ValueError`: an argument that does not fit the config or the other arguments. The message names it.
         """
+        if "pooled_token_only" in kwargs:
+            raise TypeError(f"{type(self).__name__}.forward() got an unexpected argument: pooled_token_only.")
         check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         tokens = input_ids if input_ids is not None else inputs_embeds
         keeps_all = isinstance(logits_to_keep, int) and logits_to_keep == 0

@@ -159,6 +159,20 @@ def is_filled(cache: Any) -> bool:
     return any(layer.is_initialized for layer in cache.layers)
 
 
+def check_cache_size(cache: Any, tokens: torch.Tensor | None) -> None:
+    """
+    Raises:
+        `ValueError`: the cache holds another number of texts than the call.
+    """
+    if cache is None or tokens is None or not is_filled(cache):
+        return
+    keys = cache.layers[0].keys
+    if isinstance(keys, torch.Tensor) and keys.numel() and keys.shape[0] != tokens.shape[0]:
+        raise ValueError(
+            f"`past_key_values` holds {keys.shape[0]} texts, and this call has {tokens.shape[0]}: pass as many, or a new cache."
+        )
+
+
 def lengths_of_past(cache: Any, tokens: Any, attention_mask: Any) -> tuple[int, int | None]:
     """
     The number of tokens in the cache before those of a call (0 where reading it would wait for a device), and how many columns
@@ -278,7 +292,7 @@ class Order:
         return self.cache.layers[self.slot].keys
 
     def keep_state(self, state: torch.Tensor, num_tokens: int) -> None:
-        """Put the state after this call into the cache."""
+        """Put the state after this call into the cache. No gradient flows through it."""
         if self.cache is not None:
             self.cache.layers[self.slot].update(state.detach(), num_tokens=num_tokens)
 
@@ -309,7 +323,7 @@ def order_of_call(
     length, past = shape[1], 0 if cache is None else cache.get_seq_length()
     room = None if cache is None or not cache.layers else getattr(cache.layers[0], "max_cache_len", None)
     steps = torch.arange(length, device=like.device)
-    if mask is not None and is_causal and mask.shape[1] == length + past and has_no_padding(mask):
+    if mask is not None and is_causal and has_no_padding(mask) and mask.shape[1] == length + past:
         mask = None
 
     def own(columns: torch.Tensor) -> torch.Tensor:
@@ -318,6 +332,9 @@ def order_of_call(
 
     if position_ids is None and mask is not None:
         position_ids = own((mask.long().cumsum(dim=-1) - 1).clamp(min=0))  # padding takes no position, on either side
+        keeps_states = cache is not None and cache.layers and isinstance(cache.layers[0], StateLayer)
+        if keeps_states and mask.shape[1] == length:
+            position_ids = position_ids + past  # the mask covers only the tokens of this call
     elif position_ids is None and cache is not None:
         position_ids = (steps + past)[None]
     own_mask = None if mask is None else own(mask)

@@ -385,7 +385,7 @@ def test_an_energy_from_outside_trains_as_contributing_says(main, monkeypatch, t
 def test_main_job_reaches_97_percent(trained_digits):
     """
     The README's first command: digits from scratch. On the 360 held-out digits the mean total energy falls by more than 30 from
-    the first of the eight trained iterations to the last (53.3 of 1414.0 with seed 0 on one thread). Learned steps do not have to
+    the first of the eight trained iterations to the last (53.3 of 1414.0 with seed 0 on one thread). Learned steps need not
     descend: it rises by 0.4 in one iteration, and nowhere by more than 2.
     """
     report = json.loads((trained_digits / "energy.json").read_text())

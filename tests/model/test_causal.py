@@ -414,3 +414,37 @@ def test_recorded_weights_are_those_that_gradients_flow_through(kind):
     outputs = model(input_ids=torch.arange(18).view(2, 9), attention_mask=mask, output_attentions=True)
     gradients = torch.autograd.grad(outputs.logits[:, -1].square().sum(), outputs.attentions)
     assert len(gradients) == model.config.num_iterations and all(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("energy", ["causal_softmax", "causal_linear"])
+def test_a_cache_of_other_texts_is_refused(energy):
+    model = lm(attention_energy=energy)
+    cache = model(torch.arange(10).view(2, 5), use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="holds 2 texts, and this call has 1"):
+        model(torch.tensor([[3]]), past_key_values=cache)
+
+
+def test_a_draft_records_its_own_iterations():
+    """The layers are shared; each has its hooks once."""
+    model, ids = lm(num_iterations=4), torch.arange(5)[None]
+    draft = model.at_depth(2)
+    counts = [len(one(ids, output_hidden_states=True).hidden_states) for one in (model, draft, model)]
+    assert counts == [5, 3, 5]
+
+
+def test_a_mask_of_the_new_tokens_alone_keeps_the_positions():
+    model, ids = lm(attention_energy="causal_linear", position_embedding_type="learned"), torch.arange(14).view(2, 7)
+    with torch.no_grad():
+        whole = model(ids).logits[:, -1:]
+        cache = model(ids[:, :6], use_cache=True).past_key_values
+        found = model(ids[:, 6:], past_key_values=cache, attention_mask=torch.ones(2, 1)).logits
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_arguments_that_nothing_would_read():
+    model, ids = lm(), torch.arange(5)[None]
+    with pytest.raises(TypeError, match="pooled_token_only"):
+        model(ids, pooled_token_only=True)
+    images = make_model("images")
+    with pytest.raises(ValueError, match="`position_ids` must be None for images"):
+        images(pixel_values=torch.zeros(1, 3, 12, 12), position_ids=torch.arange(10)[None])

@@ -43,14 +43,17 @@ class Texts:
 
     def write(self, prompt: str, num_iterations: int) -> str:
         """The prompt and what the model writes after it with so many iterations. The same prompt gives the same text."""
-        ids = self.ids(prompt or EXAMPLE, room=LENGTH)
+        config, length = self.model.config, LENGTH
+        if config.position_embedding_type != "rotary":
+            length = min(LENGTH, max(1, config.max_position_embeddings // 2))
+        ids = self.ids(prompt or EXAMPLE, room=length)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             written = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 num_iterations=int(num_iterations),
-                max_new_tokens=LENGTH,
+                max_new_tokens=length,
                 do_sample=True,
                 top_k=20,
                 pad_token_id=self.tokenizer.pad_token_id or 0,
