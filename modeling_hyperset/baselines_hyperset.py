@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .attention_hyperset import implementation_of
-from .causal_attention_hyperset import causal_softmax, visible_pairs
+from .causal_attention_hyperset import causal_scores, causal_softmax
 from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import sum_over_tokens
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
@@ -245,10 +245,7 @@ class EnergyAttention(IteratedAttention):
         query, key = self.queries_and_keys(tokens, order)
         past = order.past()
         keys = key if past is None else torch.cat((past.to(key.dtype), key), dim=-2)
-        scores = self.scaling * (query @ keys.mT)
-        pairs = visible_pairs(order, query, keys, reads_last=False)
-        if pairs is not None:
-            scores = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
+        scores = causal_scores(query, keys, self.scaling, order)
         return -scores.logsumexp(dim=-1).sum(dim=1) / self.scaling
 
     def value(self, tokens, attention_mask=None, order=None):

@@ -36,6 +36,16 @@ def without_padding(tensor: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
     return tensor.masked_fill(~mask.view(mask.shape[0], 1, -1, *[1] * (tensor.ndim - 3)), 0.0)
 
 
+def causal_scores(
+    query: torch.Tensor, key: torch.Tensor, scaling: float, order: Order, reads_last: bool = False
+) -> torch.Tensor:
+    """scaling · query_i·key_j in float32 at least. Keys that a token does not see have the lowest number."""
+    scores = scaling * (query @ key.mT)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    pairs = visible_pairs(order, query, key, reads_last)
+    return scores if pairs is None else scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
+
+
 def causal_softmax(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -52,11 +62,7 @@ def causal_softmax(
     `mask`, of shape (batch_size, seq_len), is `False` for padding: `"eager"` weights of its rows are zero.
     """
     if implementation == "eager":
-        scores = scaling * (query @ key.mT)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        pairs = visible_pairs(order, query, key, reads_last)
-        if pairs is not None:
-            scores = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
+        scores = causal_scores(query, key, scaling, order, reads_last)
         # Padding goes before the product: the weights that a caller records are those that the gradient flows through.
         weights = without_padding(scores.softmax(dim=-1).to(value.dtype), mask)
         return weights @ value, weights

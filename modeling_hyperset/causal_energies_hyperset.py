@@ -7,7 +7,7 @@ the tokens that it sees are held fixed, its own copy among them. So no token dep
 import torch
 
 from .attention_hyperset import implementation_of
-from .causal_attention_hyperset import causal_linear, causal_softmax, visible_pairs, without_padding
+from .causal_attention_hyperset import causal_linear, causal_scores, causal_softmax, without_padding
 from .energies_hyperset import ATTENTION_ENERGIES, PHI, AttentionEnergy
 from .order_hyperset import Order
 
@@ -70,10 +70,7 @@ class CausalSoftmaxAttentionEnergy(CausalAttentionEnergy):
         keys, past = tokens if context is None else context, order.past()
         if past is not None:
             keys = torch.cat((past.to(keys.dtype), keys), dim=-2)
-        scores = self.beta * (tokens @ keys.mT)
-        pairs = visible_pairs(order, tokens, keys, reads_last=False)
-        if pairs is not None:
-            scores = scores.masked_fill(~pairs, torch.finfo(scores.dtype).min)
+        scores = causal_scores(tokens, keys, self.beta, order)
         return without_padding(scores.logsumexp(dim=-1), mask).sum(dim=1) / self.beta
 
     def direction(self, query, key, value, mask=None, output_weights=False, order=None):
