@@ -13,6 +13,7 @@ from .attention_hyperset import RowSelection
 from .causal_energies_hyperset import CausalAttentionEnergy
 from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .norms_hyperset import HyperSETRMSNorm, rms_norm
 from .order_hyperset import Order
 from .projection_hyperset import BothDirections, HyperSETProjection, symmetric
 from .registry_hyperset import Registry
@@ -29,7 +30,7 @@ def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int |
     width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
         return nn.LayerNorm(width, eps=config.layer_norm_eps)
-    return nn.RMSNorm(width, eps=config.rms_norm_eps)
+    return HyperSETRMSNorm(width, eps=config.rms_norm_eps)
 
 
 # The norms of Hyper-SET's two sublayers (Table 17). Theirs are RMSNorms on the projections: the spheres of Eqs. 4 and 5. With
@@ -48,12 +49,11 @@ def projection_norm(config: HyperSETConfig, width: int) -> nn.Module:
 
 def on_spheres(config: HyperSETConfig, projections: torch.Tensor) -> torch.Tensor:
     """The projections (…, width) after their norm, without its gain and bias. With `pre_norm` they have no norm."""
-    width = projections.shape[-1:]
     if config.pre_norm:
         return projections
     if config.sublayer_norm_type == "layernorm":
-        return F.layer_norm(projections, width, eps=config.layer_norm_eps)
-    return F.rms_norm(projections, width, eps=config.rms_norm_eps)
+        return F.layer_norm(projections, projections.shape[-1:], eps=config.layer_norm_eps)
+    return rms_norm(projections, eps=config.rms_norm_eps)
 
 
 def shifts_projections(config: HyperSETConfig) -> bool:
@@ -285,10 +285,13 @@ class HyperSETFeedforward(nn.Module):
 
 
 def moved(hidden_states: torch.Tensor, step_size: torch.Tensor | float, move: torch.Tensor) -> torch.Tensor:
-    """X + step size ⊙ move, in one pass."""
-    if isinstance(step_size, torch.Tensor):
-        return torch.addcmul(hidden_states, step_size, move)
-    return torch.add(hidden_states, move, alpha=step_size)
+    """X + step size ⊙ move."""
+    if not isinstance(step_size, torch.Tensor):
+        return torch.add(hidden_states, move, alpha=step_size)
+    if step_size.dtype == move.dtype != hidden_states.dtype:
+        # Under autocast X is wider. In one pass, `addcmul` would widen both factors, and keep them so for the backward pass.
+        return hidden_states + step_size * move
+    return torch.addcmul(hidden_states, step_size, move)
 
 
 @LAYERS.register("hyperset")

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from .configuration_hyperset import HyperSETConfig
+from .modes_hyperset import as_autocast
+from .norms_hyperset import HyperSETRMSNorm
 from .registry_hyperset import Registry
 
 
@@ -158,11 +160,11 @@ class HyperSETTimeEmbedding(nn.Module):
         if config.step_size_time_network == "normed_mlp":
             self.network = nn.Sequential(
                 linear(self.width, d),
-                nn.RMSNorm(d, eps=eps),
+                HyperSETRMSNorm(d, eps=eps),
                 nn.GELU(),
-                nn.RMSNorm(d, eps=eps),
+                HyperSETRMSNorm(d, eps=eps),
                 linear(d, d),
-                nn.RMSNorm(d, eps=eps),
+                HyperSETRMSNorm(d, eps=eps),
             )
         elif config.step_size_time_network == "mlp":
             self.network = nn.Sequential(linear(self.width, d), nn.GELU(), linear(d, d))
@@ -191,8 +193,8 @@ class HyperSETLearnedStepSize(nn.Module):
         super().__init__()
         d, eps = config.hidden_size, config.rms_norm_eps
         self.condition = config.step_size_condition
-        self.token_norm = nn.RMSNorm(d, eps=eps) if config.step_size_token_norm else nn.Identity()
-        self.sum_norm = nn.RMSNorm(d, eps=eps) if config.step_size_sum_norm else nn.Identity()
+        self.token_norm = HyperSETRMSNorm(d, eps=eps) if config.step_size_token_norm else nn.Identity()
+        self.sum_norm = HyperSETRMSNorm(d, eps=eps) if config.step_size_sum_norm else nn.Identity()
         self.activation = nn.GELU()
         # α = γ = 0: the untrained model is the identity on its tokens.
         self.projection = ZeroLinear(d, 2 * d)
@@ -215,6 +217,8 @@ class HyperSETLearnedStepSize(nn.Module):
 
     def project(self, time_embedding: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """`(…, hidden_size)` and `(batch_size, seq_len, hidden_size)` → `(…, batch_size, seq_len, 2 · hidden_size)`."""
+        # Under autocast, in its dtype from the start: the Linear would cast to it, after passes over twice the memory.
+        time_embedding, tokens = as_autocast(time_embedding), as_autocast(tokens)
         embedding = self.sum_norm(time_embedding[..., None, None, :] + self.token_norm(tokens))
         return self.projection(self.activation(embedding))
 

@@ -65,6 +65,39 @@ def test_equals_reference(shape, block, masked, dtype, monkeypatch):
     assert_close(actual, reference(tokens, gain, mask, cotangent), TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.5], ids=["wide", "at-themselves"])
+@pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_products_of_bfloat16_round_as_the_reference_does(shape, block, scale, monkeypatch):
+    """The errors are at most twice those of the plain reference in bfloat16, also where tokens mostly attend to themselves."""
+    monkeypatch.setattr(attention_cpu_hyperset, "SCORES_PER_THREAD", block)
+    monkeypatch.setattr(attention_cpu_hyperset, "MULTIPLIES_BFLOAT16", True)
+    tokens, gain = operands(shape, torch.bfloat16, scale)
+    mask, cotangent = some_padding(shape), torch.randn(shape).bfloat16()
+    expected = reference(tokens, gain, mask, cotangent)
+
+    def errors(output):
+        actual = output, *torch.autograd.grad(output, (tokens, gain), cotangent.to(output.dtype))
+        return [(value.double() - wanted).abs().max().item() for value, wanted in zip(actual, expected, strict=True)]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = errors(bi_softmax_eager(tokens * gain, tokens, tokens, 1.0, mask)[0])
+    for error, allowed, wanted in zip(errors(bi_softmax_fused(tokens, gain, mask)), plain, expected, strict=True):
+        assert error <= 2 * allowed + 0.01 * max(1.0, wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("scale", [9.0, 100.0])
+def test_large_scores_are_not_rounded(scale, monkeypatch):
+    tokens, gain = operands((2, 2, 90, 16), torch.bfloat16, scale)
+    cotangent = torch.randn(tokens.shape).bfloat16()
+    results = []
+    for multiplies in (True, False):
+        monkeypatch.setattr(attention_cpu_hyperset, "MULTIPLIES_BFLOAT16", multiplies)
+        output = bi_softmax_fused(tokens, gain)
+        results.append((output, *torch.autograd.grad(output, (tokens, gain), cotangent)))
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
 @pytest.mark.parametrize("scale", [9.0, 100.0, -100.0])
 @pytest.mark.parametrize("block", [2**18, 100], ids=["one-block", "blocks-of-rows"])
 def test_equals_reference_at_extreme_gains(scale, block, monkeypatch):
