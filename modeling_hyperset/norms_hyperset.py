@@ -17,9 +17,13 @@ from torch.nn import functional as F
 from .modes_hyperset import is_autocast, takes_own_operators
 
 
+# The fewest elements for which calling more operators pays.
+SMALLEST = 2**14
+
+
 def has_kernels(tokens: torch.Tensor) -> bool:
     """Whether the kernels of other norms serve `tokens` better than torch's RMSNorm. `torch.compile` fuses the latter."""
-    known = tokens.device.type == "cpu" and tokens.dtype in (torch.float32, torch.bfloat16) and tokens.numel() > 0
+    known = tokens.device.type == "cpu" and tokens.dtype in (torch.float32, torch.bfloat16) and tokens.numel() >= SMALLEST
     return known and not torch.compiler.is_compiling() and takes_own_operators()
 
 
