@@ -441,7 +441,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
             if config.lora_rank:
                 self.lora = HyperSETDepthwiseLoRA(config)
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
-        self.rotary = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
+        # transformers' tests of rotary positions look for this name.
+        self.rotary_emb = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
         self.norm = make_norm(config)
         self.adapters_are_checked = False
         self.post_init()
@@ -538,7 +539,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             check_position_ids(position_ids, (batch_size, length), self.config)
         weight: Any = self.norm.weight
         like = weight.new_empty(0, device=tokens.device)
-        return order_of_call((batch_size, length), self.is_causal, self.rotary, like, mask, position_ids, cache)
+        return order_of_call((batch_size, length), self.is_causal, self.rotary_emb, like, mask, position_ids, cache)
 
     def cache_of_call(
         self,

@@ -14,13 +14,12 @@ by the Transformer's time of the same round; the report has the median of these 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from hyperset_lab.benchmarking.report import machine_of, write_report
 from hyperset_lab.benchmarking.rounds import measure_rounds, parse, ratio_table, ratios_of
-from modeling_hyperset.files import write_json, write_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -30,19 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         torch.set_num_threads(options.num_threads)
     records = measure_rounds(options)
     rows = ratios_of(records, options.models)
-    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
-    about = f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads, {options.dtype}, "
+    about = f"{machine_of(options)}, "
     about += f"compiled ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"
     text = f"{about}\n\n{ratio_table(rows, options.models)}"
-    print(text)
     report = {"about": about, "preset": options.preset, "rows": rows, "measurements": records}
-    if options.output_dir is not None:
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "benchmark.json", report)
-        write_whole(folder / "benchmark.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
+    write_report(options.output_dir, "benchmark", text, report)
     return report
 
 

@@ -10,13 +10,12 @@ process; the table has medians over the rounds. "tokens per second" is relative 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from hyperset_lab.benchmarking.generation import measure, parse, rows_of, table_of
-from modeling_hyperset.files import write_json, write_whole
+from hyperset_lab.benchmarking.report import machine_of, write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -26,18 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         torch.set_num_threads(options.num_threads)
     records = measure(options)
     rows = rows_of(records, options.models[0])
-    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
-    about = f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads, {options.dtype}, "
+    about = f"{machine_of(options)}, "
     about += f"width {options.hidden_size}, {options.num_iterations} iterations, batch of {options.batch_size}, "
     about += f"{options.rounds} rounds of {options.steps} tokens"
     text = f"{about}\n\n{table_of(rows, options.models[0])}"
-    print(text)
     report = {"about": about, "rows": rows, "measurements": records}
-    if options.output_dir is not None:
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "generation.json", report)
-        write_whole(folder / "generation.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
+    write_report(options.output_dir, "generation", text, report)
     return report
 
 

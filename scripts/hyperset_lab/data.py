@@ -50,6 +50,26 @@ def known_splits(data: Mapping[str, Split]) -> dict[str, Split]:
     return {meaning: data[names[0]] for meaning, names in found.items()}
 
 
+def choose_splits(data: Mapping[str, Any], hold_out_validation: bool) -> dict[str, Any]:
+    """
+    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold out a part of
+    `train` there must be both. Otherwise runs with other seeds would evaluate on what was held out.
+    """
+    data = known_splits(data)
+    splits = {"train": data["train"]} if "train" in data else {}
+    for name in ("validation", "test"):
+        if name in data and "eval" not in splits:
+            splits["eval"] = data[name]
+    if hold_out_validation:
+        if len(splits) < 2:
+            raise ValueError(
+                "`--hold_out_validation` needs data with a split 'train' and one to evaluate on, 'validation' or 'test', "
+                f"got {', '.join(data)}."
+            )
+        del splits["eval"]
+    return splits
+
+
 def as_path(path: str | Path) -> str:
     """A path for `datasets`, which would take brackets and stars in it for a pattern."""
     return glob.escape(str(path))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from hyperset_lab.draws import RandomExamples, StreamedExamples, numbers
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
 from transformers import ViTImageProcessorPil
@@ -42,7 +43,7 @@ def picture(width: int = 12, height: int = 10) -> Image.Image:
 def test_without_flags_only_the_size_changes(augmentation):
     view = augmentation.RandomView(augmentation.AugmentationArguments(), (5, 6), processor_of(5, 6))
     assert not view.arguments.varies_images and not view.arguments.mixes
-    assert view(picture(), augmentation.numbers(0)).tobytes() == picture().resize((6, 5), BILINEAR).tobytes()
+    assert view(picture(), numbers(0)).tobytes() == picture().resize((6, 5), BILINEAR).tobytes()
 
 
 def test_half_of_the_images_are_mirrored(augmentation):
@@ -50,7 +51,7 @@ def test_half_of_the_images_are_mirrored(augmentation):
         augmentation.AugmentationArguments(random_flip=True), (10, 12), processor_of(10, 12)
     )
     mirrored = picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()
-    seen = [view(picture(), augmentation.numbers(seed)).tobytes() for seed in range(200)]
+    seen = [view(picture(), numbers(seed)).tobytes() for seed in range(200)]
     assert set(seen) == {picture().tobytes(), mirrored} and 70 < seen.count(mirrored) < 130
 
 
@@ -59,7 +60,7 @@ def test_padded_crops_are_shifts_by_up_to_the_padding(augmentation):
     view = augmentation.RandomView(arguments, (10, 12), processor_of(10, 12))
     padded = np.pad(np.asarray(picture()), ((2, 2), (2, 2), (0, 0)))
     shifts = {padded[top : top + 10, left : left + 12].tobytes() for top in range(5) for left in range(5)}
-    seen = {view(picture(), augmentation.numbers(seed)).tobytes() for seed in range(300)}
+    seen = {view(picture(), numbers(seed)).tobytes() for seed in range(300)}
     assert seen == shifts and len(shifts) == 25
 
 
@@ -72,7 +73,7 @@ def test_views_show_the_part_that_is_evaluated(augmentation, crop):
     for image in (picture(40, 20), picture(side, side)):
         pixels = processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
         view = augmentation.RandomView(arguments, (side, side), processor)
-        seen = np.asarray(view(image, augmentation.numbers(3)))
+        seen = np.asarray(view(image, numbers(3)))
         expected = pixels.transpose(1, 2, 0).astype(np.uint8)
         shifts = [np.pad(expected, ((1, 1), (1, 1), (0, 0)))[top : top + side, left : left + side]
                   for top in range(3) for left in range(3)]  # fmt: skip
@@ -110,7 +111,7 @@ def test_statistics_that_make_no_sense_are_refused(augmentation, values):
     scale=st.tuples(st.floats(0.05, 1.0), st.floats(0.05, 1.0)).map(sorted),
 )
 def test_resized_crops_lie_inside_and_have_their_area_and_shape(augmentation, width, height, seed, scale):
-    box = augmentation.random_box((width, height), scale, augmentation.numbers(seed))
+    box = augmentation.random_box((width, height), scale, numbers(seed))
     left, top, right, bottom = box
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
     wide, high = right - left, bottom - top
@@ -129,10 +130,10 @@ def test_auto_augment_varies_and_leaves_the_global_random_numbers_alone(augmenta
     )
     image = picture(16, 16)
     state = torch.get_rng_state()
-    first = [view(image, augmentation.numbers(seed)).tobytes() for seed in range(12)]
+    first = [view(image, numbers(seed)).tobytes() for seed in range(12)]
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(1)
-    assert [view(image, augmentation.numbers(seed)).tobytes() for seed in range(12)] == first
+    assert [view(image, numbers(seed)).tobytes() for seed in range(12)] == first
     assert len(set(first)) > 4 and {len(pixels) for pixels in first} == {16 * 16 * 3}
 
 
@@ -140,7 +141,7 @@ def test_views_are_a_function_of_seed_epoch_and_index(augmentation):
     data = Dataset.from_dict({"value": list(range(4))})
 
     def read(seed, epoch, indices):
-        images = augmentation.RandomImages(data, lambda example, rng: (example["value"], rng.random()), seed)
+        images = RandomExamples(data, lambda example, rng: (example["value"], rng.random()), seed)
         images.set_epoch(epoch)
         return [images[index] for index in indices]
 
@@ -153,7 +154,7 @@ def test_streams_repeat_and_shuffle_anew(augmentation):
     data = Dataset.from_dict({"value": list(range(8))}).to_iterable_dataset().shuffle(seed=0, buffer_size=8)
 
     def read(count, repeat=True):
-        stream = augmentation.StreamedImages(data, lambda example, rng: (example["value"], rng.random()), 0, repeat)
+        stream = StreamedExamples(data, lambda example, rng: (example["value"], rng.random()), 0, repeat)
         return [example for example, _ in zip(stream, range(count), strict=False)]
 
     first = read(24)
@@ -169,7 +170,7 @@ def test_labels_are_the_shares_of_the_pixels(augmentation, seed, size, kind):
     """Image i is constant at i and has class i: what it is mixed of can be read off it."""
     arguments = augmentation.AugmentationArguments(**{f"{kind}_alpha": 1.0})
     images = torch.arange(size, dtype=torch.float64)[:, None, None, None].expand(size, 3, 9, 7)
-    mixed, labels = augmentation.mix(images, torch.arange(size), 8, arguments, augmentation.numbers(seed))
+    mixed, labels = augmentation.mix(images, torch.arange(size), 8, arguments, numbers(seed))
     assert mixed.shape == images.shape and labels.shape == (size, 8)
     torch.testing.assert_close(labels.sum(dim=1), torch.ones(size, dtype=torch.float64))
     torch.testing.assert_close(labels @ torch.arange(8.0, dtype=torch.float64), mixed.mean(dim=(1, 2, 3)))
@@ -185,7 +186,7 @@ def test_with_both_alphas_either_mix_comes(augmentation):
     images = torch.arange(4.0)[:, None, None, None].expand(4, 1, 8, 8)
     whole = 0
     for seed in range(200):
-        mixed, _ = augmentation.mix(images, torch.arange(4), 4, arguments, augmentation.numbers(seed))
+        mixed, _ = augmentation.mix(images, torch.arange(4), 4, arguments, numbers(seed))
         whole += bool((mixed == mixed[:, :, :1, :1]).all())
     assert 60 < whole < 150  # MixUp's images stay constant, CutMix's but for whole ones do not
 
@@ -230,7 +231,7 @@ def test_mixed_batches_are_trained_on_with_their_shares(augmentation, batch, tmp
 
     model.zero_grad()
     for accumulated in range(2):
-        rng = augmentation.numbers(3, 0, accumulated, 0)
+        rng = numbers(3, 0, accumulated, 0)
         images, labels = augmentation.mix(batch["pixel_values"], batch["labels"], 5, mixing, rng)
         smooth = (1 - smoothing) * labels + smoothing / 5
         (-(smooth * model(images).logits.log_softmax(dim=-1)).sum() / 12).backward()

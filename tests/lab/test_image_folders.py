@@ -93,6 +93,10 @@ def test_links_are_followed_and_what_is_left_out_is_said(tmp_path, caplog):
     [
         ([], "must hold images, but .* has none"),
         (["notes/a.txt"], "must hold images, but .* has none"),
+        (
+            ["train_images/cat/0.png", "val_images/cat/0.png"],
+            r"named like splits .* train_images, val_images\. Pass them as `--train_dir`",
+        ),
         (["train/cat/0.png", "val/cat/0.png"], r"holds splits: train, val\. Pass one of these folders"),
         (["cat/0.png", "cat/1.png"], "of two classes or more, got cat"),
         (["0.png", "1.png"], "label_column_name.*one folder for each class"),

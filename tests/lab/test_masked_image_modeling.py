@@ -172,7 +172,7 @@ def test_codes_are_found_again_by_what_decides_on_them(vq, tmp_path, monkeypatch
 def test_masked_shares():
     masked_images, numbers = (
         script("hyperset_lab.masked_images.forms"),
-        script("hyperset_lab.images.augmentation").numbers,
+        script("hyperset_lab.draws").numbers,
     )
     shares = []
     for index in range(400):
@@ -189,7 +189,7 @@ def test_masked_shares():
 def test_the_model_reads_what_is_not_masked_and_learns_what_is(vq):
     masked_images, numbers = (
         script("hyperset_lab.masked_images.forms"),
-        script("hyperset_lab.images.augmentation").numbers,
+        script("hyperset_lab.draws").numbers,
     )
     codes = torch.arange(16).reshape(4, 4)
     example = masked_images.mask_codes({"codes": codes}, numbers(1), [0.5], 16)

@@ -62,6 +62,24 @@ def numbers(values: np.ndarray, form: str) -> dict:
     return stored(Image.fromarray(values), form)
 
 
+def tiff(values: np.ndarray, bits: int, zero_is_white: bool, is_float: bool = False) -> dict:
+    """A TIFF of one row per row of `values`, as it lies in the file: Pillow writes no such ones."""
+    data, (height, width) = values.tobytes(), (8, 8)
+    long = {256: width, 257: height, 273: 8, 278: height, 279: len(data)}
+    short = {258: bits, 259: 1, 262: int(not zero_is_white), 277: 1, 339: 3 if is_float else 1}
+    entries = [(tag, struct.pack("<HII", 4, 1, value)) for tag, value in long.items()]
+    entries += [(tag, struct.pack("<HIHH", 3, 1, value, 0)) for tag, value in short.items()]
+    content = b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(entries))
+    content += b"".join(struct.pack("<H", tag) + entry for tag, entry in sorted(entries)) + bytes(4)
+    return {"bytes": content, "path": "picture.tif"}
+
+
+def packed(values: np.ndarray) -> np.ndarray:
+    """Pairs of 12 bits in three bytes."""
+    first, second = values.reshape(-1, 2).astype(np.uint16).T
+    return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8)
+
+
 DEEP = GREY.astype(np.uint16) * 257
 CASES = {
     "1": lambda: (stored(Image.fromarray(GREY > 100)), grey(np.where(GREY > 100, 255, 0))),
@@ -83,6 +101,16 @@ CASES = {
     "I;16, dark": lambda: (numbers(GREY.astype(np.uint16), "PNG"), grey(np.rint(GREY / 257))),
     "I of bytes": lambda: (numbers(GREY.astype(np.int32), "TIFF"), grey()),
     "I of 16 bits": lambda: (numbers(DEEP.astype(np.int32), "TIFF"), grey()),
+    "I;16, zero is white": lambda: (tiff(DEEP, 16, zero_is_white=True), grey(255 - GREY)),
+    "I;12": lambda: (tiff(packed(np.rint(GREY * (4095 / 255))), 12, zero_is_white=False), grey()),
+    "F, zero is white": lambda: (
+        tiff((GREY / 255).astype(np.float32), 32, zero_is_white=True, is_float=True),
+        grey(255 - GREY),
+    ),
+    "F of shares, PFM": lambda: (
+        {"bytes": b"Pf\n8 8\n-1.0\n" + (GREY[::-1] / 255).astype("<f4").tobytes(), "path": "picture.pfm"},
+        grey(),
+    ),
     "F of shares": lambda: (numbers((GREY / 255).astype(np.float32), "TIFF"), grey()),
     "F of bytes": lambda: (numbers(GREY.astype(np.float32), "TIFF"), grey()),
     "F of 16 bits": lambda: (numbers(DEEP.astype(np.float32), "TIFF"), grey()),

@@ -41,6 +41,7 @@ GOOD = (["fine, really", "dull"], ["good", "bad"])
         ("crlf.csv", 'text,label\r\n"fine, really",good\r\n\r\n\r\ndull,bad\r\n\r\n', *GOOD),
         ("index.csv", ',text,label\n0,"fine, really",good\n1,dull,bad\n', *GOOD),
         ("spaces.csv", 'text, label\n"fine, really",good\ndull,bad\n', *GOOD),
+        ("spaced.csv", 'text, label\n"fine, really", good\ndull,bad \n', *GOOD),
         # As Yelp's authors publish it: no header, the class first, all in quotation marks.
         (
             "yelp.csv",
@@ -181,6 +182,12 @@ HEAD = "text,label\na,x\n"
             '{"text": "a", "label": 1}\n{"text": "b", "label": "x"}\n',
             {},
             r"mixed.jsonl: .*int64 in line 1, string in line 2",
+        ),
+        (
+            "half.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b\\ud800", "label": 2}\n',
+            {},
+            r"half.jsonl, line 2: .*surrogates",
         ),
         ("broken.jsonl", '{"text": "a", "label": 1}\n{"text": \n', {}, r"broken.jsonl, line 2: "),
         (

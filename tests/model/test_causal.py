@@ -286,7 +286,7 @@ def test_direction_through_the_rotation_is_minus_gradient(energy, masked, start)
     attention = model.layers[0].attention
     positions = start + torch.arange(7)[None]
     mask = padded([7, 4], [False, True], 7).bool() if masked else None
-    rotary = model.rotary(torch.zeros(0, dtype=torch.float64), positions)
+    rotary = tuple(part[:, None] for part in model.rotary_emb(torch.zeros(0, dtype=torch.float64), positions))
     order = Order(is_causal=attention.energy.is_causal, rotary=rotary, key_mask=mask)
     tokens = torch.nn.functional.rms_norm(torch.randn(2, 4, 7, 8, dtype=torch.float64), (8,)).requires_grad_()
     turned = order.rotate(tokens)
@@ -414,6 +414,16 @@ def test_recorded_weights_are_those_that_gradients_flow_through(kind):
     outputs = model(input_ids=torch.arange(18).view(2, 9), attention_mask=mask, output_attentions=True)
     gradients = torch.autograd.grad(outputs.logits[:, -1].square().sum(), outputs.attentions)
     assert len(gradients) == model.config.num_iterations and all(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", ["causal_softmax", "energy_transformer"])
+def test_rows_of_padding_weigh_nothing(kind):
+    """As without causality: padding has no energy, so it has no direction either."""
+    model, mask = lm(**KINDS[kind], attn_implementation="eager"), padded([9, 5], [True, True], 9)
+    ids = torch.arange(18).view(2, 9)
+    for weights in model(input_ids=ids, attention_mask=mask, output_attentions=True).attentions:
+        assert not weights.transpose(1, 2)[mask == 0].any()
+        torch.testing.assert_close(weights.sum(dim=-1).transpose(1, 2)[mask == 1], torch.ones(int(mask.sum()), 4))
 
 
 @pytest.mark.parametrize("energy", ["causal_softmax", "causal_linear"])

@@ -9,20 +9,19 @@ kornia does AutoAugment alone. Its MixUp has no Beta(α, α). Its CutMix takes t
 times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 × 224 on one core).
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
 from PIL import Image as PILImage
 from PIL import ImageOps
 from torch.nn import functional as F
 
 from hyperset_lab.arguments import check_choice, check_least, option
+from hyperset_lab.draws import numbers
 from hyperset_lab.models import model_of
 from hyperset_lab.trainer import ScriptTrainer
 
@@ -91,11 +90,6 @@ class AugmentationArguments:
     @property
     def mixes(self) -> bool:
         return self.mixup_alpha > 0.0 or self.cutmix_alpha > 0.0
-
-
-def numbers(*key: int) -> np.random.Generator:
-    """Random numbers that are a function of `key`."""
-    return np.random.default_rng(key)
 
 
 class RandomView:
@@ -172,49 +166,6 @@ def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generat
     wide, high = min(width, max(1, round(height * 4 / 3))), min(height, max(1, round(width * 4 / 3)))
     left, top = (width - wide) // 2, (height - high) // 2
     return left, top, left + wide, top + high
-
-
-# An example of the data set and its random numbers → what the model takes.
-Transform = Callable[[dict, np.random.Generator], dict]
-
-
-class RandomImages(torch.utils.data.Dataset):
-    """A data set that `transform`s its examples again in every epoch. Trainer sets the epoch, and workers see it."""
-
-    def __init__(self, data: Dataset, transform: Transform, seed: int):
-        self.data, self.transform, self.seed = data, transform, seed
-        self.epoch = torch.zeros(
-            (), dtype=torch.int64
-        ).share_memory_()  # shared with workers that live longer than an epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.transform(self.data[index], numbers(self.seed, int(self.epoch), index))
-
-
-class StreamedImages(torch.utils.data.IterableDataset):
-    """
-    A stream of `transform`ed examples. With `repeat` it starts again and again, shuffled anew each time. Trainer counts the
-    steps of one pass; so it finds its place again when it resumes in a later one.
-    """
-
-    def __init__(self, data: IterableDataset, transform: Transform, seed: int, repeat: bool):
-        self.data, self.transform, self.seed, self.repeat = data, transform, seed, repeat
-
-    def __iter__(self) -> Iterator[dict]:
-        worker = torch.utils.data.get_worker_info()
-        for epoch in itertools.count() if self.repeat else (0,):
-            self.data.set_epoch(epoch)
-            index = -1
-            for index, example in enumerate(self.data):
-                yield self.transform(example, numbers(self.seed, epoch, index, 0 if worker is None else worker.id))
-            if index < 0:
-                return  # a worker without a file of the stream
 
 
 def mix(

@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Image data sets for the scripts: from the Hub, from folders of images, or the digits that need no download."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PILImage
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments, as_path, known_splits, limited
+from hyperset_lab.data import DataArguments, as_path, choose_splits, limited
 from hyperset_lab.images.augmentation import AugmentationArguments
 from hyperset_lab.images.folders import read_folder, says_more, split_folders
 from hyperset_lab.images.labels import IN_FOLDERS, encode_classes, encode_streams
@@ -257,26 +257,6 @@ def load_source(
 def as_streams(data: Dataset, arguments: ImageDataArguments) -> Dataset | IterableDataset:
     """The data, or with `--streaming` a stream of them, in parts for several workers."""
     return data.to_iterable_dataset(num_shards=min(len(data), 128)) if arguments.streaming else data
-
-
-def choose_splits(data: Mapping[str, Any], hold_out_validation: bool) -> dict[str, Any]:
-    """
-    The split `train` of a data set, and as `eval` its `validation` or else its `test`, whichever exist. To hold out images of
-    `train` there must be both. Otherwise runs with other seeds would evaluate on what was held out.
-    """
-    data = known_splits(data)
-    splits = {"train": data["train"]} if "train" in data else {}
-    for name in ("validation", "test"):
-        if name in data and "eval" not in splits:
-            splits["eval"] = data[name]
-    if hold_out_validation:
-        if len(splits) < 2:
-            raise ValueError(
-                "`--hold_out_validation` needs data with a split 'train' and one to evaluate on, 'validation' or 'test', "
-                f"got {', '.join(data)}."
-            )
-        del splits["eval"]
-    return splits
 
 
 def hold_out_images(train: Dataset, share: float, seed: int) -> dict[str, Dataset]:

@@ -6,6 +6,7 @@ directly below the given one. What is left out is said in the log.
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".md", ".py", ".yaml")
 ONLY_NAMED = ("BUFR", "GRIB", "HDF5", "MPEG")
 NO_PICTURES = "files without the name of a picture"
+FIRST_WORD = re.compile(r"[-._ 0-9]")  # what ends it, as for `datasets`: of "train_images" it is "train"
 SPLIT_WORDS = {word for words in SPLITS.values() for word in words}
 
 
@@ -124,6 +126,15 @@ def check_class_folders(folder: str, parts: list[tuple[str, ...]], left_out: dic
         raise ValueError(
             f"`{flag}` must hold one folder for each class, but {folder!r} holds splits: {listed(sorted(names))}. Pass one of "
             "these folders, or all as `--dataset_name`."
+        )
+    if (
+        names
+        and all(len(below) > 2 for below in parts)
+        and {FIRST_WORD.split(name.lower())[0] for name in names} <= SPLIT_WORDS
+    ):
+        raise ValueError(
+            f"`{flag}` must hold one folder for each class, but those in {folder!r} are named like splits and hold folders of "
+            f"their own: {listed(sorted(names))}. Pass them as `--train_dir` and `--validation_dir`."
         )
     inside = [entry.path for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
     left_out["folders of classes without images"] = sorted(

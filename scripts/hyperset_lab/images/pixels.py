@@ -4,9 +4,10 @@ The one place that turns a picture file into the pixels that a model reads: thos
 
     1, L, P, RGB, CMYK, …    as Pillow converts them to RGB; no colour profile is applied
     transparency             over white, whether it is a channel (LA, PA, RGBA), a palette's or a single colour's
-    16 bits (I;16, …)        0 … 65535 become 0 … 255
+    16 bits (I;16, …)        0 … 65535 become 0 … 255; of a TIFF that says 12 bits, 0 … 4095 do
     32-bit integers (I)      0 … 255 stay; values up to 65535 are 16 bits; a PNG or PGM has always 16 bits
     floats (F)               0 … 1 become 0 … 255; 0 … 255 stay; values up to 65535 are 16 bits
+    TIFF whose 0 is white    turned over, also in the three cases above, which Pillow leaves
     turned by EXIF           upright
     animated, several pages  the first picture
 
@@ -27,6 +28,7 @@ from datasets import Dataset, Image, config
 from datasets.utils import tqdm
 from PIL import ExifTags, ImageOps
 from PIL import Image as PILImage
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -50,7 +52,7 @@ def as_shown(image: PILImage.Image, name: str = "The image") -> PILImage.Image:
         `ValueError`: the file is cut off or has numbers of no range that this module knows; it begins with `name`.
     """
     try:
-        form = image.format  # a turned copy has none
+        form, tags = image.format, dict(getattr(image, "tag_v2", {}))  # a turned copy has none
         stored = [tile[3] for tile in getattr(image, "tile", ())[:1]]  # how the pixels are stored
         image.load()
         if (
@@ -60,7 +62,7 @@ def as_shown(image: PILImage.Image, name: str = "The image") -> PILImage.Image:
         if image.getexif().get(ExifTags.Base.Orientation) not in (None, 1):
             image = ImageOps.exif_transpose(image)
         if image.mode in NUMBERS:
-            return PILImage.fromarray(in_8_bits(image, form)).convert("RGB")
+            return PILImage.fromarray(in_8_bits(image, form, tags)).convert("RGB")
         if image.mode in WITH_ALPHA or "transparency" in image.info:
             return on_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -81,8 +83,8 @@ def on_white(image: PILImage.Image) -> PILImage.Image:
     return PILImage.alpha_composite(page, image).convert("RGB")
 
 
-def in_8_bits(image: PILImage.Image, form: str | None) -> np.ndarray:
-    """A picture of 16-bit or 32-bit numbers, `(height, width)`, in a file of some `form`, as bytes."""
+def in_8_bits(image: PILImage.Image, form: str | None, tags: dict[int, Any]) -> np.ndarray:
+    """A picture of 16-bit or 32-bit numbers, `(height, width)`, as bytes. Its file is of some `form`, a TIFF with `tags`."""
     values = np.asarray(image).astype(np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not (low >= 0 and high <= 65535):  # NaN too
@@ -90,14 +92,19 @@ def in_8_bits(image: PILImage.Image, form: str | None) -> np.ndarray:
             f"its numbers (mode {image.mode!r}) go from {low:g} to {high:g}, but they must lie in 0 … 255 or 0 … 65535, or "
             "floats in 0 … 1. Convert it to 8 bits"
         )
-    of_16_bits = image.mode.startswith("I;16") or form in ("PNG", "PPM") or high > 255
-    if of_16_bits:
+    is_float = image.mode == "F"  # as in a PFM, which is a "PPM" too
+    of_16_bits = image.mode.startswith("I;16") or (form in ("PNG", "PPM") and not is_float) or high > 255
+    if tags.get(BITSPERSAMPLE) == (12,):
+        scaled = values * (255 / 4095)
+    elif of_16_bits:
         scaled = values / 257
-    elif image.mode == "F" and high <= 1:
+    elif is_float and high <= 1:
         scaled = values * 255
     else:
         scaled = values
     pixels = np.rint(scaled).astype(np.uint8)
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # it says that zero is white
+        pixels = 255 - pixels
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         pixels[values == transparent] = 255

@@ -11,12 +11,11 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.classes import checkpoint_with_head
+from hyperset_lab.draws import RandomExamples, StreamedExamples
 from hyperset_lab.images.augmentation import (
     AugmentationArguments,
     MixingTrainer,
-    RandomImages,
     RandomView,
-    StreamedImages,
 )
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.pixels import read_image
@@ -139,9 +138,9 @@ def build_trainer(
         varies = split == "train" and data_arguments.varies_images
         seed = training_arguments.seed
         if data_arguments.streaming:
-            return StreamedImages(data[split], random if varies else whole, seed, repeat=split == "train")
+            return StreamedExamples(data[split], random if varies else whole, seed, repeat=split == "train")
         if varies:
-            return RandomImages(data[split], random, seed)
+            return RandomExamples(data[split], random, seed)
         return data[split].with_transform(partial(keep_batch, processor=processor))
 
     trainer_class: type[ScriptTrainer] = ScriptTrainer

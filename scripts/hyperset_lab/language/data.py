@@ -10,8 +10,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets, load_dataset
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.data import DataArguments, as_path
-from hyperset_lab.images.data import choose_splits
+from hyperset_lab.data import DataArguments, as_path, choose_splits
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hyperset_lab.images.augmentation import RandomImages, StreamedImages, Transform, numbers
+from hyperset_lab.draws import RandomExamples, StreamedExamples, Transform, numbers
 from hyperset_lab.language.data import LanguageDataArguments
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
@@ -44,7 +44,7 @@ def masking(tokenizer: PreTrainedTokenizerBase, probability: float) -> Transform
     return mask
 
 
-class RandomWindows(RandomImages):
+class RandomWindows(RandomExamples):
     """
     As many windows as there are blocks, each of a block's size. Where a window begins depends on the seed, the epoch and its
     index alone.
@@ -71,5 +71,5 @@ def readable(split: str, blocks: Any, transform: Transform, arguments: LanguageD
         if trains:
             blocks = blocks.shuffle(seed=seed, buffer_size=arguments.shuffle_buffer_size)
         limit = arguments.limits[split]
-        return StreamedImages(blocks if limit is None else blocks.take(limit), transform, seed, repeat=trains)
-    return (RandomWindows if trains and arguments.random_windows else RandomImages)(blocks, transform, seed)
+        return StreamedExamples(blocks if limit is None else blocks.take(limit), transform, seed, repeat=trains)
+    return (RandomWindows if trains and arguments.random_windows else RandomExamples)(blocks, transform, seed)

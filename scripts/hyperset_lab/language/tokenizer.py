@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from hyperset_lab.arguments import ModelArguments, option
-from modeling_hyperset.presets import PRESETS
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from hyperset_lab.tokenizers import check_vocabulary, named_tokenizer
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 CHARACTERS = "characters"
@@ -73,23 +73,8 @@ def load_tokenizer(arguments: LanguageModelArguments, texts: Iterable[str] | Non
                 "`--streaming` out."
             )
         return character_tokenizer(texts)
-    name = arguments.tokenizer_name or arguments.model_name_or_path
-    if name is None and arguments.config_name not in PRESETS:
-        name = arguments.config_name
-    if name is None:
-        raise ValueError(
-            f"The config {arguments.config_name!r} has no tokenizer: pass `--tokenizer_name` with the name of one (as gpt2), "
-            f"or `--tokenizer_name {CHARACTERS}`."
-        )
-    options = arguments.hub_options
-    if arguments.tokenizer_name is not None:
-        options.pop("revision")  # it is the model's
-    try:
-        return AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"No tokenizer can be loaded from {name!r}: pass another with `--tokenizer_name`: {error}"
-        ) from error
+    new = f"`--tokenizer_name {CHARACTERS}` for one of the characters of the training text"
+    return named_tokenizer(arguments, arguments.tokenizer_name, "as gpt2", new)
 
 
 def fitting_block_size(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, block_size: int | None) -> int:
@@ -97,10 +82,7 @@ def fitting_block_size(tokenizer: PreTrainedTokenizerBase, config: PreTrainedCon
     The tokens of a block: `block_size`, or as many as the model takes, at most 1024. Refuses more tokens or positions than the
     model has. The tokenizer is told where the model ends.
     """
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, more than the checkpoint's vocab_size={config.vocab_size}."
-        )
+    check_vocabulary(tokenizer, config)
     longest = getattr(config, "max_position_embeddings", 1024)
     if block_size is not None and block_size > longest:
         raise ValueError(

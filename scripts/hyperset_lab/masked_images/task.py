@@ -10,7 +10,8 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.images.augmentation import RandomImages, RandomView, StreamedImages, Transform
+from hyperset_lab.draws import RandomExamples, StreamedExamples, Transform
+from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.images.task import build_processor
 from hyperset_lab.masked_images import forms
@@ -173,11 +174,11 @@ def build_trainer(
     def readable(split: str, transform: Transform, seed: int, with_images: bool = False):
         """The split, as the trainer reads it."""
         if data_arguments.streaming:
-            return StreamedImages(data[split], transform, seed, repeat=split == "train")
+            return StreamedExamples(data[split], transform, seed, repeat=split == "train")
         examples = data[split]
         if form.codes is not None:
             examples = forms.ImagesWithCodes(examples, form.codes[split], with_images)
-        return RandomImages(examples, transform, seed)
+        return RandomExamples(examples, transform, seed)
 
     train_data = eval_data = metrics = None
     reconstruction_data = {}

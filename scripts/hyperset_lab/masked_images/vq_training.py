@@ -12,7 +12,8 @@ from torch import nn
 from transformers.trainer_utils import HubStrategy
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.images.augmentation import RandomImages, RandomView, numbers
+from hyperset_lab.draws import RandomExamples, numbers
+from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.images.data import ImageDataArguments
 from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
 from hyperset_lab.masked_images.forms import to_pixels
@@ -183,10 +184,10 @@ def build_trainer(
     size = (vq_arguments.image_size, vq_arguments.image_size)
     processor = square_processor(vq_arguments.image_size, data_arguments.crop_pct)
     view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
-    train_data = RandomImages(data["train"], partial(vary, processor=processor, view=view), training_arguments.seed)
+    train_data = RandomExamples(data["train"], partial(vary, processor=processor, view=view), training_arguments.seed)
     eval_data = metrics = None
     if training_arguments.do_eval:
-        eval_data = RandomImages(data["eval"], partial(vary, processor=processor, view=None), 0)
+        eval_data = RandomExamples(data["eval"], partial(vary, processor=processor, view=None), 0)
         metrics = ReconstructionMetrics(size, device=training_arguments.device)
 
     model = VQTraining(vq)

@@ -19,7 +19,7 @@ from datasets.exceptions import DatasetGenerationError
 
 
 # Raise it if the same file gives another table: what `datasets` keeps in its cache does not match then.
-READER_VERSION = 1
+READER_VERSION = 2
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")  # no leading zeros: "01" is the name of a class
 NUMBER = re.compile(
     r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE
@@ -264,14 +264,17 @@ def generate(path: str, columns: TableColumns, names: tuple[str, ...], **_: Any)
     """The rows as `datasets` takes them."""
     readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(names, as_text)
     readers |= {name: label_reader(path, columns, name)[1] for name in columns.labels if name in names}
+    # Spaces around a label in a CSV file belong to the commas. Around several, `--label_delimiter` sees to them.
+    trimmed = set(columns.labels) if Path(path).suffix.lower() in DELIMITERS and not columns.several else set()
     for line, row in rows_of(path, columns):
         values = {}
         for name, read in readers.items():
             value = row.get(name)
-            if isinstance(value, str) and read not in (as_text, str):
-                value = value.strip() or None  # a cell without a number
+            if isinstance(value, str) and name in trimmed:
+                value = value.strip() or None  # a cell without a label
             try:
                 values[name] = None if value is None else read(value)
+                str(values[name]).encode()  # JSON can write half a character, which no file in UTF-8 holds
             except ValueError as error:
                 raise ValueError(f"{path}, line {line}: {error}") from error
         yield values

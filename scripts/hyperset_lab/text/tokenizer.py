@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from hyperset_lab.arguments import ModelArguments, option
-from modeling_hyperset.presets import PRESETS
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from hyperset_lab.tokenizers import check_vocabulary, named_tokenizer
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 SPECIAL_TOKENS = {
@@ -77,27 +77,12 @@ def load_tokenizer(arguments: TextModelArguments, texts: Iterable[str] | None) -
         if texts is None:
             raise ValueError("`--train_tokenizer` needs texts to train on: pass `--do_train`.")
         return train_tokenizer(texts, arguments.train_tokenizer)
-    name = arguments.tokenizer_name or arguments.model_name_or_path
-    if name is None and arguments.config_name not in PRESETS:
-        name = arguments.config_name
-    if name is None:
-        raise ValueError(
-            f"The config {arguments.config_name!r} has no tokenizer: pass `--tokenizer_name` (the paper's is "
-            "bert-base-uncased), or `--train_tokenizer` with a number of tokens to train one on the training texts."
-        )
-    options = arguments.hub_options
-    if arguments.tokenizer_name is not None:
-        options.pop("revision")  # it is the model's
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"No tokenizer can be loaded from {name!r}: pass another with `--tokenizer_name`, or `--train_tokenizer`: {error}"
-        ) from error
+    new = "`--train_tokenizer` with a number of tokens, to train one on the training texts"
+    tokenizer = named_tokenizer(arguments, arguments.tokenizer_name, "the paper's is bert-base-uncased", new)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ValueError(
-                f"The tokenizer of {name!r} has no padding token and no end token: pass another tokenizer."
+                f"The tokenizer of {tokenizer.name_or_path!r} has no padding token and no end token: pass another tokenizer."
             )
         tokenizer.pad_token = tokenizer.eos_token  # the attention mask tells them apart
     return tokenizer
@@ -111,10 +96,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_seq_length: int) -> None:
     """Refuse more tokens or positions than the model has, and have the tokenizer cut texts where the model ends."""
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, more than the checkpoint's vocab_size={config.vocab_size}."
-        )
+    check_vocabulary(tokenizer, config)
     longest = getattr(config, "max_position_embeddings", max_seq_length)
     if max_seq_length > min(longest, tokenizer.model_max_length):
         raise ValueError(
