@@ -17,7 +17,7 @@ from .norms_hyperset import HyperSETRMSNorm, rms_norm
 from .order_hyperset import Order
 from .projection_hyperset import BothDirections, HyperSETProjection, symmetric
 from .registry_hyperset import Registry
-from .steps_hyperset import UPDATE_RULES, UpdateState
+from .steps_hyperset import UPDATE_RULES, UpdateState, magnifies_rounding
 
 
 def as_keyword(order: Order | None) -> dict[str, Order]:
@@ -30,7 +30,7 @@ def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int |
     width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
         return nn.LayerNorm(width, eps=config.layer_norm_eps)
-    return HyperSETRMSNorm(width, eps=config.rms_norm_eps)
+    return HyperSETRMSNorm(width, config.rms_norm_eps, magnifies_rounding(config))
 
 
 # The norms of Hyper-SET's two sublayers (Table 17). Theirs are RMSNorms on the projections: the spheres of Eqs. 4 and 5. With
@@ -53,7 +53,7 @@ def on_spheres(config: HyperSETConfig, projections: torch.Tensor) -> torch.Tenso
         return projections
     if config.sublayer_norm_type == "layernorm":
         return F.layer_norm(projections, projections.shape[-1:], eps=config.layer_norm_eps)
-    return rms_norm(projections, eps=config.rms_norm_eps)
+    return rms_norm(projections, eps=config.rms_norm_eps, is_plain=magnifies_rounding(config))
 
 
 def shifts_projections(config: HyperSETConfig) -> bool:
@@ -305,8 +305,7 @@ class HyperSETLayer(IteratedLayer):
         if shifts_projections(config):
             return ("eager",)  # the others only know gains
         names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
-        if UPDATE_RULES[config.update_rule].divides_by_root:
-            # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.
+        if magnifies_rounding(config):
             names = ("eager", *(name for name in names if name != "eager"))
         return names
 

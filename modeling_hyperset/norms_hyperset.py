@@ -23,7 +23,9 @@ SMALLEST = 2**14
 
 def has_kernels(tokens: torch.Tensor) -> bool:
     """Whether the kernels of other norms serve `tokens` better than torch's RMSNorm. `torch.compile` fuses the latter."""
-    known = tokens.device.type == "cpu" and tokens.dtype in (torch.float32, torch.bfloat16) and tokens.numel() >= SMALLEST
+    known = (
+        tokens.device.type == "cpu" and tokens.dtype in (torch.float32, torch.bfloat16) and tokens.numel() >= SMALLEST
+    )
     return known and not torch.compiler.is_compiling() and takes_own_operators()
 
 
@@ -67,7 +69,9 @@ def plain_rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None, eps: float |
     return F.rms_norm(tokens, tokens.shape[-1:], None if gain is None else gain.to(tokens.dtype), eps)
 
 
-def rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None = None, eps: float | None = None) -> torch.Tensor:
+def rms_norm(
+    tokens: torch.Tensor, gain: torch.Tensor | None = None, eps: float | None = None, is_plain: bool = False
+) -> torch.Tensor:
     """
     RMSNorm over the last dimension, in the dtype of `tokens`, autocast or not.
 
@@ -75,6 +79,7 @@ def rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None = None, eps: float 
         tokens (`torch.Tensor` of shape `(…, width)`): What to norm.
         gain (`torch.Tensor` of shape `(width,)`, *optional*): The gain.
         eps (`float`, *optional*): Added to the mean square; the smallest step of the dtype at 1, if not given.
+        is_plain (`bool`): Whether to take torch's RMSNorm everywhere, for callers that magnify its rounding.
 
     Returns:
         `torch.Tensor` of the same shape and dtype.
@@ -82,8 +87,8 @@ def rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None = None, eps: float 
     device = tokens.device.type
     if is_autocast(device):  # it may cast to float32 and back
         with torch.autocast(device, enabled=False):
-            return rms_norm(tokens, gain, eps)
-    if not has_kernels(tokens):
+            return rms_norm(tokens, gain, eps, is_plain)
+    if is_plain or not has_kernels(tokens):
         return plain_rms_norm(tokens, gain, eps)
     eps = torch.finfo(tokens.dtype).eps if eps is None else eps
     flat = tokens.reshape(-1, tokens.shape[-1])
@@ -93,5 +98,9 @@ def rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None = None, eps: float 
 class HyperSETRMSNorm(nn.RMSNorm):
     """`nn.RMSNorm` over the last dimension by [`rms_norm`]."""
 
+    def __init__(self, width: int, eps: float | None = None, is_plain: bool = False):
+        super().__init__(width, eps=eps)
+        self.is_plain = is_plain
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return rms_norm(x, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps, self.is_plain)

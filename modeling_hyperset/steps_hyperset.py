@@ -9,6 +9,7 @@ To add a rule, write a subclass of [`UpdateRule`] and register it with [`registe
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -132,6 +133,11 @@ def over_root(direction: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
     return torch.where(positive, direction / (root + 1e-6), 0.0)
 
 
+def magnifies_rounding(config: HyperSETConfig) -> bool:
+    """Whether the update rule turns the rounding of a direction near zero into a move: the plainest arithmetic is best."""
+    return UPDATE_RULES[config.update_rule].divides_by_root
+
+
 def time_codes(num_iterations: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """
     Sinusoidal codes of t = 1, …, `num_iterations`: [sin(t f), cos(t f)] with f_i = exp(−ln(10000) i / (width/2 − 1)).
@@ -156,15 +162,16 @@ class HyperSETTimeEmbedding(nn.Module):
         super().__init__()
         self.width = config.step_size_time_dim
         d, eps = config.hidden_size, config.rms_norm_eps
+        norm = partial(HyperSETRMSNorm, d, eps, magnifies_rounding(config))
         linear = ZeroLinear if config.step_size_time_init == "zeros" else nn.Linear
         if config.step_size_time_network == "normed_mlp":
             self.network = nn.Sequential(
                 linear(self.width, d),
-                HyperSETRMSNorm(d, eps=eps),
+                norm(),
                 nn.GELU(),
-                HyperSETRMSNorm(d, eps=eps),
+                norm(),
                 linear(d, d),
-                HyperSETRMSNorm(d, eps=eps),
+                norm(),
             )
         elif config.step_size_time_network == "mlp":
             self.network = nn.Sequential(linear(self.width, d), nn.GELU(), linear(d, d))
@@ -191,10 +198,11 @@ class HyperSETLearnedStepSize(nn.Module):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        d, eps = config.hidden_size, config.rms_norm_eps
+        d = config.hidden_size
+        norm = partial(HyperSETRMSNorm, d, config.rms_norm_eps, magnifies_rounding(config))
         self.condition = config.step_size_condition
-        self.token_norm = HyperSETRMSNorm(d, eps=eps) if config.step_size_token_norm else nn.Identity()
-        self.sum_norm = HyperSETRMSNorm(d, eps=eps) if config.step_size_sum_norm else nn.Identity()
+        self.token_norm = norm() if config.step_size_token_norm else nn.Identity()
+        self.sum_norm = norm() if config.step_size_sum_norm else nn.Identity()
         self.activation = nn.GELU()
         # α = γ = 0: the untrained model is the identity on its tokens.
         self.projection = ZeroLinear(d, 2 * d)
