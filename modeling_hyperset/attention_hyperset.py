@@ -16,7 +16,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from .attention_op_hyperset import bi_softmax, normaliser, runs_on
+from .attention_op_hyperset import bi_softmax, normaliser, query_of, runs_on
 from .configuration_hyperset import HyperSETConfig
 
 
@@ -152,10 +152,8 @@ def bi_softmax_rows(
     y of `rows`, a few of the tokens. It only needs the normalisers r_i = log Σ_j exp(S_ij) of all scores. They also normalise
     the softmax over queries, because S is symmetric. Scores are rounded as in the kernels, so that exp(S − r) is at most 1.
     """
+    query = query_of(rows(tokens), gain, tokens.device.type)
     dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)
-    query = rows(tokens) * gain
-    if tokens.device.type == "cuda":
-        query = query.to(dtype).to(tokens.dtype)
     scores = query @ tokens.transpose(-1, -2)
     over_queries = (scores - normaliser[..., None, :]).exp()
     if mask is None:
@@ -182,7 +180,7 @@ def can_fuse(tokens: torch.Tensor) -> bool:
     # function.
     is_exporting = getattr(torch.compiler, "_is_exporting_flag", False)
     is_differentiated_otherwise = in_transform() or forward_ad._current_level >= 0
-    return runs_on(tokens) and not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise)
+    return not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise) and runs_on(tokens)
 
 
 # The values of `attn_implementation`, except `fused`: it takes other arguments.

@@ -6,11 +6,15 @@ a GPU they use Triton. `torch.compile` puts them into its graph unchanged. They 
 `attention_cpu_hyperset.py` explains the formulas.
 """
 
+import functools
 import importlib.util
+import math
 import re
+import warnings
 import zlib
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.flop_counter import register_flop_formula
 
 from .attention_cpu_hyperset import BLOCKED, Kernels, wide_dtype
@@ -24,17 +28,73 @@ NAMESPACE = re.sub(r"[^0-9A-Za-z_]", "_", __name__) + f"_{zlib.crc32(__name__.en
 
 
 def runs_on(tensor: torch.Tensor) -> bool:
-    """Whether there is an implementation for the device, the dtype and the last dimension of `tensor`."""
+    """
+    Whether there is an implementation for the device, the dtype and the last dimension of `tensor`. The first call for a GPU
+    tries a kernel on it. If that fails, there is one warning.
+    """
     if tensor.device.type == "cuda":
-        return HAS_TRITON and tensor.dtype != torch.float64 and tensor.shape[-1] <= LARGEST_HEAD_DIM
+        fits = tensor.dtype != torch.float64 and tensor.shape[-1] <= LARGEST_HEAD_DIM
+        return fits and runs_on_gpu(tensor.device.index)
     return tensor.device.type in ("cpu", "meta")
+
+
+@torch.compiler.assume_constant_result  # while torch.compile traces a model, this is not traced but called
+def runs_on_gpu(index: int | None) -> bool:
+    """Whether our kernels run on this GPU."""
+    return tried_on_gpu(torch.cuda.current_device() if index is None else index)
+
+
+@functools.cache
+def tried_on_gpu(index: int) -> bool:
+    """[`runs_on_gpu`] for the first time: warns of what is in the way."""
+    problem = problem_on_gpu(index)
+    if problem is not None:
+        warnings.warn(
+            f"Bi-softmax attention uses its plain reference on cuda:{index}, which is slower and takes more memory: {problem} "
+            "To see no warning, set `attn_implementation` to 'eager' or 'sdpa'.",
+            stacklevel=2,
+        )
+    return problem is None
+
+
+def problem_on_gpu(index: int) -> str | None:
+    """What keeps our kernels from running on this GPU. It launches the smallest one, and waits for nothing."""
+    if not HAS_TRITON:
+        return "Triton is not installed (pip install triton)."
+    capability = torch.cuda.get_device_capability(index)
+    if capability < (8, 0):
+        name = torch.cuda.get_device_name(index)
+        return f"{name} has compute capability {capability[0]}.{capability[1]}, and our kernels need 8.0."
+    try:
+        with (
+            _disable_current_modes(),
+            torch.no_grad(),
+        ):  # a mode of the caller, as one that counts FLOPs, is not for this
+            tokens = torch.zeros(1, 1, 16, 16, device=torch.device("cuda", index))
+            kernels(tokens).normaliser_forward(tokens, tokens[0, 0, 0], None)
+    except Exception as error:  # of Triton, its compilers, the file system or the driver
+        reason = (str(error).strip().splitlines() or [""])[-1][:300]
+        return (
+            f"a Triton kernel could not be built or started ({type(error).__name__}: {reason}). Triton needs a C compiler and "
+            "a cache folder (TRITON_CACHE_DIR) that it can write to."
+        )
+    return None
+
+
+def query_of(tokens: torch.Tensor, gain: torch.Tensor, device_type: str) -> torch.Tensor:
+    """gain ⊙ tokens, in float32 at least, and rounded as the kernels for that type of device round it."""
+    wide = wide_dtype(tokens)
+    if device_type != "cuda":
+        return tokens.to(wide) * gain.to(wide)
+    log2e = math.log2(math.e)  # their exponentials have base two
+    return (tokens.to(wide) * (gain.to(wide) * log2e)).to(tokens.dtype).to(wide) / log2e
 
 
 def kernels(tensor: torch.Tensor) -> Kernels:
     """The implementation for the device of `tensor`."""
     if tensor.device.type != "cuda":
         return BLOCKED
-    from .attention_triton_hyperset import TRITON  # imported only for a GPU, because it is slow
+    from .attention_launch_hyperset import TRITON  # imported only for a GPU, because it is slow
 
     return TRITON
 

@@ -1,0 +1,135 @@
+# Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
+"""
+Compile the attention kernels without their GPU: to see what they take of one, and to have them ready.
+
+Triton asks a driver which GPU to compile for. In the processes here the answer is a constant, so they need none.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from hyperset_lab.gpu_check.numbers import HEAD_DIMS, Case, operands, tf32
+from hyperset_lab.gpu_check.report import Check, Found
+
+
+SMALLEST_SHARED_MEMORY = 99 * 1024  # bytes for a program, on a GPU of capability 8.6, 8.9 or 12.0
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a kernel takes of a GPU: bytes of shared memory of a program, and registers and bytes of stack of a thread."""
+
+    kernel: str
+    shared: int
+    registers: int
+    stack: int
+
+
+def usage_of(cubin: bytes) -> tuple[int, int]:
+    """Registers and stack of a thread, as NVIDIA's tool reads them from a compiled kernel."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        command = [str(tool), "--dump-resource-usage", str(path)]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    if found is None:
+        raise RuntimeError(f"{tool} says nothing of registers: {text[:200]!r}")
+    return int(found[1]), int(found[2])
+
+
+class NoDriver:
+    """Stands in for the driver of a GPU of this capability (80 for 8.0)."""
+
+    def __init__(self, capability: int):
+        from triton.backends.compiler import GPUTarget
+
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self):
+        return self.target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int | None = None) -> int:
+        return 0
+
+
+def compile_case(case: Case, capability: int) -> list[Compiled]:
+    """All kernels of a case. Only for a process of its own: Triton's driver is replaced."""
+    from triton.runtime import driver
+
+    from modeling_hyperset import attention_launch_hyperset as launching
+
+    driver.set_active(NoDriver(capability))
+    found = []
+
+    class CompileAlone(launching.Launch):
+        def start(self, kernel, tile, arguments, constants):
+            built = kernel.warmup(*arguments, grid=self.grid, **constants, **launching.of_tile(tile))
+            built = built.result() if hasattr(built, "result") else built
+            found.append(Compiled(kernel.fn.__name__, built.metadata.shared, *usage_of(built.asm["cubin"])))
+
+    launching.Launch = CompileAlone  # type: ignore[misc]
+    tokens, gain, mask, cotangent = (
+        None if tensor is None else tensor.detach() for tensor in operands(case, torch.device("cpu"))
+    )
+    with tf32(case.tf32):
+        _, normaliser = launching.TRITON.forward(tokens, gain, mask)
+        launching.TRITON.backward(cotangent, tokens, gain, mask, normaliser)
+        launching.TRITON.normaliser_backward(normaliser, tokens, gain, mask, normaliser)
+    return found
+
+
+def number_of_workers() -> int:
+    """The cores that this process may use, but one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
+def make_ready(cases: Sequence[Case], capability: int, seconds: float) -> None:
+    """
+    Let all cores compile the kernels of these cases, for so many seconds at most. The checks find them in Triton's cache, and
+    compile what is not there.
+    """
+    pool = ProcessPoolExecutor(number_of_workers(), mp_context=get_context("spawn"))
+    try:
+        wait([pool.submit(compile_case, case, capability) for case in cases], timeout=seconds)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check_tiles(case: Case, capability: int) -> Found:
+    """Every kernel of a case fits the smallest GPUs, and needs no memory for registers."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        kernels = pool.submit(compile_case, case, capability).result()
+    measured = {
+        "shared memory, KiB": max(kernel.shared for kernel in kernels) / 1024,
+        "stack, bytes": float(max(kernel.stack for kernel in kernels)),
+        "registers": float(max(kernel.registers for kernel in kernels)),
+    }
+    limits = {"shared memory, KiB": SMALLEST_SHARED_MEMORY / 1024, "stack, bytes": 0.0} if capability < 90 else {}
+    return Found(measured, limits | {"stack, bytes": 0.0})
+
+
+def checks(capability: int, is_tiny: bool) -> list[Check]:
+    """A case for each dtype and head."""
+    cases = [
+        Case(dtype, size, tf32=tf32)
+        for dtype, tf32 in (("bfloat16", False), ("float32", False), ("float32", True))
+        for size in ((16,) if is_tiny else sorted(HEAD_DIMS))
+    ]
+    return [Check("tiles", str(case), 60, lambda case=case: check_tiles(case, capability)) for case in cases]
