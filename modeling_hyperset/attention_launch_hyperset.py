@@ -78,6 +78,8 @@ class Launch:
         batch_size, self.heads, self.seq_len, head_dim = tokens.shape
         channels = max(16, triton.next_power_of_2(head_dim))
         is_exact = tokens.dtype != torch.float32 or not tf32_is_allowed()
+        # Without tensor cores, products take so long that exponentials do not matter, and need the registers of a second loop.
+        self.shares = tokens.dtype != torch.float32 or not is_exact
         self.tiles = tiles_of(channels, tokens.element_size(), is_exact, is_backward)
         self.blocks = triton.cdiv(self.seq_len, self.tiles[0].rows)
         self.grid = (batch_size * self.heads, self.blocks)  # the second must be at most 65,535
@@ -140,7 +142,7 @@ def forward(tokens, gain, mask):
     launch = Launch(tokens, gain, mask, is_backward=False)
     normaliser, output = launch.new_normaliser(), torch.empty_like(launch.tokens)
     launch.run(normaliser_kernel, normaliser)
-    launch.run(forward_kernel, normaliser, output)
+    launch.run(forward_kernel, normaliser, output, SHARES=launch.shares)
     return output, normaliser
 
 
@@ -150,7 +152,8 @@ def backward(grad_output, tokens, gain, mask, normaliser):
     grad_output = grad_output.to(tokens.dtype).contiguous()
     delta, grad_tokens, grad_gain = launch.new_normaliser(), torch.empty_like(launch.tokens), launch.new_grad_gain()
     launch.run(delta_kernel, normaliser, grad_output, delta)
-    launch.run(backward_kernel, normaliser, grad_output, delta, grad_tokens, grad_gain, OF_NORMALISER=False)
+    constants = {"OF_NORMALISER": False, "SHARES": launch.shares}
+    launch.run(backward_kernel, normaliser, grad_output, delta, grad_tokens, grad_gain, **constants)
     return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
 
 
@@ -159,7 +162,8 @@ def normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser):
     launch = Launch(tokens, gain, mask, is_backward=True)
     grad_normaliser = grad_normaliser.float().contiguous()
     grad_tokens, grad_gain = torch.empty_like(launch.tokens), launch.new_grad_gain()
-    launch.run(backward_kernel, normaliser, launch.tokens, grad_normaliser, grad_tokens, grad_gain, OF_NORMALISER=True)
+    constants = {"OF_NORMALISER": True, "SHARES": launch.shares}
+    launch.run(backward_kernel, normaliser, launch.tokens, grad_normaliser, grad_tokens, grad_gain, **constants)
     return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
 
 

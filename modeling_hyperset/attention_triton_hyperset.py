@@ -44,12 +44,14 @@ def are_tokens(mask, rows, seq_len, HAS_MASK: tl.constexpr):
 
 
 @triton.jit
-def compare_normalisers(normaliser, row_normaliser, seq_len, COLUMNS: tl.constexpr):
+def compare_normalisers(normaliser, row_normaliser, seq_len, SHARES: tl.constexpr, COLUMNS: tl.constexpr):
     """
     Whether one exponential serves both softmaxes: Q_ij = P_ij 2^(r_i − r_j), here with r in powers of two. If r_i − r_j ≤ 60
     for all columns, what P loses below the smallest float32 is less than 2^−66 in Q. Also returns m, the largest r of these
-    rows, and their factors 2^(r_i − m). Those of the columns are 2^(m − r_j).
+    rows, and their factors 2^(r_i − m). Those of the columns are 2^(m − r_j). Without `SHARES` it is not asked.
     """
+    if not SHARES:
+        return False, 0.0, row_normaliser
     lowest = tl.full((COLUMNS,), float("inf"), tl.float32)
     for first in range(0, seq_len, COLUMNS):
         columns = first + tl.arange(0, COLUMNS)
@@ -148,6 +150,7 @@ def forward_kernel(
     output,
     heads,
     seq_len,
+    SHARES: tl.constexpr,
     HAS_MASK: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -165,7 +168,7 @@ def forward_kernel(
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
     row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
-    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, COLUMNS)
+    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, SHARES, COLUMNS)
 
     if is_near:
         attended = sum_of_values(
@@ -318,6 +321,7 @@ def backward_kernel(
     heads,
     seq_len,
     OF_NORMALISER: tl.constexpr,
+    SHARES: tl.constexpr,
     HAS_MASK: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -336,7 +340,7 @@ def backward_kernel(
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * (gains * LOG2E)[None, :]).to(row_tokens.dtype)
     row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
-    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, COLUMNS)
+    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, SHARES, COLUMNS)
     row_delta = tl.load(delta + rows, mask=rows < seq_len, other=0.0)
     row_grad = row_tokens
     if not OF_NORMALISER:
