@@ -70,8 +70,10 @@ def problem_on_gpu(index: int) -> str | None:
             _disable_current_modes(),
             torch.no_grad(),
         ):  # a mode of the caller, as one that counts FLOPs, is not for this
+            from .attention_launch_hyperset import TRITON
+
             tokens = torch.zeros(1, 1, 16, 16, device=torch.device("cuda", index))
-            kernels(tokens).normaliser_forward(tokens, tokens[0, 0, 0], None)
+            TRITON.normaliser_forward(tokens, tokens[0, 0, 0], None)
     except Exception as error:  # of Triton, its compilers, the file system or the driver
         reason = (str(error).strip().splitlines() or [""])[-1][:300]
         return (
@@ -191,33 +193,25 @@ def backward_of_normaliser(ctx, grad_normaliser):
     return *normaliser_backward(grad_normaliser, *ctx.saved_tensors), None
 
 
-# For FLOP counters: the matrix products, with two operations for each pair of factors.
+# For FLOP counters: the matrix products, with two operations for each pair of factors. The kernels for a GPU compute some again
+# instead of keeping scores of all pairs. So do those for a CPU where a sequence needs several blocks, which is not counted.
 
 
-@register_flop_formula(getattr(torch.ops, NAMESPACE).bi_softmax)
-def _(tokens_shape, *_, out_shape=None, **__) -> int:
-    return 2 * flops_of_product(tokens_shape)  # S, y
+def count_products(operator: str, on_cpu: int, on_gpu: int, place: int) -> None:
+    """Let FLOP counters count so many products of an operator, whose argument at `place` are the tokens."""
+
+    @register_flop_formula(getattr(getattr(torch.ops, NAMESPACE), operator), get_raw=True)
+    def _(*arguments, out_val=None, **keywords) -> int:
+        tokens = arguments[place]
+        batch_size, num_heads, seq_len, head_dim = tokens.shape
+        number = on_gpu if tokens.device.type == "cuda" else on_cpu
+        return number * 2 * batch_size * num_heads * seq_len**2 * head_dim  # of z zᵀ, or of scores times z
 
 
-@register_flop_formula(getattr(torch.ops, NAMESPACE).bi_softmax_backward)
-def _(_, tokens_shape, *__, out_shape=None, **___) -> int:
-    return 4 * flops_of_product(tokens_shape)  # S, G, (P + Q) dy, M z
-
-
-@register_flop_formula(getattr(torch.ops, NAMESPACE).normaliser)
-def _(tokens_shape, *_, out_shape=None, **__) -> int:
-    return flops_of_product(tokens_shape)  # S
-
-
-@register_flop_formula(getattr(torch.ops, NAMESPACE).normaliser_backward)
-def _(_, tokens_shape, *__, out_shape=None, **___) -> int:
-    return 2 * flops_of_product(tokens_shape)  # S, M z
-
-
-def flops_of_product(tokens_shape) -> int:
-    """The FLOPs of one matrix product for each sample and head: z zᵀ, or scores times z."""
-    batch_size, num_heads, seq_len, head_dim = tokens_shape
-    return 2 * batch_size * num_heads * seq_len**2 * head_dim
+count_products("bi_softmax", on_cpu=2, on_gpu=3, place=0)  # S, y; on a GPU S for r and again for y
+count_products("bi_softmax_backward", on_cpu=4, on_gpu=8, place=1)  # S, G, (P + Q) dy, M z; S, G in two parts, twice
+count_products("normaliser", on_cpu=1, on_gpu=1, place=0)  # S
+count_products("normaliser_backward", on_cpu=2, on_gpu=2, place=1)  # S, M z
 
 
 bi_softmax.register_autograd(backward_of_bi_softmax, setup_context=keep_bi_softmax)

@@ -57,16 +57,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
     if options.device == "cpu" and not options.tiny and needs_gpu:
         raise ValueError("`--device cpu` needs `--tiny`: the checks are as large as a GPU is fast.")
-    if options.capability is None:
-        options.capability = 86
-        if torch.cuda.is_available() and options.device != "cpu":
-            major, minor = torch.cuda.get_device_capability(options.device)
-            options.capability = 10 * major + minor
-    elif "tiles" not in options.parts:
+    if options.capability is not None and "tiles" not in options.parts:
         raise ValueError("`--capability` is read by `--parts tiles` alone.")
     if "tiles" in options.parts and not HAS_TRITON:
         raise ValueError("`--parts tiles` needs Triton: pip install triton.")
     return options
+
+
+def capability_of(options: argparse.Namespace) -> int:
+    """What `tiles` compiles for: what the flag says, or else this GPU, or else the smallest ones (86)."""
+    if options.capability is not None or options.device == "cpu" or not torch.cuda.is_available():
+        return options.capability or 86
+    major, minor = torch.cuda.get_device_capability(options.device)
+    return 10 * major + minor
 
 
 def checks_of(options: argparse.Namespace) -> list[Check]:
@@ -75,7 +78,7 @@ def checks_of(options: argparse.Namespace) -> list[Check]:
     found = numbers.checks(device, tiny) + heads.checks(device, tiny) + times.checks(device, tiny)
     found += numbers.size_checks(device, tiny) + programs.checks(device, tiny)
     if "tiles" in options.parts:
-        found += kernels.checks(options.capability, tiny)
+        found += kernels.checks(capability_of(options), tiny)
     return sorted((check for check in found if check.part in options.parts), key=lambda check: PARTS.index(check.part))
 
 
@@ -87,7 +90,7 @@ def about(options: argparse.Namespace) -> str:
         major, minor = torch.cuda.get_device_capability(device)
         name = f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
     elif options.parts == ["tiles"]:
-        name = f"no device, kernels for compute capability {options.capability / 10}"
+        name = f"no device, kernels for compute capability {capability_of(options) / 10}"
     versions = [f"torch {torch.__version__}", f"transformers {transformers.__version__}"]
     if HAS_TRITON:
         import triton
@@ -107,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         if problem is not None:
             raise RuntimeError(f"Our kernels do not run on this GPU, so nothing was checked: {problem}")
         if "numbers" in options.parts:
-            kernels.make_ready(numbers.checked_cases(options.tiny), options.capability, 15 * options.budget_minutes)
+            cases = numbers.checked_cases(options.tiny)
+            print(kernels.make_ready(cases, capability_of(options), 15 * options.budget_minutes), flush=True)
     budget = 60 * options.budget_minutes - (time.monotonic() - start)
     rows = run_all(checks_of(options), budget, say=lambda text: print(text, flush=True))
     text = f"{facts}\n\n{table_of(rows)}"

@@ -10,8 +10,10 @@ import warnings
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_hyperset import HyperSETForImageClassification, attention_cpu_hyperset, attention_op_hyperset
 from modeling_hyperset.attention_hyperset import bi_softmax_eager, bi_softmax_fused, implementation_of
@@ -274,6 +276,19 @@ def test_triton_kernels_in_the_interpreter():
     errors = json.loads(finished.stdout)
     assert len(errors) == 13
     assert not {case: error for case, error in errors.items() if not error[0] <= error[1]}
+
+
+@pytest.mark.parametrize(("device", "products"), [("meta", (2, 4)), ("cuda", (3, 8))])
+def test_flops_are_those_of_the_kernels(device, products):
+    """On a GPU the scores are computed once for the normalisers and again for the output, and so in the backward pass."""
+    with FakeTensorMode():
+        tokens, gain = torch.empty(2, 3, 10, 8, device=device), torch.empty(8, device=device)
+        with FlopCounterMode(display=False) as forward:
+            output, normaliser = attention_op_hyperset.bi_softmax(tokens, gain, None)
+        with FlopCounterMode(display=False) as backward:  # by name: autograd of a GPU's tensors needs a GPU
+            attention_op_hyperset.bi_softmax_backward(output, tokens, gain, None, normaliser)
+    product = 2 * 2 * 3 * 10 * 10 * 8
+    assert (forward.get_total_flops(), backward.get_total_flops()) == tuple(product * number for number in products)
 
 
 @pytest.fixture

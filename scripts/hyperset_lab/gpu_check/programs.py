@@ -62,7 +62,7 @@ def check_fsdp(head: str, device: torch.device) -> Found:
     model.gradient_checkpointing_enable()
     with tempfile.TemporaryDirectory() as folder:
         store = f"file://{Path(folder) / 'store'}"
-        dist.init_process_group("nccl", init_method=store, rank=0, world_size=1)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method=store, rank=0, world_size=1)
         try:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
             names = model._no_split_modules or ()

@@ -42,7 +42,7 @@ def checks(device: torch.device, is_tiny: bool) -> list[Check]:
         ("batch 1, eager", 30, [*models, "--batch_size", "1"]),
         ("attention, 4,096 tokens", 30, ["--preset", "attention"]),
         ("batch 64, compiled", 150, [*pair, "--batch_size", "64", "--compile"]),
-        ("batch 1, CUDA graphs, forward", 80, [*pair, "--batch_size", "1", "--forward_only", *graphs]),
+        ("batch 1, CUDA graphs, forward", 120, [*pair, "--batch_size", "1", "--forward_only", *graphs]),
     ]
     return [
         Check("times", name, seconds, lambda flags=flags: measure([*common, *flags]))
