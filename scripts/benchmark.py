@@ -10,7 +10,7 @@ by the Transformer's time of the same round; the report has the median of these 
     python scripts/benchmark.py --preset text
     python scripts/benchmark.py --preset attention                      # attention alone, 4,096 tokens
     python scripts/benchmark.py --models transformer hyperset --num_iterations 6 12 24
-    python scripts/benchmark.py --models transformer hyperset --neighbour 1     # also beside a process that keeps a core busy
+    python scripts/benchmark.py --device cpu --models transformer hyperset --neighbour 1    # also beside a busy process
     python scripts/benchmark.py --device cuda --dtype bfloat16 --compile --batch_size 64 --output_dir outputs/benchmark
 """
 

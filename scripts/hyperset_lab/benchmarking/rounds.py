@@ -141,9 +141,9 @@ def ratios_of(records: list[dict], names: list[str]) -> list[dict]:
             ):
                 pairs = zip(record[f"{label}_seconds"], other[f"{label}_seconds"], strict=True)
                 row[name] = quartiles([mine / theirs for mine, theirs in pairs])
-                bytes_held = record.get(f"{label}_memory"), other.get(f"{label}_memory")
-                if None not in bytes_held:
-                    row[f"{name}_memory"] = bytes_held[0] / max(1, bytes_held[1])
+                mine, others = record.get(f"{label}_memory"), other.get(f"{label}_memory")
+                if mine is not None and others is not None:
+                    row[f"{name}_memory"] = mine / max(1, others)
         rows.append(row)
     return rows
 

@@ -4,6 +4,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,7 +166,7 @@ def checks(device: torch.device, is_tiny: bool) -> list[Check]:
     found = []
 
     def add(part: str, name: str, call: Callable[..., Found], *arguments: Any) -> None:
-        found.append(Check(part, name, 20, lambda: call(*arguments)))
+        found.append(Check(part, name, 20, partial(call, *arguments)))
 
     for attention in ("fused", "eager", "sdpa"):
         for head in heads:

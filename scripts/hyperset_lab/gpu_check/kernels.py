@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -135,4 +136,4 @@ def checks(capability: int, is_tiny: bool) -> list[Check]:
     dtypes = (("bfloat16", False), ("float32", False), ("float32", True))
     cases = [Case(dtype, size, tf32=tf32) for dtype, tf32 in dtypes for size in sorted(HEAD_DIMS)]
     cases = [Case("bfloat16", 64)] if is_tiny else cases
-    return [Check("tiles", str(case), 60, lambda case=case: check_tiles(case, capability)) for case in cases]
+    return [Check("tiles", str(case), 60, partial(check_tiles, case, capability)) for case in cases]

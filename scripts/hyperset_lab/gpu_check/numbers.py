@@ -4,6 +4,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -159,10 +160,10 @@ def checked_cases(is_tiny: bool) -> list[Case]:
 def checks(device: torch.device, is_tiny: bool) -> list[Check]:
     """Those of numbers, the most important first."""
     cases = checked_cases(is_tiny)
-    found = [Check("numbers", str(case), 20, lambda case=case: check_case(case, device)) for case in cases]
+    found = [Check("numbers", str(case), 20, partial(check_case, case, device)) for case in cases]
     for spread in (1.0, 8.0, 64.0):
         name = f"the row of a classifier, gain {spread:g}"
-        found.append(Check("numbers", name, 20, lambda spread=spread: check_read_out(spread, device)))
+        found.append(Check("numbers", name, 20, partial(check_read_out, spread, device)))
     return found
 
 
@@ -175,4 +176,4 @@ def size_checks(device: torch.device, is_tiny: bool) -> list[Check]:
     }
     if is_tiny:
         sizes = {"many matrices": (40, 1, 4, 8), "long": (1, 1, 600, 8)}
-    return [Check("sizes", name, 20, lambda shape=shape: check_size(shape, device)) for name, shape in sizes.items()]
+    return [Check("sizes", name, 20, partial(check_size, shape, device)) for name, shape in sizes.items()]

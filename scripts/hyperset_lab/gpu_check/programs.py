@@ -2,6 +2,7 @@
 """What stands around a model on a GPU: `torch.compile`, gradient checkpointing, FSDP2."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,15 +86,15 @@ def check_fsdp(head: str, device: torch.device) -> Found:
 def checks(device: torch.device, is_tiny: bool) -> list[Check]:
     """Those of programs around a model. Compilers take long, so these come late."""
     found = [
-        Check("programs", "gradient checkpointing", 20, lambda: check_checkpointing("image classification", device))
+        Check("programs", "gradient checkpointing", 20, partial(check_checkpointing, "image classification", device))
     ]
     if is_tiny:
         return found
     if device.type == "cuda":
-        found.append(Check("programs", "FSDP2", 20, lambda: check_fsdp("sequence classification", device)))
+        found.append(Check("programs", "FSDP2", 20, partial(check_fsdp, "sequence classification", device)))
     for mode in ("default", "reduce-overhead"):
         for head in ("image classification", "token classification"):
             name = f"compiled ({mode}), {head}, a training step"
-            found.append(Check("programs", name, 60, lambda head=head, mode=mode: check_compiled(head, mode, device)))
-    found.append(Check("programs", "compiled, texts of several lengths", 60, lambda: check_lengths(device)))
+            found.append(Check("programs", name, 60, partial(check_compiled, head, mode, device)))
+    found.append(Check("programs", "compiled, texts of several lengths", 60, partial(check_lengths, device)))
     return found

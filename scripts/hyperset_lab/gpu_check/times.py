@@ -2,6 +2,7 @@
 """Times and memory beside the Transformer, by `benchmark.py`. They are reported, and nothing is demanded of them."""
 
 import statistics
+from functools import partial
 
 import torch
 
@@ -34,7 +35,7 @@ def checks(device: torch.device, is_tiny: bool) -> list[Check]:
     pair = ["--models", "transformer", "hyperset"]
     if is_tiny:
         flags = [*common[:-1], "1", *pair, "--batch_size", "1", "--num_tokens", "5", "--num_iterations", "1"]
-        return [Check("times", "tiny models", 20, lambda: measure(flags))]
+        return [Check("times", "tiny models", 20, partial(measure, flags))]
     graphs = ["--compile", "--compile_mode", "reduce-overhead"]
     # What is measured, how long it may take, and the flags of the benchmark.
     settings: list[tuple[str, float, list[str]]] = [
@@ -44,7 +45,4 @@ def checks(device: torch.device, is_tiny: bool) -> list[Check]:
         ("batch 64, compiled", 150, [*pair, "--batch_size", "64", "--compile"]),
         ("batch 1, CUDA graphs, forward", 120, [*pair, "--batch_size", "1", "--forward_only", *graphs]),
     ]
-    return [
-        Check("times", name, seconds, lambda flags=flags: measure([*common, *flags]))
-        for name, seconds, flags in settings
-    ]
+    return [Check("times", name, seconds, partial(measure, [*common, *flags])) for name, seconds, flags in settings]
