@@ -33,8 +33,8 @@ class Tile(NamedTuple):
     num_stages: int
 
 
-# For tensor cores, by the bytes of a row of tokens: of the kernels of the forward pass, and of those of the backward pass. On GPUs
-# of capability 8.6 and 9.0 a thread's numbers fit its registers, and a program's the 99 KiB that the smallest GPUs have.
+# For tensor cores, by the bytes of a row of tokens: of the kernels of the forward pass, and of those of the backward pass. At
+# capability 8.6 and 9.0 a thread's numbers fit its registers, and a program's the 99 KiB that the smallest GPUs have.
 # `check_gpu.py --parts tiles` compiles them and says so.
 TILES = {
     64: (Tile(64, 64, 4, 3), Tile(64, 32, 4, 3)),
