@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from .attention_op_hyperset import bi_softmax, normaliser, runs_on
+from .attention_op_hyperset import bi_softmax, normaliser, query_of, runs_on
 from .configuration_hyperset import HyperSETConfig
 from .modes_hyperset import as_autocast, takes_own_operators
 
@@ -151,10 +151,8 @@ def bi_softmax_rows(
     y of `rows`, a few of the tokens. It only needs the normalisers r_i = log Σ_j exp(S_ij) of all scores. They also normalise
     the softmax over queries, because S is symmetric. Scores are rounded as in the kernels, so that exp(S − r) is at most 1.
     """
+    query = query_of(rows(tokens), gain, tokens.device.type)
     dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)
-    query = rows(tokens) * gain
-    if tokens.device.type == "cuda":
-        query = query.to(dtype).to(tokens.dtype)
     scores = query @ tokens.transpose(-1, -2)
     over_queries = (scores - normaliser[..., None, :]).exp()
     if mask is None:
@@ -167,8 +165,8 @@ def bi_softmax_rows(
 
 
 def can_fuse(tokens: torch.Tensor) -> bool:
-    """Whether our kernels can run here. They do not support every device."""
-    return runs_on(tokens) and takes_own_operators()
+    """Whether our kernels can run here. They do not support every device, and asking one may start a kernel on it."""
+    return takes_own_operators() and runs_on(tokens)
 
 
 # The values of `attn_implementation`, except `fused`: it takes other arguments.

@@ -10,6 +10,7 @@ by the Transformer's time of the same round; the report has the median of these 
     python scripts/benchmark.py --preset text
     python scripts/benchmark.py --preset attention                      # attention alone, 4,096 tokens
     python scripts/benchmark.py --models transformer hyperset --num_iterations 6 12 24
+    python scripts/benchmark.py --device cpu --models transformer hyperset --neighbour 1    # also beside a busy process
     python scripts/benchmark.py --device cuda --dtype bfloat16 --compile --batch_size 64 --output_dir outputs/benchmark
 """
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     about = f"{machine_of(options)}, "
     about += f"compiled ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
+    about += f", alone and beside {options.neighbour} busy processes" if options.neighbour else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"
     text = f"{about}\n\n{ratio_table(rows, options.models)}"
     report = {"about": about, "preset": options.preset, "rows": rows, "measurements": records}

@@ -3,6 +3,7 @@
 
 import importlib
 import json
+import multiprocessing
 import statistics
 
 import pytest
@@ -67,6 +68,25 @@ def test_a_sweep_compares_with_the_first_setting(main, capsys):
     assert "first line's" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_neighbours_are_measured_beside(main, capsys):
+    report = main(["--preset", "attention", *TINY, "--num_tokens", "9", "--forward_only", "--neighbour", "1"])
+    for row, record in zip(report["rows"], report["measurements"], strict=True):
+        alone, beside = record["forward_seconds"], record["forward beside others_seconds"]
+        assert len(alone) == len(beside) == 2 and alone != beside
+        assert row["forward beside others"][1] > 0
+    assert "forward / sdpa-self-attention beside others" in capsys.readouterr().out
+    assert not multiprocessing.active_children()
+
+
+def test_memory_of_graphs_is_that_of_their_pools():
+    """What the allocator holds for everyone is not the graphs'."""
+    graphs = importlib.import_module("hyperset_lab.benchmarking.graphs")
+    segments = [(2**20, (0, 0)), (3 * 2**20, (0, 1)), (5 * 2**20, [1, 0])]
+    snapshot = [{"total_size": size, "segment_pool_id": pool} for size, pool in segments]
+    assert graphs.pool_bytes(snapshot) == 8 * 2**20
+
+
 def test_flops_and_parameters_are_the_papers(main):
     """Table 16: 6.81 GFLOPs beside 12.27 of the Transformer; reading out one token in the last iteration saves the rest."""
     models = importlib.import_module("hyperset_lab.benchmarking.models")
@@ -129,6 +149,7 @@ def test_the_papers_other_counts_follow_from_ours(main):
         (["--num_tokens", "12"], "num_tokens"),
         (["--batch_size", "0"], "batch_size"),
         (["--rounds", "0"], "rounds"),
+        (["--neighbour", "-1"], "neighbour"),
         (["--compile_mode", "reduce-overhead"], "--compile"),
     ],
 )

@@ -161,3 +161,23 @@ def attention_subject(name: str, setting: Setting, options: argparse.Namespace) 
     }
     function = torch.compile(functions[name]) if options.compile else functions[name]
     return Subject(lambda: function().float().sum(), [tokens, gain] if "bi" in name else [tokens])
+
+
+def subject_of(name: str, setting: Setting, options: argparse.Namespace) -> Subject:
+    """The model, or the attention, of a line."""
+    if options.task == "attention":
+        return attention_subject(name, setting, options)
+    return model_subject(options.task, name, setting, options)
+
+
+def passes(subject: Subject, is_forward: bool) -> None:
+    """One forward pass without gradients, or one with the backward pass after it."""
+    if subject.module is not None:
+        subject.module.train(not is_forward)
+    if is_forward:
+        with torch.no_grad():
+            subject.forward()
+        return
+    subject.forward().backward()
+    for parameter in subject.parameters:
+        parameter.grad = None
