@@ -19,6 +19,7 @@ from modeling_hyperset import (
     HyperSETModel,
 )
 from modeling_hyperset.causal_attention_hyperset import CHUNK, causal_linear, causal_softmax
+from modeling_hyperset.configuration_hyperset import HAVE_ENERGIES
 from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.order_hyperset import HyperSETRotaryEmbedding, Order
 from modeling_hyperset.steps_hyperset import UPDATE_RULES
@@ -36,11 +37,12 @@ KINDS: dict[str, dict] = {
     "pre_norm": {"pre_norm": True},
     "initial": {"step_size_condition": "initial", "step_size_per_layer": True},
     "fixed": {"step_size_type": "fixed", "attention_energy": "causal_linear", "attention_phi": "relu"},
+    "cem-diagonals": {"layer_type": "cem", "inner_steps": 2, "interaction_diagonal": "full", "preconditioner_rank": 2},
     **{rule: {"update_rule": rule} for rule in UPDATE_RULES if rule != "gradient"},
     "momentum-linear": {"update_rule": "momentum", "attention_energy": "causal_linear"},
 }
 DIVIDES = {name for name, rule in UPDATE_RULES.items() if rule.divides_by_root}
-WITHOUT_ENERGY = {name for name in LAYERS if name not in ("hyperset", "energy_transformer")}
+WITHOUT_ENERGY = {name for name in LAYERS if name not in HAVE_ENERGIES}
 POSITIONS = ["rotary", "learned", "sinusoidal"]
 
 
@@ -105,7 +107,9 @@ def test_pieces_give_what_the_whole_text_gives(kind, text, layers, positions, st
             torch.testing.assert_close(whole[row, tokens], alone, **tolerance)
 
 
-@pytest.mark.parametrize("kind", ["causal_softmax", "causal_linear", "energy_transformer", "momentum", "initial"])
+@pytest.mark.parametrize(
+    "kind", ["causal_softmax", "causal_linear", "energy_transformer", "momentum", "initial", "cem-diagonals", "nrgpt"]
+)
 @settings(max_examples=4)
 @given(text=texts(), layers=st.integers(1, 2), positions=st.sampled_from(POSITIONS), tolerance=st.floats(0, 0.1))
 def test_pieces_give_what_the_whole_text_gives_at_adaptive_depth(kind, text, layers, positions, tolerance):
