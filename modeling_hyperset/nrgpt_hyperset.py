@@ -1,6 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """NRGPT (arXiv 2512.16762): one block iterated, energies with a full matrix per head, and a free projection of the gradient."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,26 +31,29 @@ class NRGPTAttention(ConditionalAttention):
         super().__init__(config, config.hidden_size)
         self.interactions = HyperSETProjection(config.hidden_size, self.num_heads * config.hidden_size)
 
-    def turn(self, tokens: torch.Tensor, turned) -> torch.Tensor:
-        """Turn tokens of width d as rotary positions turn each block of `head_dim` channels."""
-        blocks = tokens.unflatten(-1, (-1, self.config.head_dim))  # (batch_size, heads, seq_len, blocks, head_dim)
-        heads = blocks.shape[1]
-        blocks = blocks.transpose(2, 3).flatten(1, 2)
-        return turned(blocks).unflatten(1, (heads, -1)).transpose(2, 3).flatten(-2)
+    def in_blocks(self, order: Order) -> Order:
+        """The order for tokens in blocks of `head_dim` channels, `(batch_size, heads, seq_len, blocks, head_dim)`."""
+        return replace(order, rotary=tuple(part.unsqueeze(-2) for part in order.rotary))  # type: ignore[union-attr]
+
+    def turn(self, tokens: torch.Tensor, order: Order | None, back: bool = False) -> torch.Tensor:
+        """Tokens of width d, `(batch_size, heads, seq_len, hidden_size)`, of which rotary positions turn each block."""
+        if order is None or order.rotary is None:
+            return tokens
+        blocks, order = tokens.unflatten(-1, (-1, self.config.head_dim)), self.in_blocks(order)
+        return (order.turn_back(blocks) if back else order.rotate(blocks)).flatten(-2)
 
     def queries(self, tokens: torch.Tensor, order: Order | None) -> torch.Tensor:
         query = symmetric(self.interactions)(tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        return query if order is None else self.turn(query, order.rotate)
+        return self.turn(query, order)
 
     def keys(self, context: torch.Tensor, order: Order | None) -> torch.Tensor:
-        keys = context.unsqueeze(1)
-        return keys if order is None else self.turn(keys, order.rotate)
+        return self.turn(context.unsqueeze(1), order)
 
     def keys_of_heads(self, keys: torch.Tensor) -> torch.Tensor:
         return keys.expand(-1, self.num_heads, -1, -1)
 
     def back(self, pulled: torch.Tensor, order: Order | None) -> torch.Tensor:
-        pulled = pulled if order is None else self.turn(pulled, order.turn_back)
+        pulled = self.turn(pulled, order, back=True)
         return symmetric(self.interactions).back(pulled.transpose(1, 2).flatten(2))
 
     def forward(self, tokens, attention_mask=None, output_attentions=False, order=None):

@@ -86,7 +86,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_.*able` 
         "attention-linear-sigmoid",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("rule-adam", "lora", "transformer", "energy_transformer")
+            for name in ("rule-adam", "lora", "transformer", "energy_transformer", "yuriiformer", "cem", "nrgpt")
         ),
     ],
 )
