@@ -5,6 +5,7 @@ paper's abstract and from what readers tell of it, not from its program. What is
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -28,7 +29,12 @@ def relu_antiderivative(z: torch.Tensor) -> torch.Tensor:
     return 0.5 * F.relu(z).square()
 
 
-ACTIVATIONS = {"gelu": (F.gelu, gelu_antiderivative), "relu": (F.relu, relu_antiderivative)}
+Elementwise = Callable[[torch.Tensor], torch.Tensor]
+# σ and its antiderivative, by `hidden_act`.
+ACTIVATIONS: dict[str, tuple[Elementwise, Elementwise]] = {
+    "gelu": (F.gelu, gelu_antiderivative),
+    "relu": (F.relu, relu_antiderivative),
+}
 
 
 class Preconditioner(nn.Module):
@@ -194,6 +200,8 @@ class CEMLayer(ConditionalLayer):
 
     `energies` are those of tokens that are their own context.
     """
+
+    attention: CEMInteraction
 
     @classmethod
     def attn_implementations(cls, config):

@@ -33,7 +33,9 @@ class NRGPTAttention(ConditionalAttention):
 
     def in_blocks(self, order: Order) -> Order:
         """The order for tokens in blocks of `head_dim` channels, `(batch_size, heads, seq_len, blocks, head_dim)`."""
-        return replace(order, rotary=tuple(part.unsqueeze(-2) for part in order.rotary))  # type: ignore[union-attr]
+        assert order.rotary is not None
+        cosines, sines = order.rotary
+        return replace(order, rotary=(cosines.unsqueeze(-2), sines.unsqueeze(-2)))
 
     def turn(self, tokens: torch.Tensor, order: Order | None, back: bool = False) -> torch.Tensor:
         """Tokens of width d, `(batch_size, heads, seq_len, hidden_size)`, of which rotary positions turn each block."""

@@ -106,7 +106,7 @@ class LightNewton(UpdateRule):
 
     The Hessian of F(z) = −T log Σ_j exp(−‖z − u_j‖²/2T) is I − C/T. Its inverse is the series I + C/T + (C/T)² + …, which is
     cut after the first term. The series converges only while the largest eigenvalue of C/T is below one:
-    [`modeling_hyperset.analysis.newton_domain`] measures it. Hyper-SET's own energy has the other sign. There the factor
+    [`newton_domain`] of `modeling_hyperset.analysis` measures it. Hyper-SET's own energy has the other sign. There the factor
     changes the length of a step that still goes down, because I + C/T is positive definite. (The formula is worked out from the
     paper's idea, not copied from its program.)
 

@@ -48,6 +48,9 @@ class VelocityStep(nn.Module):
 class DescentStep(nn.Module):
     """X ← X + direction(X): a step without velocity."""
 
+    def __init__(self, config: HyperSETConfig):
+        super().__init__()
+
     def forward(self, tokens, velocity, direction):
         return tokens + direction(tokens), velocity
 
@@ -68,23 +71,22 @@ class YuriiFormerLayer(TransformerLayer):
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
         self.activation = ACTIVATIONS[config.hidden_act]
-        step = DescentStep if config.velocity_method == "gradient_descent" else VelocityStep
-        number = 2 if config.velocity_splitting == "lie_trotter" else 1
-        self.steps = nn.ModuleList((step(config) if step is VelocityStep else step()) for _ in range(number))
+        step: type[nn.Module] = DescentStep if config.velocity_method == "gradient_descent" else VelocityStep
+        self.steps = nn.ModuleList(step(config) for _ in range(2 if config.velocity_splitting == "lie_trotter" else 1))
 
     def forward(
         self,
         hidden_states,
         initial_states=None,
         time_embedding=None,
-        velocity=None,
+        *state,
         attention_mask=None,
         output_attentions=False,
         output_energies=False,
         order=None,
-        **unused,
+        **also_unused,
     ):
-        """X and V → X, no energies, V. Without a `velocity` it starts at zero."""
+        """X and the state (V) → X, no energies, V. Without a state V starts at zero."""
         if output_energies:
             self.energies(hidden_states)  # there are none, and this says so
 
@@ -95,7 +97,7 @@ class YuriiFormerLayer(TransformerLayer):
             return self.down_proj(self.activation(self.up_proj(self.mlp_norm(tokens))))
 
         directions = (attend, think) if len(self.steps) == 2 else (lambda tokens: attend(tokens) + think(tokens),)
-        velocity = torch.zeros_like(hidden_states) if velocity is None else velocity
+        velocity = state[0] if state else torch.zeros_like(hidden_states)
         for step, direction in zip(self.steps, directions, strict=True):
             hidden_states, velocity = step(hidden_states, velocity, direction)
         return hidden_states, None, velocity

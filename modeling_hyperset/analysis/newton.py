@@ -14,7 +14,7 @@ from .measuring import base_of
 
 def largest_eigenvalues(weights: torch.Tensor, values: torch.Tensor, beta: float) -> torch.Tensor:
     """
-    The largest eigenvalue of C/T, see [`modeling_hyperset.steps_hyperset.LightNewton`].
+    The largest eigenvalue of C/T, see [`LightNewton`].
 
     Args:
         weights (`torch.Tensor` of shape `(…, seq_len, num_keys)`): The attention weights. Rows are divided by their sums.
@@ -37,7 +37,7 @@ def largest_eigenvalues(weights: torch.Tensor, values: torch.Tensor, beta: float
 def newton_domain(model: PreTrainedModel, **inputs: Any) -> torch.Tensor:
     """
     The largest eigenvalue of C/T in every iteration. Where it is below one, the series of the inverse Hessian converges that
-    [`modeling_hyperset.steps_hyperset.LightNewton`] cuts. Where it is not, the step is no approximation of Newton's. The model
+    [`LightNewton`] cuts. Where it is not, the step is no approximation of Newton's. The model
     may have any update rule.
 
     Args:

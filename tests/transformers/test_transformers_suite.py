@@ -216,10 +216,6 @@ class NRGPTTest(TextSuite, unittest.TestCase):
     fields = {"layer_type": "nrgpt"}
 
 
-class NewtonTest(ImageSuite, unittest.TestCase):
-    fields = {"update_rule": "newton"}
-
-
 class CausalTest(TextSuite, unittest.TestCase):
     all_model_classes = (HyperSETModel, HyperSETForCausalLM)
     fields = {
