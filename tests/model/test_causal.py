@@ -37,6 +37,7 @@ KINDS: dict[str, dict] = {
     "pre_norm": {"pre_norm": True},
     "initial": {"step_size_condition": "initial", "step_size_per_layer": True},
     "fixed": {"step_size_type": "fixed", "attention_energy": "causal_linear", "attention_phi": "relu"},
+    "yuriiformer-embeddings": {"layer_type": "yuriiformer", "velocity_start": "embeddings"},
     "cem-diagonals": {"layer_type": "cem", "inner_steps": 2, "interaction_diagonal": "full", "preconditioner_rank": 2},
     **{rule: {"update_rule": rule} for rule in UPDATE_RULES if rule != "gradient"},
     "momentum-linear": {"update_rule": "momentum", "attention_energy": "causal_linear"},

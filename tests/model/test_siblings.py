@@ -251,3 +251,19 @@ def test_values_of_their_fields_that_do_not_go_together():
         make_config(layer_type="cem", preconditioner_rank=33)
     with pytest.raises(ValueError, match="`velocity_start` must be 'zeros'"):
         make_config(layer_type="yuriiformer", velocity_method="gradient_descent", velocity_start="embeddings")
+
+
+@pytest.mark.parametrize("layer_type", ["cem", "nrgpt"])
+def test_energies_and_adaptive_depth_of_padded_tokens(layer_type):
+    """Where all tokens are seen: each row of a padded batch has the energies, depth and tokens that it has alone."""
+    model = make_model("tokens", layer_type=layer_type, num_iterations=4).double()
+    mask = torch.arange(7).expand(2, -1) < torch.tensor([[7], [4]])
+    for options in ({}, {"energy_tolerance": 0.05}):
+        both = model(IDS, attention_mask=mask.long(), output_energies=not options, **options)
+        for row, length in enumerate((7, 4)):
+            alone = model(IDS[row : row + 1, :length], output_energies=not options, **options)
+            torch.testing.assert_close(both.last_hidden_state[row, :length], alone.last_hidden_state[0])
+            if options:
+                assert both.num_iterations_used[row] == alone.num_iterations_used[0]
+            else:
+                torch.testing.assert_close([one[row] for one in both.energies], [one[0] for one in alone.energies])
