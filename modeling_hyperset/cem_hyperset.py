@@ -5,7 +5,6 @@ paper's abstract and from what readers tell of it, not from its program. What is
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from .conditional_hyperset import ConditionalAttention, ConditionalLayer
 from .configuration_hyperset import HyperSETConfig
+from .energies_hyperset import PHI, Elementwise
 from .layers_hyperset import LAYERS, make_norm
 from .order_hyperset import Order
 from .projection_hyperset import HyperSETProjection, symmetric
@@ -29,12 +29,8 @@ def relu_antiderivative(z: torch.Tensor) -> torch.Tensor:
     return 0.5 * F.relu(z).square()
 
 
-Elementwise = Callable[[torch.Tensor], torch.Tensor]
-# σ and its antiderivative, by `hidden_act`.
-ACTIVATIONS: dict[str, tuple[Elementwise, Elementwise]] = {
-    "gelu": (F.gelu, gelu_antiderivative),
-    "relu": (F.relu, relu_antiderivative),
-}
+# Of the activations that `hidden_act` names.
+ANTIDERIVATIVES: dict[str, Elementwise] = {"gelu": gelu_antiderivative, "relu": relu_antiderivative}
 
 
 class Preconditioner(nn.Module):
@@ -170,7 +166,7 @@ class CEMFeedforward(nn.Module):
         self.norm = make_norm(config, config.sublayer_norm_type)
         self.up_proj = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
-        self.activation, self.antiderivative = ACTIVATIONS[config.hidden_act]
+        self.activation, self.antiderivative = PHI[config.hidden_act].function, ANTIDERIVATIVES[config.hidden_act]
         self.preconditioner = make_preconditioner(config)
         self.inner_steps = config.inner_steps
 

@@ -9,10 +9,8 @@ from torch.nn import functional as F
 
 from .baselines_hyperset import TransformerLayer
 from .configuration_hyperset import HyperSETConfig
+from .energies_hyperset import PHI
 from .layers_hyperset import LAYERS, make_norm
-
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 class VelocityStep(nn.Module):
@@ -70,7 +68,7 @@ class YuriiFormerLayer(TransformerLayer):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.activation = PHI[config.hidden_act].function
         step: type[nn.Module] = DescentStep if config.velocity_method == "gradient_descent" else VelocityStep
         self.steps = nn.ModuleList(step(config) for _ in range(2 if config.velocity_splitting == "lie_trotter" else 1))
 

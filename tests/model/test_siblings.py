@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETConfig, HyperSETModel
 from modeling_hyperset.baselines_hyperset import SoftmaxAttention, TransformerLayer
-from modeling_hyperset.cem_hyperset import ACTIVATIONS, CEMFeedforward, CEMInteraction, CEMLayer, Preconditioner
+from modeling_hyperset.cem_hyperset import CEMFeedforward, CEMInteraction, CEMLayer, Preconditioner
 from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.nrgpt_hyperset import NRGPTAttention, NRGPTFeedforward, NRGPTLayer
 from modeling_hyperset.order_hyperset import HyperSETRotaryEmbedding, Order
@@ -77,8 +77,7 @@ def test_feedforward_directions_are_minus_gradients(act, scale):
         (gradient,) = torch.autograd.grad(values.sum(), moving)
         torch.testing.assert_close(direction, -gradient, rtol=1e-8, atol=1e-8)
     z = (scale * tokens(50)).requires_grad_()
-    activation, antiderivative = ACTIVATIONS[act]
-    torch.testing.assert_close(torch.autograd.grad(antiderivative(z).sum(), z)[0], activation(z))
+    torch.testing.assert_close(torch.autograd.grad(cem.antiderivative(z).sum(), z)[0], cem.activation(z))
 
 
 @pytest.mark.parametrize("causal", [False, True])
