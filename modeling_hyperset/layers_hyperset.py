@@ -109,6 +109,7 @@ class IteratedLayer(GradientCheckpointingLayer):
     """
 
     takes_rows = False  # whether it can compute only some of the tokens
+    carries_state = False  # whether the state of its last iteration goes on to the next layer
     keeps = "pairs"  # what a slot of the cache holds, see [`prepare_cache`]
 
     @classmethod
@@ -185,6 +186,12 @@ class HyperSETAttention(IteratedAttention):
             for _ in range(num_norms)
         )
         self.energy: Any = ATTENTION_ENERGIES[config.attention_energy](config)
+        self.update_rule = UPDATE_RULES[config.update_rule]()
+        if self.update_rule.reads_weights and not self.energy.has_weights:
+            raise ValueError(
+                f"`update_rule` {config.update_rule!r} needs an attention energy with weights, and "
+                f"attention_energy={config.attention_energy!r} has none: choose another of the two."
+            )
         if self.energy.is_causal and shifts_projections(config):
             raise ValueError(
                 "`sublayer_norm_type` must not be 'layernorm' without `pre_norm` for a causal attention_energy: a slot keeps "
@@ -212,6 +219,27 @@ class HyperSETAttention(IteratedAttention):
         tokens = on_spheres(self.config, self.subspaces(hidden_states, delta, bases))
         return tokens if order is None else order.rotate(tokens)
 
+    def gains(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The gains of queries, keys and values, each of shape `(head_dim,)`."""
+        gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
+        return gains if len(gains) == 3 else gains * 3
+
+    def roles(
+        self, hidden_states: torch.Tensor, order: Order | None, delta=None, bases: BothDirections | None = None
+    ) -> list[torch.Tensor]:
+        """
+        Queries, keys and values, `(batch_size, num_heads, seq_len, head_dim)` each. In a causal model those of this call go
+        into the cache, and keys and values are of all tokens so far.
+        """
+        if shifts_projections(self.config):
+            tokens = self.subspaces(hidden_states, delta, bases)
+            roles = [norm(tokens) if order is None else order.rotate(norm(tokens)) for norm in self.qkv_norms]
+            return roles if len(roles) == 3 else roles * 3
+        tokens = self.on_spheres(hidden_states, order, delta, bases)
+        seen = order.remember(tokens)[0] if self.energy.is_causal and order is not None else tokens
+        query_gain, key_gain, value_gain = self.gains(tokens)
+        return [tokens * query_gain, seen * key_gain, seen * value_gain]
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -226,20 +254,23 @@ class HyperSETAttention(IteratedAttention):
         added to W.
         """
         bases = symmetric(self.bases)
-        if shifts_projections(self.config):
-            tokens = self.subspaces(hidden_states, delta, bases)
-            roles = [norm(tokens) if order is None else order.rotate(norm(tokens)) for norm in self.qkv_norms]
-            roles = roles if len(roles) == 3 else roles * 3
-            direction, weights = self.energy.direction(*roles, attention_mask, output_attentions)
+        known = as_keyword(order if self.energy.is_causal else None)
+        if shifts_projections(self.config) or self.update_rule.reads_weights:
+            roles = self.roles(hidden_states, order, delta, bases)
+            reads_weights = self.update_rule.reads_weights
+            direction, weights = self.energy.direction(
+                *roles, attention_mask, output_attentions or reads_weights, **known
+            )
+            if reads_weights:
+                direction = self.update_rule.precondition(direction, weights, roles[2], self.energy.beta)
             direction = direction if rows is None else rows(direction)
         else:
             tokens = self.on_spheres(hidden_states, order, delta, bases)
-            gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
-            gains = gains if len(gains) == 3 else gains * 3
-            known = as_keyword(order if self.energy.is_causal else None)
+            gains = self.gains(tokens)
             direction, weights = self.energy.direction_with_gains(
                 tokens, gains, attention_mask, output_attentions, rows, **known
             )
+        weights = weights if output_attentions else None
         if order is not None:
             direction = order.turn_back(direction, rows)
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
@@ -304,6 +335,8 @@ class HyperSETLayer(IteratedLayer):
     def attn_implementations(cls, config):
         if shifts_projections(config):
             return ("eager",)  # the others only know gains
+        if UPDATE_RULES[config.update_rule].reads_weights:
+            return ("eager",)  # the others have no weights
         names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
         if magnifies_rounding(config):
             names = ("eager", *(name for name in names if name != "eager"))

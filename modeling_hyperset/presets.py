@@ -89,6 +89,19 @@ CAUSAL: dict[str, Any] = {
     "position_embedding_type": "rotary",
     "attention_energy": "causal_softmax",
 }
+# The siblings at the parameters of a model beside them, each to within 0.1 %: of "causal-base", which iterates one layer twelve
+# times, and of twelve layers at GPT-2's width. NRGPT has a d × d matrix for each head, so it has few heads.
+ITERATED: dict[str, dict[str, Any]] = {
+    "transformer": width(704) | {"intermediate_size": 3248},
+    "yuriiformer": width(704) | {"intermediate_size": 3248},
+    "cem": width(704) | {"intermediate_size": 3952},
+    "nrgpt": {"hidden_size": 704, "num_attention_heads": 4, "intermediate_size": 5792},
+}
+TWELVE: dict[str, dict[str, Any]] = {
+    "transformer": BASE,
+    "yuriiformer": BASE,
+    "cem": BASE | {"intermediate_size": 5 * 768},
+}
 
 
 def union(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +121,11 @@ def text(parameters: str, *parts: dict[str, Any]) -> Preset:
 def codes(parameters: str, *parts: dict[str, Any]) -> Preset:
     """A masked image model of Tables 3 and 15."""
     return Preset(HyperSETForMaskedImageModeling, union(BASE, MASKED_IMAGES, *parts), "Tables 3, 15", parameters)
+
+
+def causal(*parts: dict[str, Any]) -> Preset:
+    """A model that writes text, which is not of the paper."""
+    return Preset(HyperSETForCausalLM, union(CAUSAL, *parts), "–", "–")
 
 
 def lora(rank: int) -> dict[str, int]:
@@ -201,7 +219,12 @@ PRESETS: dict[str, Preset] = {
     "yelp-small-crate": text("12.17 M", CRATE),
     "yelp-small-energy-transformer": text("12.61 M", ENERGY_TRANSFORMER),
     # Text that the model writes, at GPT-2's size. Not of the paper.
-    "causal-base": Preset(HyperSETForCausalLM, union(BASE, CAUSAL), "–", "–"),
+    "causal-base": causal(BASE),
+    **{f"causal-base-{name}": causal({"layer_type": name}, sizes) for name, sizes in ITERATED.items()},
+    **{
+        f"causal-12-layers-{name}": causal({"layer_type": name}, sizes, TWELVE_LAYERS)
+        for name, sizes in TWELVE.items()
+    },
 }
 
 

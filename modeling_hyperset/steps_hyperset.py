@@ -28,6 +28,7 @@ class UpdateRule:
     """A rule. The object stores nothing: each call takes the state and returns the new one."""
 
     divides_by_root = False  # whether a direction near zero, and its rounding, may become a move of any size
+    reads_weights = False  # whether [`precondition`] changes the direction of attention by its weights
 
     def move(self, direction: torch.Tensor, state: UpdateState, iteration: int) -> tuple[torch.Tensor, UpdateState]:
         """
@@ -38,6 +39,20 @@ class UpdateRule:
 
         Returns:
             The move, shaped like `direction`, and the state for the next iteration.
+        """
+        raise NotImplementedError
+
+    def precondition(
+        self, direction: torch.Tensor, weights: torch.Tensor, values: torch.Tensor, beta: float
+    ) -> torch.Tensor:
+        """
+        The direction of each head before it leaves its subspace, of a rule that `reads_weights`.
+
+        Args:
+            direction (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`): The direction g_i of each token.
+            weights (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, num_keys)`): The attention weights.
+            values (`torch.Tensor` of shape `(batch_size, num_heads, num_keys, head_dim)`): What they weigh.
+            beta (`float`): The inverse temperature β = 1/T.
         """
         raise NotImplementedError
 
@@ -82,6 +97,44 @@ class Nesterov(StatefulRule):
     def step(self, direction, state, iteration):
         velocity = decayed(state, 0, 0.9) + direction
         return direction + 0.9 * velocity, (velocity,)
+
+
+@UPDATE_RULES.register("newton")
+class LightNewton(UpdateRule):
+    """
+    The light Newton step of the Intrinsic Optimizers (arXiv 2511.00907) for attention: (I + C/T) g. C is the covariance of the
+    values u_j of a head under the attention weights p_j of a token, and T = 1/β:
+
+        C = Σ_j p_j (u_j − μ)(u_j − μ)ᵀ,    μ = Σ_j p_j u_j,    (I + C/T) g = g + β (Σ_j p_j u_j (u_j·g) − μ (μ·g))
+
+    The Hessian of F(z) = −T log Σ_j exp(−‖z − u_j‖²/2T) is I − C/T. Its inverse is the series I + C/T + (C/T)² + …, which is
+    cut after the first term. The series converges only while the largest eigenvalue of C/T is below one:
+    [`newton_domain`] of `modeling_hyperset.analysis` measures it. Hyper-SET's own energy has the other sign. There the factor
+    changes the length of a step that still goes down, because I + C/T is positive definite. (The formula is worked out from the
+    paper's idea, not copied from its program.)
+
+    Weights of a row are divided by their sum, if it is not one. It needs attention energies that have weights, computed by
+    `"eager"`. The feedforward move is the direction.
+    """
+
+    reads_weights = True
+
+    def move(self, direction, state, iteration):
+        return direction, state
+
+    def precondition(self, direction, weights, values, beta):
+        wide = torch.promote_types(direction.dtype, torch.float32)
+        direction_wide, weights, values = direction.to(wide), normalised(weights.to(wide)), values.to(wide)
+        mean = weights @ values
+        along = direction_wide @ values.mT  # u_j·g_i
+        pulled = (weights * along) @ values - mean * (mean * direction_wide).sum(dim=-1, keepdim=True)
+        return (direction_wide + beta * pulled).to(direction.dtype)
+
+
+def normalised(weights: torch.Tensor) -> torch.Tensor:
+    """Weights (…, num_keys) whose rows sum to one. Rows of zeros, as at padding, stay zero."""
+    total = weights.sum(dim=-1, keepdim=True)
+    return weights / torch.where(total > 0, total, 1.0)
 
 
 @UPDATE_RULES.register("rmsprop")

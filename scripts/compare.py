@@ -7,8 +7,9 @@ Train several models of one task on the same data with the same budget and seeds
 Every model is trained with every learning rate of one list on a part of the training data. Its best rate is chosen on the
 rest: by the mean score over seeds, each with its own held-out part; by the lower loss if two are equal. With that rate
 the model is trained on all training data. It is evaluated on the split for evaluation, which was not used before, at the
-trained number of iterations and at twice as many. For the time per step, all models make training steps in turns. The curves
-of training, as mean and band over the seeds, are drawn beside the table; `eval_every_epoch` adds those of the score.
+trained number of iterations and at twice as many. Parameters, operations and the memory of a step are counted. For the time per
+step, all models make training steps in turns. The curves of training, as mean and band over the seeds, are drawn beside the
+table; `eval_every_epoch` adds those of the score.
 
 Finished runs are stored in `output_dir`, each under a hash of its settings, and not trained again: a comparison that was
 stopped goes on. The code is no part of the hash; after a change to it, choose another `output_dir`.
@@ -22,7 +23,7 @@ from typing import Any
 
 from hyperset_lab.arguments import parse_arguments
 from hyperset_lab.comparison.choice import compare, stored_result
-from hyperset_lab.comparison.costs import measure_times
+from hyperset_lab.comparison.costs import measure_times, step_memory
 from hyperset_lab.comparison.curves import write_curves
 from hyperset_lab.comparison.plan import Comparison, ComparisonArguments, base_recipe_path
 from hyperset_lab.comparison.table import markdown
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         trainers = comparison.build(Path(folder))
         result = stored_result(path, comparison) if parsed.time_only else compare(comparison, trainers)
         set_seed(parsed.seeds[0])
+        result["memory"] = {name: step_memory(trainer) for name, trainer in trainers.items()}
         print(f"\ntime per step: {parsed.timing_turns} turns")
         result["timing"] = measure_times(trainers, parsed.reference, parsed.timing_turns)
     text = markdown(result)

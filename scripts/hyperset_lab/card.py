@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import tokenizers
@@ -18,6 +18,7 @@ import transformers
 from hyperset_lab.recipes import is_recipe, read_recipe
 from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset import HyperSETConfig
+from modeling_hyperset.configuration_hyperset import SiblingType
 from modeling_hyperset.files import write_whole
 from modeling_hyperset.modeling_hyperset import AUTO_CLASSES, class_of
 from transformers import Trainer
@@ -231,7 +232,8 @@ def describe_family(model: torch.nn.Module) -> str:
         return ""
     config: Any = model.config
     if config.layer_type != "hyperset":
-        return f"\nIts layers are of type `{config.layer_type}`, a baseline of the Hyper-SET family.\n"
+        kind = "system beside" if config.layer_type in get_args(SiblingType) else "baseline of"
+        return f"\nIts layers are of type `{config.layer_type}`, a {kind} the Hyper-SET family.\n"
     return f"""
 Hyper-SET (Hyper-Spherical Energy Transformer): every iteration of a layer takes a step on an attention energy and one on a
 feedforward energy on the hypersphere, each along a direction of descent. \

@@ -21,6 +21,7 @@ from hyperset_lab.arguments import option
 from hyperset_lab.hub import check_login
 from hyperset_lab.models import check_trained
 from modeling_hyperset.baselines_hyperset import EnergyLayerNorm
+from modeling_hyperset.cem_hyperset import Preconditioner
 from modeling_hyperset.embeddings_hyperset import HyperSETEmbeddings
 from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
@@ -29,8 +30,8 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 # What the scripts use of Trainer that transformers does not promise. `tests/lab/test_trainer.py` says what changed of it.
 PRIVATE = (("save_model", "_internal_call", "tells a save of Trainer's own, after which nothing is pushed"),)
 
-# Modules whose own parameters scale tokens or are added to them: gains, the class and mask tokens, learned positions.
-NOT_DECAYED = (nn.LayerNorm, nn.RMSNorm, EnergyLayerNorm, HyperSETEmbeddings)
+# Modules whose own parameters scale tokens or are added to them: gains, the class and mask tokens, learned positions, CEM's P.
+NOT_DECAYED = (nn.LayerNorm, nn.RMSNorm, EnergyLayerNorm, HyperSETEmbeddings, Preconditioner)
 
 
 @dataclass

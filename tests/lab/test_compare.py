@@ -117,6 +117,7 @@ def test_table_json_and_runs_say_the_same(finished):
             f"{row['flops'] / 1e6:.1f}",
             f"{row['learning_rate']:g}",
             *percent,
+            f"{result['memory'][name] / 1e6:.1f}",
             f"{time:.2f}",
         ]
         assert time > 0 and (time == 1) == (name == "T")
@@ -149,6 +150,8 @@ def test_costs_are_those_of_the_models(finished, modules):
     n, d, patch, iterations, classes = 2 * 2 + 1, 16, 3 * 4 * 4, 2, 10
     layer = 4 * 2 * n * d * d + 2 * 2 * n * n * d + 2 * 2 * n * d * 4 * d
     assert result["models"]["T"]["flops"] == 2 * (n - 1) * patch * d + iterations * layer + 2 * d * classes
+    # A batch of 32 keeps at least the four tensors of each softmax and its projections: 32 · n · d · 4 bytes each.
+    assert 4 * iterations * 32 * n * d * 4 < result["memory"]["T"] < 100 * iterations * 32 * n * d * 4
     for row in result["models"].values():
         folder = Path(recipe).parent / "out" / "runs" / row["runs"][0]
         model = modules["hyperset_lab.images.task"].AutoModelForImageClassification.from_pretrained(folder)

@@ -19,6 +19,7 @@ from modeling_hyperset import (
     HyperSETModel,
 )
 from modeling_hyperset.causal_attention_hyperset import CHUNK, causal_linear, causal_softmax
+from modeling_hyperset.configuration_hyperset import HAVE_ENERGIES
 from modeling_hyperset.layers_hyperset import LAYERS
 from modeling_hyperset.order_hyperset import HyperSETRotaryEmbedding, Order
 from modeling_hyperset.steps_hyperset import UPDATE_RULES
@@ -36,12 +37,17 @@ KINDS: dict[str, dict] = {
     "pre_norm": {"pre_norm": True},
     "initial": {"step_size_condition": "initial", "step_size_per_layer": True},
     "fixed": {"step_size_type": "fixed", "attention_energy": "causal_linear", "attention_phi": "relu"},
+    "yuriiformer-embeddings": {"layer_type": "yuriiformer", "velocity_start": "embeddings"},
+    "cem-diagonals": {"layer_type": "cem", "inner_steps": 2, "interaction_diagonal": "full", "preconditioner_rank": 2},
     **{rule: {"update_rule": rule} for rule in UPDATE_RULES if rule != "gradient"},
     "momentum-linear": {"update_rule": "momentum", "attention_energy": "causal_linear"},
 }
 DIVIDES = {name for name, rule in UPDATE_RULES.items() if rule.divides_by_root}
-WITHOUT_ENERGY = {name for name in LAYERS if name not in ("hyperset", "energy_transformer")}
 POSITIONS = ["rotary", "learned", "sinusoidal"]
+
+
+def has_energies(kind: str) -> bool:
+    return KINDS[kind].get("layer_type", "hyperset") in HAVE_ENERGIES
 
 
 def lm(**fields) -> HyperSETForCausalLM:
@@ -105,7 +111,9 @@ def test_pieces_give_what_the_whole_text_gives(kind, text, layers, positions, st
             torch.testing.assert_close(whole[row, tokens], alone, **tolerance)
 
 
-@pytest.mark.parametrize("kind", ["causal_softmax", "causal_linear", "energy_transformer", "momentum", "initial"])
+@pytest.mark.parametrize(
+    "kind", ["causal_softmax", "causal_linear", "energy_transformer", "momentum", "initial", "cem-diagonals", "nrgpt"]
+)
 @settings(max_examples=4)
 @given(text=texts(), layers=st.integers(1, 2), positions=st.sampled_from(POSITIONS), tolerance=st.floats(0, 0.1))
 def test_pieces_give_what_the_whole_text_gives_at_adaptive_depth(kind, text, layers, positions, tolerance):
@@ -149,7 +157,7 @@ def test_two_hundred_tokens(energy):
 
 @pytest.mark.parametrize(
     ("kind", "adaptive"),
-    [(kind, adaptive) for kind in KINDS for adaptive in (False, True) if not adaptive or kind not in WITHOUT_ENERGY],
+    [(kind, adaptive) for kind in KINDS for adaptive in (False, True) if not adaptive or has_energies(kind)],
 )
 def test_no_token_depends_on_a_later_one(kind, adaptive):
     """Bit by bit."""

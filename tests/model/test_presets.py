@@ -89,3 +89,9 @@ def test_command_prints_the_table(capsys):
     for name, count in COUNTS.items():
         (line,) = (line for line in printed.splitlines() if line.startswith(f"{name} "))
         assert f"{count:,}" in line and PRESETS[name].paper_parameters in line
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("causal-") and name != "causal-base"])
+def test_siblings_have_equal_parameters(name):
+    beside = "causal-base" if name.startswith("causal-base-") else "causal-12-layers-transformer"
+    assert abs(count_parameters(name) / count_parameters(beside) - 1) < 1e-3

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from modeling_hyperset import HyperSETForImageClassification, HyperSETForSequenceClassification, HyperSETModel
+from modeling_hyperset.configuration_hyperset import HAVE_ENERGIES
 from modeling_hyperset.energies_hyperset import (
     ATTENTION_ENERGIES,
     FEEDFORWARD_ENERGIES,
@@ -85,7 +86,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_.*able` 
         "attention-linear-sigmoid",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("rule-adam", "lora", "transformer", "energy_transformer")
+            for name in ("rule-adam", "lora", "transformer", "energy_transformer", "yuriiformer", "cem", "nrgpt")
         ),
     ],
 )
@@ -120,7 +121,7 @@ def reference_moves(rule: str, directions: list[torch.Tensor]) -> list[torch.Ten
     b = v = m = torch.zeros_like(directions[0])
     moves = []
     for t, g in enumerate(directions, start=1):
-        if rule == "gradient_descent":
+        if rule in ("gradient_descent", "newton"):  # what Newton's rule adds is in test_siblings.py
             moves.append(g)
         elif rule in ("momentum", "nesterov"):
             b = 0.9 * b + g
@@ -306,7 +307,7 @@ def test_baselines_share_everything_but_the_layer(layer_type):
         make_config(layer_type=layer_type, lora_rank=2)
 
 
-@pytest.mark.parametrize("layer_type", [name for name in BASELINES if name != "energy_transformer"])
+@pytest.mark.parametrize("layer_type", [name for name in BASELINES if name not in HAVE_ENERGIES])
 def test_baselines_without_an_energy_say_so(layer_type):
     with pytest.raises(ValueError, match="output_energies"):
         make_model("images", layer_type=layer_type)(**make_inputs("images"), output_energies=True)

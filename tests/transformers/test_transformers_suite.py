@@ -204,6 +204,18 @@ class EnergyTransformerTest(TextSuite, unittest.TestCase):
     fields = {"layer_type": "energy_transformer"}
 
 
+class YuriiFormerTest(ImageSuite, unittest.TestCase):
+    fields = {"layer_type": "yuriiformer", "velocity_start": "embeddings"}
+
+
+class CEMTest(ImageSuite, unittest.TestCase):
+    fields = {"layer_type": "cem", "inner_steps": 2, "interaction_diagonal": "full", "preconditioner_rank": 2}
+
+
+class NRGPTTest(TextSuite, unittest.TestCase):
+    fields = {"layer_type": "nrgpt"}
+
+
 class CausalTest(TextSuite, unittest.TestCase):
     all_model_classes = (HyperSETModel, HyperSETForCausalLM)
     fields = {

@@ -1,5 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""What models cost: floating point operations of a forward pass, and the time of a training step beside another model's."""
+"""
+What models cost: floating point operations of a forward pass, memory of a training step, and its time beside another model's.
+"""
 
 import contextlib
 import io
@@ -36,6 +38,33 @@ def forward_flops(trainer: ScriptTrainer) -> int:
         model.set_attn_implementation(implementation)
         model.train(training)
     return counter.get_total_flops()
+
+
+def step_memory(trainer: ScriptTrainer) -> int:
+    """
+    Bytes that the forward pass of one training batch keeps for the backward pass, without the parameters. They grow with batch
+    and depth, and are the same on every machine with the same kernels, unlike the peak of a small model's process.
+    """
+    model: Any = model_of(trainer)
+    batch = next(iter(trainer.get_train_dataloader()))
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    training = model.training
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = model.train()(**batch).loss  # held, so that no storage is freed and counted again at its address
+        del loss
+    finally:
+        model.train(training)
+    return sum(kept.values())
 
 
 class StepTimer(TrainerCallback):

@@ -30,23 +30,24 @@ def aligned_table(header: list[str], rows: list[list[str]]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """The results of a comparison: a line for each model, how they came about, and the accuracies that chose the rates."""
-    models, timing, settings = result["models"], result["timing"], result["settings"]
+    models, timing, memory, settings = (result[name] for name in ("models", "timing", "memory", "settings"))
     seeds, rates = settings["seeds"], [f"{rate:g}" for rate in settings["learning_rates"]]
     score, is_share = settings["score"]["name"], settings["score"]["is_share"]
     label = score.replace("_", " ")
     unit, in_per_cent = (", %", ", in %,") if is_share else ("", "")
     header = ["model", "parameters", "MFLOPs", "learning rate"]
-    header += [f"{label}{unit}", f"at twice the iterations{unit}", "time per step"]
+    header += [f"{label}{unit}", f"at twice the iterations{unit}", "memory, MB", "time per step"]
     rows = []
     for name, row in models.items():
         cells = [name, f"{row['parameters']:,}", f"{row['flops'] / 1e6:.1f}", f"{row['learning_rate']:g}"]
         cells += [with_deviation(row[key], is_share) for key in (score, f"{score}_at_twice_the_iterations")]
-        rows.append([*cells, f"{timing['models'][name]['relative']:.2f}"])
+        rows.append([*cells, f"{memory[name] / 1e6:.1f}", f"{timing['models'][name]['relative']:.2f}"])
     several = f"mean ± standard deviation over the seeds {', '.join(map(str, seeds))}"
     deviation = several if len(seeds) > 1 else f"seed {seeds[0]}"
     notes = (
         f"{label.capitalize()}: {deviation}, on the split for evaluation, after training on all training data. MFLOPs: "
-        "millions of floating point operations in the matrix products of one forward pass. Time per training step: relative to "
+        "millions of floating point operations in the matrix products of one forward pass. Memory: what the forward pass of a "
+        "training batch keeps for the backward pass, without the parameters. Time per training step: relative to "
         f"{timing['reference']}, median of {timing['num_turns']} turns side by side ({timing['device']}, "
         f"threads: {timing['num_threads']})."
     )
