@@ -245,7 +245,7 @@ def describe_results(trainer: Trainer, rows: list[Row], trained: int | None) -> 
     if not rows:
         return "\nNothing was measured.\n"
     names = list(dict.fromkeys(metric for _, metric, _ in rows))
-    depths = list(dict.fromkeys(depth for depth, _, _ in rows))
+    depths = sorted({depth for depth, _, _ in rows}, key=lambda depth: depth or 0)
     values = {(depth, metric): value for depth, metric, value in rows}
     lines = [["iterations", *names], ["---"] * (len(names) + 1)]
     for depth in depths:

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 import yaml
 
-import modeling_hyperset
-import transformers
 from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.origin import VERSIONS, began, write_origin
 from hyperset_lab.run import run as train_and_evaluate
 from hyperset_lab.tasks import Score, task_named
 from hyperset_lab.trainer import ScriptTrainer
@@ -25,11 +24,6 @@ from modeling_hyperset.files import write_json, write_whole
 
 
 RECORD = "run.json"
-VERSIONS = {
-    "torch": torch.__version__,
-    "transformers": transformers.__version__,
-    "modeling_hyperset": modeling_hyperset.__version__,
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,10 @@ def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             try:
-                metrics: dict[str, Any] = train_and_evaluate(*trainer_of(run.task, run.settings, folder))
+                trainer, card = trainer_of(run.task, run.settings, folder)
+                start = began(trainer.args.command)
+                metrics: dict[str, Any] = train_and_evaluate(trainer, card)
+                write_origin(trainer, metrics, run.score, start, card.get("dataset"))
             except FloatingPointError as error:
                 metrics = {"diverged": str(error)}
     write_json(folder / RECORD, {"identity": run.identity, "metrics": metrics})
