@@ -26,6 +26,7 @@ from hyperset_lab.comparison.costs import measure_times
 from hyperset_lab.comparison.curves import write_curves
 from hyperset_lab.comparison.plan import Comparison, ComparisonArguments, base_recipe_path
 from hyperset_lab.comparison.table import markdown
+from hyperset_lab.origin import began, hardware
 from hyperset_lab.recipes import read_recipe
 from modeling_hyperset.files import write_json, write_whole
 from transformers import set_seed
@@ -35,12 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run or finish a comparison, write `comparison.json` and `comparison.md`, print the table, and return what was written."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     (parsed,) = parse_arguments((ComparisonArguments,), words)
+    start = began(parsed.command)
     comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed, words)))
     path = comparison.root / "comparison.json"
     with tempfile.TemporaryDirectory() as folder:
         # All models are built before the first is trained: an error in the last one does not come after hours.
         trainers = comparison.build(Path(folder))
         result = stored_result(path, comparison) if parsed.time_only else compare(comparison, trainers)
+        if not parsed.time_only:
+            result["origin"] = start | {"hardware": hardware(trainers[parsed.reference].args)}
         set_seed(parsed.seeds[0])
         print(f"\ntime per step: {parsed.timing_turns} turns")
         result["timing"] = measure_times(trainers, parsed.reference, parsed.timing_turns)

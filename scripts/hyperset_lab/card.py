@@ -198,6 +198,11 @@ def evaluation_results(
         "dataset_config": config,
         "dataset_split": split if split in ("validation", "test") else None,
     }
+    return results_at_depths(rows, shared)
+
+
+def results_at_depths(rows: list[Row], shared: dict[str, Any]) -> list[EvalResult]:
+    """A result of the model-index for each of the `rows`; `shared` has the fields of task and data."""
     results = []
     for depth, metric, value in rows:
         title = metric.replace("_", " ").capitalize()
