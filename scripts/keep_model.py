@@ -18,7 +18,7 @@ from pathlib import Path
 from hyperset_lab.results.folders import folders_of_models, keep, refresh_code, size
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("folder", nargs="?", type=Path, help="output folder of the training")
     flags.add_argument("--name", help="name of the folder in model_cards")
@@ -26,6 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags.add_argument("--command", help="the command that trains this model, if a comparison trained it")
     flags.add_argument("--samples", type=int, default=8, help="samples of the evaluation to record")
     flags.add_argument("--refresh", action="store_true", help="give all folders the code of this package")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    flags = parser()
     given = flags.parse_args(arguments)
     if given.refresh == (given.folder is not None):
         flags.error("pass the folder of a training, or `--refresh` alone.")
