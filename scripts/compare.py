@@ -28,7 +28,7 @@ from hyperset_lab.comparison.plan import Comparison, ComparisonArguments, base_r
 from hyperset_lab.comparison.table import markdown
 from hyperset_lab.origin import began, hardware
 from hyperset_lab.recipes import read_recipe
-from modeling_hyperset.files import write_json, write_whole
+from modeling_hyperset.files import write_json, write_text
 from transformers import set_seed
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         result["timing"] = measure_times(trainers, parsed.reference, parsed.timing_turns)
     text = markdown(result)
     write_json(path, result)
-    write_whole(path.with_suffix(".md"), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(path.with_suffix(".md"), text)
     curves = write_curves(comparison, result)
     print(f"\n{text}\nWritten to {', '.join(map(str, (path, path.with_suffix('.md'), *curves)))}")
     return result

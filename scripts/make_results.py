@@ -14,12 +14,11 @@ written by hand: title, remark, and so on. `--paper` is a JSON object such as
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from hyperset_lab.recipes import parse_object
 from hyperset_lab.results.kept import BY_HAND, kept_results, take_in
 from hyperset_lab.results.page import PAGE, page
-from modeling_hyperset.files import write_whole
+from modeling_hyperset.files import write_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         flags.error(str(error))
     text = page(kept_results())
-    write_whole(PAGE, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(PAGE, text)
     print(f"Written: {PAGE}")
 
 

@@ -22,7 +22,7 @@ from hyperset_lab.origin import ORIGIN, ROOT
 from hyperset_lab.results.kept import Result, kept_results, read
 from hyperset_lab.results.page import OURS, made_by
 from hyperset_lab.tasks import NAMES, Task, task_named
-from modeling_hyperset.files import write_json, write_whole
+from modeling_hyperset.files import write_json, write_text, write_whole
 from transformers import AutoConfig, PreTrainedModel
 
 
@@ -35,8 +35,10 @@ TAKEN = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt"),
 )
 # Flags of a training that an evaluation of its model does not take.
-OF_TRAINING = ("output_dir", "config_name", "config_overrides", "layer_type", "train_tokenizer", "tokenizer_name")
-OF_TRAINING += ("resume_from_checkpoint", "do_train")
+OF_TRAINING = (
+    *("output_dir", "config_name", "config_overrides", "layer_type", "train_tokenizer", "tokenizer_name"),
+    *("resume_from_checkpoint", "do_train"),
+)
 
 
 def folders_of_models(root: Path = FOLDERS) -> list[Path]:
@@ -86,7 +88,7 @@ def refresh_code(folder: Path) -> None:
         if path.name not in code:
             path.unlink()
     for name, text in code.items():
-        write_whole(folder / name, lambda temporary, text=text: Path(temporary).write_text(text, encoding="utf-8"))
+        write_text(folder / name, text)
 
 
 @torch.no_grad()

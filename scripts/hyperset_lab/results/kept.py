@@ -186,14 +186,14 @@ def take_in(
                 f"{str(folder)!r} holds no finished run: it must have {ORIGIN}, which a training writes at its end, or "
                 "comparison.json."
             )
-    path = kept / f"{name}.json"
-    before = read(path) if path.is_file() else {}
+    file = kept / f"{name}.json"
+    before = read(file) if file.is_file() else {}
     hand = {field: by_hand.get(field) or before.get(field) or None for field in BY_HAND}
     if absent := [f"--{field}" for field in NEEDED if not hand[field]]:
         raise ValueError(f"The result {name!r} is new: pass {' and '.join(absent)}.")
-    result = hand | join(results)
+    result: Result = hand | join(results)
     if unknown := [made["command"] for made in result["made"] if not made["commit"]]:
         raise ValueError(f"No commit is known of {unknown[0]}: train it in a checkout.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, result)
     return result
