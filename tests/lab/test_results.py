@@ -90,6 +90,15 @@ def test_runs_are_taken_in(tmp_path):
         assert part in text
 
 
+def test_the_accuracy_of_sudokus_by_given_digits_is_shown(tmp_path):
+    run = write_run(tmp_path / "ours")
+    counted = {"30": {"boards": 8, "board_accuracy": 0.125}, "9": {"boards": 2, "board_accuracy": 0.0}}
+    (tmp_path / "ours" / "givens.json").write_text(json.dumps({"accuracy": {"4": counted, "8": {}}}))
+    result = take_in("things", [run], NEW, kept=tmp_path / "kept")
+    rows = [line.split("|")[1:-1] for line in page({"things": result}).splitlines() if line.startswith("|")]
+    assert [[cell.strip() for cell in row] for row in rows[-2:]] == [["9", "2", "0.0"], ["30", "8", "12.5"]]
+
+
 @pytest.mark.parametrize(
     "changes, by_hand, message",
     [

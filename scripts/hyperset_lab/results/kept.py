@@ -5,7 +5,8 @@ Kept results: one small JSON file each, made of the folders of finished runs or 
 Its fields: `title`, `chosen_on`, `paper`, `beside` and `remark` are written by hand and stay when the file is made again.
 `score` is the measure that counts. `data` says what was trained and evaluated on. `made` lists command, commit, date, hardware
 and versions of all that was taken in. `models` has a row for each model: its costs, its seeds, and `metrics`, the values of
-each measure at each depth, one for each seed.
+each measure at each depth, one for each seed. Rows of Sudoku solvers have `by_givens`, the first seed's accuracy by the number
+of given digits.
 """
 
 import json
@@ -30,6 +31,7 @@ LABELS = {
     "crate_t": "CRATE-T",
     "energy_transformer": "Energy Transformer",
 }
+GIVENS = "givens.json"  # what a run on Sudokus has of the accuracy by the number of given digits
 PROVENANCE = ("command", "commit", "changed", "date", "hardware", "versions")
 SAME = ("parameters", "num_iterations", "learning_rate")  # of all seeds of a model
 
@@ -74,6 +76,10 @@ def of_run(folder: Path, label: str | None) -> Result:
         "diverged": [],
         "metrics": by_depth(origin["metrics"], model["num_iterations"]),
     }
+    if (givens := folder / GIVENS).is_file() and (
+        counted := read(givens)["accuracy"].get(str(model["num_iterations"]))
+    ):
+        row["by_givens"] = counted
     label = label or LABELS.get(model["layer_type"], str(model["layer_type"]))
     made = [{name: origin[name] for name in PROVENANCE}]
     return {"score": origin["score"], "data": origin["data"], "made": made, "models": {label: row}}

@@ -106,8 +106,25 @@ def section(name: str, result: Result) -> str:
         notes.append(f"What we think: {result['remark']}")
     notes += [f"[All figures](results/{name}.json)."]
     texts = [textwrap.fill(note, 130, break_long_words=False, break_on_hyphens=False) for note in notes]
+    texts += givens(models)
     origins = [made_by(made) for made in result["made"]]
     return "\n\n".join([f"## {result['title']}", aligned_table(header, rows), *texts, *origins])
+
+
+def givens(models: dict[str, Any]) -> list[str]:
+    """Boards that the first seed of each Sudoku solver has right by the number of given digits, if that was measured."""
+    counted = {label: row["by_givens"] for label, row in models.items() if "by_givens" in row}
+    if not counted:
+        return []
+    numbers = sorted({int(number) for found in counted.values() for number in found})
+    rows = []
+    for number in map(str, numbers):
+        boards = next(found[number]["boards"] for found in counted.values() if number in found)
+        shares = [found.get(number, {}).get("board_accuracy") for found in counted.values()]
+        rows.append([number, str(boards), *("–" if share is None else f"{100 * share:.1f}" for share in shares)])
+    seed = "the first seed" if any(len(row["seeds"]) > 1 for row in models.values()) else "each model"
+    text = f"Boards right by the number of given digits, in per cent, of {seed} at the trained iterations:"
+    return [text, aligned_table(["given digits", "boards", *counted], rows)]
 
 
 def made_by(made: dict[str, Any]) -> str:
