@@ -249,6 +249,16 @@ def describe_results(trainer: Trainer, rows: list[Row], trained: int | None) -> 
     """A table with a line per depth, or that nothing was measured."""
     if not rows:
         return "\nNothing was measured.\n"
+    chosen = f"""
+The weights are those of the step with the best `{trainer.args.metric_for_best_model}` on these same data: the results are
+better than they would be on data that chose nothing.
+"""
+    chosen = chosen if trainer.args.load_best_model_at_end else ""
+    return f"\nOn the evaluation split:\n\n{table_of_results(rows, trained)}\n{chosen}"
+
+
+def table_of_results(rows: list[Row], trained: int | None) -> str:
+    """A line for each depth, a column for each metric."""
     names = list(dict.fromkeys(metric for _, metric, _ in rows))
     depths = sorted({depth for depth, _, _ in rows}, key=lambda depth: depth or 0)
     values = {(depth, metric): value for depth, metric, value in rows}
@@ -257,13 +267,7 @@ def describe_results(trainer: Trainer, rows: list[Row], trained: int | None) -> 
         first = "–" if depth is None else f"{depth} (as trained)" if depth == trained else str(depth)
         cells = (values.get((depth, metric)) for metric in names)
         lines.append([first, *("" if cell is None else f"{cell:.4f}" for cell in cells)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    chosen = f"""
-The weights are those of the step with the best `{trainer.args.metric_for_best_model}` on these same data: the results are
-better than they would be on data that chose nothing.
-"""
-    chosen = chosen if trainer.args.load_best_model_at_end else ""
-    return f"\nOn the evaluation split:\n\n{table}\n{chosen}"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def usage(model: torch.nn.Module, location: str) -> str:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import modeling_hyperset
 from hyperset_lab.arguments import parse_arguments
-from hyperset_lab.card import TASKS, measured, results_at_depths
+from hyperset_lab.card import TASKS, describe_command, measured, results_at_depths, table_of_results
 from hyperset_lab.models import model_of
 from hyperset_lab.origin import ORIGIN, ROOT
 from hyperset_lab.results.kept import Result, kept_results, read
@@ -110,17 +110,33 @@ def record_samples(folder: Path, command: Sequence[str], count: int) -> None:
     write_whole(folder / SAMPLES, lambda path: save_file(batch, path))
 
 
+def put(text: str, pattern: str, part: str) -> str:
+    """The `text` of a card with the `part` in place of what matches the `pattern`; it is a `ValueError` if nothing does."""
+    found, count = re.subn(pattern, lambda match: part, text, count=1, flags=re.DOTALL)
+    if not count:
+        raise ValueError(f"The training's card has no part like {pattern!r}, so it is no card that a training wrote.")
+    return found
+
+
 def write_card(folder: Path, source: Path, origin: dict[str, Any], result: Result) -> None:
     """The card that the training wrote, by the name of the folder, with what its figures come from."""
     card = ModelCard.load(source / "README.md")
     name, place = folder.name, f"model_cards/{folder.name}"
     card.data.model_name = name
-    if card.data.eval_results is None:  # the training's data had no name to go by
-        task = card.data.pipeline_tag
-        shared = {"task_type": task, "task_name": TASKS[task], "dataset_type": origin["result"]}
-        rows = measured(origin["metrics"], origin["model"]["num_iterations"])
-        card.data.eval_results = results_at_depths(rows, shared | {"dataset_name": result["title"]})
+    trained, task = origin["model"]["num_iterations"], card.data.pipeline_tag
+    rows = measured(origin["metrics"], trained)
+    shared = {
+        "task_type": task,
+        "task_name": TASKS[task],
+        "dataset_type": origin["result"],
+        "dataset_name": result["title"],
+    }
+    card.data.eval_results = results_at_depths(rows, shared)
     text = re.sub(r"^# .*$", f"# {name}", card.text, count=1, flags=re.MULTILINE)
+    table = f"## Results\n\nOn the evaluation split:\n\n{table_of_results(rows, trained)}\n"
+    text = put(text, r"## Results\n\nOn the evaluation split:\n\n(\|.*\|\n)+", table)
+    # A run of a comparison has a recipe of its own.
+    text = put(text, r"## Training\n.*?(?=\n- learning_rate:)", f"## Training\n{describe_command(origin['command'])}")
     text = re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{place}"', text)
     remark = f"\n{result['remark']}\n" if result.get("remark") else ""
     section = f"""## Where the figures come from
