@@ -95,6 +95,10 @@ def section(name: str, result: Result) -> str:
         cells += [f"{relative:.2f}" if relative is not None else "–", f"{row['learning_rate']:g}"]
         rows.append([*cells, ", ".join(map(str, sorted(row["seeds"] + row["diverged"])))])
     notes = [f"Data: {result['data']}.", f"Chosen on: {result['chosen_on']}"]
+    if rates := sorted({rate for row in models.values() for rate in row.get("chosen_out_of", [])}):
+        notes.append(
+            f"Learning rates: each model's best of {', '.join(f'{rate:g}' for rate in rates)}, on data held out of training."
+        )
     if timing := result.get("timing"):
         turns = f"median of {timing['num_turns']} turns side by side"
         seconds = models[timing["reference"]]["seconds_per_step"]
