@@ -12,7 +12,11 @@ from typing import Any
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write a JSON file completely or not at all."""
-    text = json.dumps(value, indent=2) + "\n"
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file, in UTF-8, completely or not at all."""
     write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 

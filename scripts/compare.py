@@ -27,8 +27,9 @@ from hyperset_lab.comparison.costs import measure_times, step_memory
 from hyperset_lab.comparison.curves import write_curves
 from hyperset_lab.comparison.plan import Comparison, ComparisonArguments, base_recipe_path
 from hyperset_lab.comparison.table import markdown
+from hyperset_lab.origin import began, hardware
 from hyperset_lab.recipes import read_recipe
-from modeling_hyperset.files import write_json, write_whole
+from modeling_hyperset.files import write_json, write_text
 from transformers import set_seed
 
 
@@ -36,19 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run or finish a comparison, write `comparison.json` and `comparison.md`, print the table, and return what was written."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     (parsed,) = parse_arguments((ComparisonArguments,), words)
+    start = began(parsed.command)
     comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed, words)))
     path = comparison.root / "comparison.json"
     with tempfile.TemporaryDirectory() as folder:
         # All models are built before the first is trained: an error in the last one does not come after hours.
         trainers = comparison.build(Path(folder))
         result = stored_result(path, comparison) if parsed.time_only else compare(comparison, trainers)
+        if not parsed.time_only:
+            result["origin"] = start | {"hardware": hardware(trainers[parsed.reference].args)}
         set_seed(parsed.seeds[0])
         result["memory"] = {name: step_memory(trainer) for name, trainer in trainers.items()}
         print(f"\ntime per step: {parsed.timing_turns} turns")
         result["timing"] = measure_times(trainers, parsed.reference, parsed.timing_turns)
     text = markdown(result)
     write_json(path, result)
-    write_whole(path.with_suffix(".md"), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(path.with_suffix(".md"), text)
     curves = write_curves(comparison, result)
     print(f"\n{text}\nWritten to {', '.join(map(str, (path, path.with_suffix('.md'), *curves)))}")
     return result

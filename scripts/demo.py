@@ -2,22 +2,32 @@
 """
 Watch a model's answer and its energy change from iteration to iteration, in a browser.
 
+    python scripts/demo.py
     python scripts/demo.py --model_name_or_path outputs/digits
     python scripts/demo.py --model_name_or_path outputs/digits --sudoku_model outputs/sudoku-small --server_port 8000
     python scripts/demo.py --text_model outputs/shakespeare
 
 Draw a digit, or take one that the model was not trained on; type a Sudoku; or type the beginning of a text. The slider goes
-beyond the trained depth. The page sends nothing to other machines, and loads nothing from them. Needs
-`pip install -e ".[demo]"`.
+beyond the trained depth. Without flags, the models are those that come along, in `model_cards`. The page sends nothing to
+other machines, and loads nothing from them. Needs `pip install -e ".[demo]"`.
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from hyperset_lab.demo.descent import load_digit_model, load_sudoku_model, load_text_model
 from hyperset_lab.demo.site import build_page, launch
 from hyperset_lab.demo.tabs import Digits, Sudokus
 from hyperset_lab.demo.texts import Texts
+
+
+MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
+COME_ALONG = {
+    "model_name_or_path": "hyperset-digits",
+    "sudoku_model": "hyperset-sudoku",
+    "text_model": "hyperset-shakespeare",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--open", action="store_true", help="Open the page in the browser.")
     options = parser.parse_args(arguments)
     if options.model_name_or_path is options.sudoku_model is options.text_model is None:
-        parser.error("pass `--model_name_or_path`, `--sudoku_model` or `--text_model`, or several.")
+        for flag, name in COME_ALONG.items():
+            if (MODEL_CARDS / name).is_dir():
+                setattr(options, flag, str(MODEL_CARDS / name))
+    if options.model_name_or_path is options.sudoku_model is options.text_model is None:
+        parser.error(
+            f"{MODEL_CARDS} has no models here: pass `--model_name_or_path`, `--sudoku_model` or `--text_model`, or several."
+        )
     digit_page = sudoku_page = text_page = None
     try:
         if options.model_name_or_path is not None:

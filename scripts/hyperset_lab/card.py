@@ -199,6 +199,11 @@ def evaluation_results(
         "dataset_config": config,
         "dataset_split": split if split in ("validation", "test") else None,
     }
+    return results_at_depths(rows, shared)
+
+
+def results_at_depths(rows: list[Row], shared: dict[str, Any]) -> list[EvalResult]:
+    """A result of the model-index for each of the `rows`; `shared` has the fields of task and data."""
     results = []
     for depth, metric, value in rows:
         title = metric.replace("_", " ").capitalize()
@@ -246,21 +251,25 @@ def describe_results(trainer: Trainer, rows: list[Row], trained: int | None) -> 
     """A table with a line per depth, or that nothing was measured."""
     if not rows:
         return "\nNothing was measured.\n"
+    chosen = f"""
+The weights are those of the step with the best `{trainer.args.metric_for_best_model}` on these same data: the results are
+better than they would be on data that chose nothing.
+"""
+    chosen = chosen if trainer.args.load_best_model_at_end else ""
+    return f"\nOn the evaluation split:\n\n{table_of_results(rows, trained)}\n{chosen}"
+
+
+def table_of_results(rows: list[Row], trained: int | None) -> str:
+    """A line for each depth, a column for each metric."""
     names = list(dict.fromkeys(metric for _, metric, _ in rows))
-    depths = list(dict.fromkeys(depth for depth, _, _ in rows))
+    depths = sorted({depth for depth, _, _ in rows}, key=lambda depth: depth or 0)
     values = {(depth, metric): value for depth, metric, value in rows}
     lines = [["iterations", *names], ["---"] * (len(names) + 1)]
     for depth in depths:
         first = "–" if depth is None else f"{depth} (as trained)" if depth == trained else str(depth)
         cells = (values.get((depth, metric)) for metric in names)
         lines.append([first, *("" if cell is None else f"{cell:.4f}" for cell in cells)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    chosen = f"""
-The weights are those of the step with the best `{trainer.args.metric_for_best_model}` on these same data: the results are
-better than they would be on data that chose nothing.
-"""
-    chosen = chosen if trainer.args.load_best_model_at_end else ""
-    return f"\nOn the evaluation split:\n\n{table}\n{chosen}"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def usage(model: torch.nn.Module, location: str) -> str:

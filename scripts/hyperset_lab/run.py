@@ -188,7 +188,10 @@ def check_depths(arguments: ScriptTrainingArguments, model: PreTrainedModel) -> 
 
 
 def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
-    """Evaluate at the trained number of iterations and at all that `--eval_num_iterations` asks for."""
+    """
+    Evaluate at the trained number of iterations and at all that `--eval_num_iterations` asks for: half and twice as many, if it
+    is not given.
+    """
     model: Any = trainer.model
     metrics: dict[str, float] = {}
     trained = getattr(model.config, "num_iterations", None)
@@ -197,7 +200,7 @@ def evaluate_depths(trainer: ScriptTrainer) -> dict[str, float]:
     wanted = trainer.args.eval_num_iterations
     if wanted is None:
         # Depth-wise LoRA has weights only for the trained iterations.
-        wanted = [trained] if model.config.lora_rank else [trained, 2 * trained]
+        wanted = [max(1, trained // 2), trained if model.config.lora_rank else 2 * trained]
     for num_iterations in dict.fromkeys([trained, *wanted]):
         prefix = "eval" if num_iterations == trained else f"eval_{num_iterations}_iterations"
         with depth(model, num_iterations):

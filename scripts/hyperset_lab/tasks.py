@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hyperset_lab.arguments import ModelArguments, parse_arguments
+from hyperset_lab.origin import began, write_origin
 from hyperset_lab.run import run
 from hyperset_lab.trainer import ScriptTrainer
 
@@ -57,8 +58,11 @@ class Task:
     def main(self, arguments: Sequence[str] | None = None) -> dict[str, float]:
         """Train and evaluate as the flags say, and return the metrics of the evaluation."""
         parsed = parse_arguments(self.arguments, arguments, self.script)
+        start = began(parsed[-1].command)
         trainer, card = self.build_trainer(*parsed)
         metrics = run(trainer, card) if trainer.args.do_train or trainer.args.do_eval else {}
+        if trainer.args.do_train:
+            write_origin(trainer, metrics, self.score(trainer), start, card.get("dataset"))
         self.after(trainer, metrics, *parsed)
         return metrics
 

@@ -46,7 +46,7 @@ class ScriptTrainingArguments(TrainingArguments):
     )
     eval_num_iterations: list[int] | None = option(  # noqa: RUF009
         None,
-        "Numbers of iterations to evaluate the trained model at; the trained number and twice as many if not given.",
+        "Numbers of iterations to evaluate the trained model at; half the trained number, itself and twice if not given.",
     )
 
     log_energies: bool = option(

@@ -24,7 +24,7 @@ MODELS = {
     "hyperset-small": ("imagenet-small", {}),
     "hyperset-base": ("imagenet-base", {}),
     "hyperset-base-lora": ("imagenet-base", {"lora_rank": 32}),
-    "hyperset-sudoku": ("sudoku", {}),
+    "hyperset-sudoku-paper": ("sudoku", {}),
     "hyperset-mim": ("mim-base", {}),
     "hyperset-yelp": ("yelp-small", {}),
 }

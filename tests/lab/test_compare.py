@@ -15,6 +15,8 @@ import pytest
 import yaml
 from datasets import Dataset, DatasetDict
 
+from hyperset_lab.results.kept import take_in
+from hyperset_lab.results.page import page
 from modeling_hyperset.files import write_json
 
 
@@ -87,7 +89,7 @@ def trained(modules, monkeypatch) -> list[str]:
 
 
 def without_timing(result: dict) -> dict:
-    return {name: value for name, value in result.items() if name != "timing"}
+    return {name: value for name, value in result.items() if name not in ("timing", "origin")}
 
 
 def test_table_json_and_runs_say_the_same(finished):
@@ -121,6 +123,32 @@ def test_table_json_and_runs_say_the_same(finished):
             f"{time:.2f}",
         ]
         assert time > 0 and (time == 1) == (name == "T")
+
+
+def test_it_is_taken_into_the_results(finished, tmp_path):
+    """A kept result has every seed's score at half, at all and at twice the iterations, and the commit, if there is one."""
+    recipe, result = finished
+    assert result["origin"]["command"] == ["scripts/compare.py", recipe]
+    out, by_hand = Path(recipe).parent / "out", {"title": "Digits", "chosen_on": "held-out digits."}
+    comparison = json.loads((out / "comparison.json").read_text())
+    if comparison["origin"]["commit"] is None:  # no checkout, as in a source distribution
+        with pytest.raises(ValueError, match="pass --commit"):
+            take_in("digits", [str(out)], by_hand, kept=tmp_path)
+        return
+    kept = take_in("digits", [str(out)], by_hand, kept=tmp_path)
+    for name, row in result["models"].items():
+        runs = [json.loads((out / "runs" / run / "eval_results.json").read_text()) for run in row["runs"]]
+        assert kept["models"][name]["metrics"]["accuracy"] == {
+            "1": [metrics["eval_1_iterations_accuracy"] for metrics in runs],
+            "2": row["accuracy"]["values"],
+            "4": row["accuracy_at_twice_the_iterations"]["values"],
+        }
+        assert kept["models"][name]["relative_time_per_step"] == result["timing"]["models"][name]["relative"]
+    assert "96 samples, evaluated on 40" in kept["data"] and kept["made"][0]["hardware"]["precision"] == "float32"
+    table = page({"digits": kept})
+    assert "| Ours (fixed) |" in table and "each model's best of 0.001, 0.03, on data held out" in " ".join(
+        table.split()
+    )
 
 
 def test_learning_rates_come_from_the_validation_runs(finished):

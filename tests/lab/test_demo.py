@@ -308,9 +308,23 @@ def test_what_plays_ends_with_the_next_event(site, folders, monkeypatch):
         assert list(playing) == [(site.gr.skip(), site.gr.skip())]  # nothing changes
 
 
+def test_without_flags_it_shows_the_models_that_come_along(site, monkeypatch, capsys, tmp_path):
+    demo, shown = script("demo"), []
+    monkeypatch.setattr(demo, "launch", lambda page, **options: shown.append(page))
+    demo.main([])
+    tabs = [block.label for block in shown[0].blocks.values() if block.get_block_name() == "tabitem"]
+    titles = {"model_name_or_path": "Digits", "sudoku_model": "Sudoku", "text_model": "Text"}
+    here = {path.name for path in demo.MODEL_CARDS.iterdir() if path.is_dir()}
+    assert "Digits" in tabs
+    assert tabs == [titles[flag] for flag, name in demo.COME_ALONG.items() if name in here]
+    monkeypatch.setattr(demo, "MODEL_CARDS", tmp_path)
+    with pytest.raises(SystemExit):
+        demo.main([])
+    assert "pass `--model_name_or_path`" in capsys.readouterr().err
+
+
 def test_bad_flags_end_with_a_sentence(site, folders, capsys):
     for flags, message in (
-        ([], "--model_name_or_path"),
         (["--model_name_or_path", folders["missing"]], "there is no folder and no model of the Hub"),
         (["--model_name_or_path", folders["digits"], "--sudoku_model", folders["tags"]], "81 cells"),
     ):

@@ -10,6 +10,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,19 @@ def test_everything_is_saved_and_reported(trained):
     assert not list(folder.glob(".*"))  # nothing half-written
     card = (folder / "README.md").read_text()
     assert "trained from scratch on the digits dataset" in card and "image-classification" in card
+
+
+def test_a_run_says_where_it_comes_from(trained):
+    folder, _ = trained
+    origin = json.loads((folder / "origin.json").read_text())
+    assert origin["command"][:2] == ["scripts/run_image_classification.py", str(RECIPE)]
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert origin["commit"] == (commit.stdout.strip() if commit.returncode == 0 else None)
+    metrics = json.loads((folder / "eval_results.json").read_text())
+    assert origin["metrics"]["eval_1_iterations_accuracy"] == metrics["eval_1_iterations_accuracy"]
+    assert origin["model"]["num_iterations"] == 2 and origin["model"]["flops"] > 0
+    assert origin["training"]["seed"] == 0 and origin["training"]["steps"] == 2
+    assert origin["hardware"]["device"] and origin["date"] and origin["data"].startswith("the digits dataset")
 
 
 def test_flags_win_over_the_recipe(trained):

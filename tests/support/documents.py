@@ -127,7 +127,7 @@ class Reader:
         self.page = page
         self.namespace: dict = {"__name__": "page"}
         self.ran: list[str] = []
-        for name in ("tests", "modeling_hyperset", "constraints.txt", "constraints-oldest.txt", "docs"):
+        for name in ("tests", "modeling_hyperset", "constraints.txt", "constraints-oldest.txt", "docs", "model_cards"):
             Path(name).symlink_to(ROOT / name)
         Path("scripts").mkdir()  # a page may add one
         for path in (ROOT / "scripts").iterdir():
@@ -228,6 +228,10 @@ class Reader:
         elif path.name.startswith("convert_") and not is_run:
             parsed = module.parser().parse_intermixed_args(flags)
             gather([Source(read_words(getattr(parsed, "words", [])), is_strict=True)])  # names that are known
+            return
+        elif path.name in ("make_results.py", "keep_model.py"):  # they would write into the project
+            assert not is_run, where
+            module.parser().parse_args(flags)
             return
         elif path.name == "analyze.py" and not is_run:
             parse_arguments((*task_named("images").arguments, AnalyzeArguments), flags)

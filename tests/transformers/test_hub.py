@@ -199,6 +199,8 @@ def test_card_of_a_training_run(hub, pushed):
     assert found == {
         ("loss", 2): metrics["eval_loss"],
         ("accuracy", 2): metrics["eval_accuracy"],
+        ("loss", 1): metrics["eval_1_iterations_loss"],
+        ("accuracy", 1): metrics["eval_1_iterations_accuracy"],
         ("loss", 4): metrics["eval_4_iterations_loss"],
         ("accuracy", 4): metrics["eval_4_iterations_accuracy"],
     }

@@ -15,21 +15,15 @@ from typing import Any
 import torch
 import yaml
 
-import modeling_hyperset
-import transformers
 from hyperset_lab.arguments import parse_arguments
+from hyperset_lab.origin import VERSIONS, began, write_origin
 from hyperset_lab.run import run as train_and_evaluate
 from hyperset_lab.tasks import Score, task_named
 from hyperset_lab.trainer import ScriptTrainer
-from modeling_hyperset.files import write_json, write_whole
+from modeling_hyperset.files import write_json, write_text
 
 
 RECORD = "run.json"
-VERSIONS = {
-    "torch": torch.__version__,
-    "transformers": transformers.__version__,
-    "modeling_hyperset": modeling_hyperset.__version__,
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[Scrip
     """The trainer of a run that writes to `folder`. Its recipe, which the training script takes too, is written there."""
     recipe = folder / "recipe.yaml"
     text = yaml.safe_dump(settings | {"output_dir": str(folder)}, sort_keys=False)
-    write_whole(recipe, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(recipe, text)
     kind = task_named(task)
     return kind.build_trainer(*parse_arguments(kind.arguments, [str(recipe)], kind.script))
 
@@ -101,7 +95,10 @@ def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             try:
-                metrics: dict[str, Any] = train_and_evaluate(*trainer_of(run.task, run.settings, folder))
+                trainer, card = trainer_of(run.task, run.settings, folder)
+                start = began(getattr(trainer.args, "command", None))
+                metrics: dict[str, Any] = train_and_evaluate(trainer, card)
+                write_origin(trainer, metrics, run.score, start, card.get("dataset"))
             except FloatingPointError as error:
                 metrics = {"diverged": str(error)}
     write_json(folder / RECORD, {"identity": run.identity, "metrics": metrics})

@@ -14,7 +14,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from hyperset_lab.metrics import MULTI_LABEL, REGRESSION, decide
 from hyperset_lab.text.labels import LabelSpace
 from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
-from modeling_hyperset.files import write_whole
+from modeling_hyperset.files import write_text
 from transformers import DataCollatorWithPadding
 
 
@@ -111,4 +111,4 @@ class TextTrainer(ScriptTrainer):
         if self.is_world_process_zero():
             text = "\n".join(lines) + "\n"
             path = Path(str(self.args.output_dir)) / "predict_results.txt"
-            write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+            write_text(path, text)
