@@ -10,7 +10,8 @@ import torch
 from transformers.utils import logging
 
 from hyperset_lab.models import label_names
-from hyperset_lab.sudoku.generator import ALL, CELLS_OF_UNIT, augment, to_candidates
+from hyperset_lab.sudoku.generator import augment
+from hyperset_lab.sudoku.solver import ALL, CELLS_OF_UNIT, to_candidates
 
 
 logger = logging.get_logger(__name__)
