@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder
 from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
+from transformers.utils import logging
 
 from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, known_splits
@@ -21,6 +22,8 @@ from hyperset_lab.sudoku.generator import FEWEST_GENERATED, check_givens, genera
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
 from modeling_hyperset.files import write_whole
 
+
+logger = logging.get_logger(__name__)
 
 GENERATED = "generated"
 GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
@@ -89,6 +92,12 @@ class SudokuDataArguments(DataArguments):
         given = (self.min_givens, self.max_givens)
         low, high = (least if own is None else own for least, own in zip(default, given, strict=True))
         return low, high
+
+    @property
+    def asked(self) -> range | None:
+        """The numbers of given digits that generated puzzles are to have, each as often; nothing for other puzzles."""
+        low, high = self.givens
+        return range(low, high + 1) if self.dataset_name == GENERATED else None
 
 
 def load_puzzles(
@@ -194,6 +203,11 @@ def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> 
     if len(kept) == 0:
         raise ValueError(
             f"{source} holds no puzzle with {low} to {high} given digits (`--min_givens`, `--max_givens`) but {data}."
+        )
+    if len(kept) < len(data):
+        logger.warning(
+            f"Left out {len(data) - len(kept)} of {len(data)} puzzles of {source}: they do not have {low} to {high} given "
+            "digits (`--min_givens`, `--max_givens`)."
         )
     return kept
 

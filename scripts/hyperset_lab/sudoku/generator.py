@@ -17,12 +17,9 @@ from hyperset_lab.sudoku.solver import ALL, search, to_candidates
 FEWEST_GENERATED = 20  # the walk in `dig` finds 19 only on some boards, and nothing is known below 17
 HARD = 24  # below it, digging once seldom gets there, and the walk takes most of the time
 BOARDS_AT_ONCE = 250
-KNOWN_SETS = 1024  # of each board, see `Unavoidable`
+STATES_AT_ONCE = 2000
+KNOWN_SETS = 512  # of each board, see `Unavoidable`
 MOST_ROUNDS = 200  # of a walk; about all boards get to 20 in fewer
-
-# Which bit of two words of 64 bits stands for a cell: (81, 2).
-CELL_BITS = np.zeros((81, 2), dtype=np.uint64)
-CELL_BITS[np.arange(81), np.arange(81) // 64] = np.uint64(1) << (np.arange(81, dtype=np.uint64) % np.uint64(64))
 
 
 def random_solutions(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -38,25 +35,42 @@ class Unavoidable:
     """
 
     def __init__(self, num_boards: int):
-        self.sets = np.full((KNOWN_SETS, 2, num_boards), ~np.uint64(0))  # all cells: every puzzle gives one of them
+        self.sets = np.full((num_boards, KNOWN_SETS, 2), ~np.uint64(0))  # all cells: every puzzle gives one of them
         self.num_found = np.zeros(num_boards, dtype=np.int64)
 
-    @staticmethod
-    def pack(cells: np.ndarray) -> np.ndarray:
-        """Booleans of shape `(81, boards)` → words of shape `(2, boards)`."""
-        words = [np.where(cells, bits[:, None], np.uint64(0)) for bits in CELL_BITS.T]
-        return np.stack([np.bitwise_or.reduce(word, axis=0) for word in words])
-
     def add(self, boards: np.ndarray, cells: np.ndarray) -> None:
-        """Keep a set for each of `boards`, the oldest one's place if there is no other."""
-        self.sets[self.num_found[boards] % KNOWN_SETS, :, boards] = self.pack(cells).T
+        """Keep a set, booleans of shape `(81, boards)`, for each of `boards`; in the oldest one's place if all are taken."""
+        self.sets[boards, self.num_found[boards] % KNOWN_SETS] = pack(cells)
         self.num_found[boards] += 1
+
+    def of(self, boards: np.ndarray) -> np.ndarray:
+        """The sets of `boards` as words, of shape `(boards, sets, 2)`."""
+        return self.sets[boards, : min(KNOWN_SETS, int(self.num_found[boards].max(initial=0)))]
 
     def all_hit(self, boards: np.ndarray, given: np.ndarray) -> np.ndarray:
         """Whether the given cells, `(81, boards)`, hit every set found of `boards`."""
-        known = min(KNOWN_SETS, int(self.num_found[boards].max(initial=0)))
-        hit = self.sets[:known, :, boards] & self.pack(given)
-        return ((hit[:, 0] | hit[:, 1]) != 0).all(axis=0)
+        hit = self.of(boards) & pack(given)[:, None]
+        return ((hit[..., 0] | hit[..., 1]) != 0).all(axis=1)
+
+    def num_replaced(self, boards: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """
+        How many given digits each cell could take the place of, as far as the sets found say, of shape `(81, boards)`: it is in
+        all sets that this digit alone hits.
+        """
+        cells = np.unpackbits(self.of(boards).view(np.uint8), axis=-1, bitorder="little")
+        cells = cells.reshape(boards.size, -1, 128)[..., :81]
+        given = given.T[:, None]
+        hit = cells & given
+        alone = hit * (hit.sum(axis=2, keepdims=True) == 1)
+        missed = alone.swapaxes(1, 2).astype(np.float32) @ (1 - cells).astype(np.float32)  # sets, by digit and cell
+        return ((missed == 0) & given.swapaxes(1, 2)).sum(axis=1).T
+
+
+def pack(cells: np.ndarray) -> np.ndarray:
+    """Booleans of shape `(81, boards)` → 81 of 128 bits, words of shape `(boards, 2)`."""
+    padded = np.zeros((cells.shape[1], 128), dtype=bool)
+    padded[:, :81] = cells.T
+    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
 
 
 class Digging:
@@ -80,14 +94,14 @@ class Digging:
         # The cell can be blank if no other digit in it leads to a solution.
         other = np.where(given, self.digits[:, boards], ALL)
         other[cells, np.arange(boards.size)] = ALL ^ self.digits[cells, boards]
-        counts, found = search(other, limit=1)
+        counts, found = search(other, limit=1, at_once=STATES_AT_ONCE)
         alone = counts == 0
         self.given[cells[alone], boards[alone]] = False
         boards, found = boards[~alone], found[:, ~alone]
         self.sets.add(boards, found != self.solutions[:, boards])
 
     def dig(self, boards: np.ndarray, targets: np.ndarray, priority: np.ndarray) -> None:
-        """Blank cells of `boards`, those of the smallest `priority` first, until `targets` digits are left or no cell can be."""
+        """Blank cells of `boards` in the order of `priority` until `targets` digits are left, or no cell can be."""
         order = np.where(self.given[:, boards], priority, np.inf).argsort(axis=0)
         num_given = self.given[:, boards].sum(axis=0)
         for rank in range(num_given.max(initial=0)):
@@ -98,18 +112,21 @@ class Digging:
 
     def walk(self, targets: np.ndarray, rng: np.random.Generator) -> None:
         """
-        Dig once, then walk: give one to three digits again, dig in another order with these last, and step back if more digits
-        are left than before. A board is done when it has as many digits as `targets` says.
+        Dig once, then walk: give one to three digits again that may take the place of most others, dig in another order with
+        these last, and step back if more digits are left than before. A board is done when it has as many digits as `targets`
+        says.
         """
         self.dig(np.arange(targets.size), targets, rng.random(self.given.shape))
         for _ in range(MOST_ROUNDS):
             boards = np.flatnonzero(self.given.sum(axis=0) > targets)
             if boards.size == 0:
                 break
-            before, draws = self.given[:, boards], rng.random((2, 81, boards.size))
-            again = np.where(before, np.inf, draws[0]).argsort(axis=0).argsort(axis=0) < rng.integers(1, 4, boards.size)
+            before = self.given[:, boards]
+            appeal = self.sets.num_replaced(boards, before) + rng.gumbel(size=before.shape)
+            place = np.where(before, -np.inf, appeal).argsort(axis=0)[::-1].argsort(axis=0)
+            again = place < rng.integers(1, 4, boards.size)
             self.given[:, boards] |= again
-            self.dig(boards, targets[boards], draws[1] + again)
+            self.dig(boards, targets[boards], rng.random(before.shape) + again)
             worse = self.given[:, boards].sum(axis=0) > before.sum(axis=0)
             self.given[:, boards[worse]] = before[:, worse]
 

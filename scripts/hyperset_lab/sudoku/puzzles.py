@@ -38,7 +38,13 @@ class Puzzles:
         return (self.puzzles != 0).sum(axis=1)
 
     def __repr__(self) -> str:
-        return f"{len(self)} puzzles with {self.num_givens.min()} to {self.num_givens.max()} given digits"
+        numbers, counts = np.unique(self.num_givens, return_counts=True)
+        text = f"{len(self)} puzzles with {numbers.min()} to {numbers.max()} given digits"
+        if numbers.size == 1:
+            return text
+        fewest, most = counts.min(), counts.max()
+        link = "or" if most - fewest == 1 else "to"
+        return f"{text}, {fewest if fewest == most else f'{fewest} {link} {most}'} of each number"
 
 
 def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:

@@ -63,7 +63,7 @@ def propagate(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search(
-    candidates: np.ndarray, limit: int, rng: np.random.Generator | None = None
+    candidates: np.ndarray, limit: int, rng: np.random.Generator | None = None, at_once: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Count solutions by depth-first search, of all boards at once: strike out, then try a digit in the cell with the fewest.
@@ -72,6 +72,8 @@ def search(
         candidates (`np.ndarray` of shape `(81, boards)`): Candidates.
         limit (`int`): How many solutions of a board to look for.
         rng (`np.random.Generator`, *optional*): Tries digits in random order; from the smallest if not given.
+        at_once (`int`): Look at up to so many states together, where one branch of each board has fewer. That is quicker for
+            few boards, and may find another of several solutions.
 
     Returns:
         The number of solutions found, at most `limit`, of shape `(boards,)`, and the last one found of each board as digits,
@@ -82,6 +84,9 @@ def search(
     stack = [(candidates, np.arange(candidates.shape[1]))]
     while stack:
         states, boards = stack.pop()
+        while stack and boards.size + stack[-1][1].size <= at_once:
+            more = stack.pop()
+            states, boards = np.concatenate((states, more[0]), axis=1), np.concatenate((boards, more[1]))
         unfinished = counts[boards] < limit
         boards = boards[unfinished]
         states, alive = propagate(states[:, unfinished])
