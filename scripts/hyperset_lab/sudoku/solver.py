@@ -42,13 +42,11 @@ def propagate(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     current = candidates
     while active.size:
         held = np.where(NUM_CANDIDATES[current] == 1, current, 0)
-        possible, several, taken, clash = np.zeros((4, 27, active.size), dtype=np.uint16)
-        for cells in CELLS_OF_UNIT.T:
-            several |= possible & current[cells]
-            possible |= current[cells]
-            clash |= taken & held[cells]
-            taken |= held[cells]
-        consistent = ((possible == ALL) & (clash == 0)).all(axis=0) & (current != 0).all(axis=0)
+        in_units = held[CELLS_OF_UNIT]
+        taken = np.bitwise_or.reduce(in_units, axis=1)
+        clash = NUM_CANDIDATES[taken] < np.count_nonzero(in_units, axis=1)
+        possible, several = possible_in_units(current)
+        consistent = ((possible == ALL) & ~clash).all(axis=0) & (current != 0).all(axis=0)
         only_here = possible & ~several
         row, column, box = UNITS_OF_CELL.T
         changed = np.where(held, current, current & ~(taken[row] | taken[column] | taken[box]))
@@ -60,6 +58,15 @@ def propagate(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         active, current = active[moving], changed[:, moving]
         candidates[:, active] = current
     return candidates, alive
+
+
+def possible_in_units(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The digits that any cell of each unit can hold, and those that several can, of shape `(27, boards)` each."""
+    cells = candidates[CELLS_OF_UNIT].reshape(27, 3, 3, -1)  # threes of cells first, then the three of them
+    one, two, three = cells[:, :, 0], cells[:, :, 1], cells[:, :, 2]
+    several = np.bitwise_or.reduce((one & two) | (three & (one | two)), axis=1)
+    one, two, three = (one | two | three).swapaxes(0, 1)
+    return one | two | three, several | (one & two) | (three & (one | two))
 
 
 def search(
