@@ -100,7 +100,7 @@ def givens_report(
         `dict` with `puzzles`, for each split how many puzzles came (and how many were `asked`) with each number of given
         digits, and `accuracy`, for each number of iterations the accuracies by the number of given digits.
     """
-    puzzles = {}
+    puzzles: dict[str, dict[str, Any]] = {}
     for split, boards in data.items():
         puzzles[split] = {"came": counts_of(boards)}
         if asked is not None:
@@ -128,7 +128,7 @@ def figure_of_givens(report: dict[str, Any]):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10 if report["accuracy"] else 5, 3.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, 2 if report["accuracy"] else 1))
+    axes = figure.subplots(1, 2 if report["accuracy"] else 1, squeeze=False)[0]
     for split, counts in report["puzzles"].items():
         axes[0].bar(list(map(int, counts["came"])), list(counts["came"].values()), alpha=0.7, label=f"{split}: came")
         if "asked" in counts:

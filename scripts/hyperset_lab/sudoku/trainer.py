@@ -1,7 +1,9 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The trainer of Sudoku solvers: it counts what is right by the number of given digits."""
 
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from hyperset_lab.sudoku.givens import Counted, accuracy_table, count_right, total
 from hyperset_lab.tasks import most_likely
@@ -26,7 +28,7 @@ class SolverTrainer(ScriptTrainer):
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
         """`board_accuracy` and `cell_accuracy` of all puzzles, see [`givens.Counts`]."""
-        counted = count_right(prediction.predictions, prediction.label_ids)
+        counted = count_right(cast(np.ndarray, prediction.predictions), cast(np.ndarray, prediction.label_ids))
         self.by_depth[self.depth] = counted
         return total(counted).accuracies
 
