@@ -4,7 +4,6 @@
 import importlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,16 +26,43 @@ def script(name: str):
 
 
 def test_metrics_against_counts_by_hand():
-    run_sudoku = script("hyperset_lab.sudoku.task")
+    """In all, and by the number of given digits."""
+    counting = script("hyperset_lab.sudoku.givens")
     labels = np.full((3, 81), -100)
-    labels[0, [0, 80]], labels[1, [3, 4, 5]], labels[2, 40] = (2, 8), (0, 1, 2), 7
+    labels[0, [0, 80]], labels[1, [3, 4, 5]], labels[2, 40:42] = (2, 8), (0, 1, 2), (7, 3)
     logits = torch.zeros(3, 81, 9)
-    for row, cell, digit in ((0, 0, 2), (0, 80, 8), (1, 3, 0), (1, 4, 5), (1, 5, 2), (2, 40, 6), (2, 41, 3)):
+    for row, cell, digit in (
+        (0, 0, 2),
+        (0, 80, 8),
+        (1, 3, 0),
+        (1, 4, 5),
+        (1, 5, 2),
+        (2, 40, 6),
+        (2, 41, 3),
+        (2, 42, 3),
+    ):
         logits[row, cell, digit] = 1.0
-    predictions = run_sudoku.most_likely(logits, None)
+    predictions = script("hyperset_lab.tasks").most_likely(logits, None)
     assert predictions.shape == (3, 81)
-    metrics = run_sudoku.accuracies(SimpleNamespace(predictions=predictions.numpy(), label_ids=labels))
-    assert metrics == {"board_accuracy": pytest.approx(1 / 3), "cell_accuracy": pytest.approx(4 / 6)}
+    counted = counting.count_right(predictions.numpy(), labels)
+    assert counting.total(counted).accuracies == {"board_accuracy": pytest.approx(1 / 3), "cell_accuracy": 5 / 7}
+    assert list(counted) == [78, 79]
+    assert counted[78].accuracies == {"board_accuracy": 0, "cell_accuracy": pytest.approx(2 / 3)}
+    assert counted[79].accuracies == {"board_accuracy": 0.5, "cell_accuracy": 0.75} and counted[79].puzzles == 2
+    table = counting.accuracy_table({6: counted, 12: counted}, 6).splitlines()
+    assert table[0] == "| given digits | boards | 6 iterations (as trained) | 12 iterations |"
+    assert table[2:] == ["| 78 | 1 | 0.0000 | 0.0000 |", "| 79 | 2 | 0.5000 | 0.5000 |"]
+
+
+def test_many_numbers_of_given_digits_share_rows():
+    counting = script("hyperset_lab.sudoku.givens")
+    for numbers in ([20], [20, 21, 40], list(range(17, 35)), list(range(36, 72))):
+        bands = counting.bands(numbers)
+        assert len(bands) <= 10 and [n for band in bands for n in band if n in numbers] == numbers
+        assert len({len(band) for band in bands[:-1]}) <= 1
+    one = counting.Counts(puzzles=2, boards_right=1, blanks=40, cells_right=30)
+    table = counting.accuracy_table({None: dict.fromkeys(range(20, 32), one)}, None)
+    assert "| 20 to 21 | 4 | 0.5000 |" in table and "| boards right |" in table
 
 
 # The script
@@ -81,6 +107,31 @@ def test_everything_is_saved_and_reported(trained):
         assert 0 <= metrics[f"{prefix}_board_accuracy"] <= metrics[f"{prefix}_cell_accuracy"] <= 1
     card = (folder / "README.md").read_text()
     assert "token-classification" in card and "sudoku" in card and "trained from scratch" in card
+
+
+def test_puzzles_and_accuracy_by_given_digits(trained):
+    """What was asked beside what came, and the boards right of each number; in a file, a picture and the card."""
+    folder, cache = trained
+    report = json.loads((folder / "givens.json").read_text())
+    metrics = json.loads((folder / "eval_results.json").read_text())
+    (kept,) = (cache / "generated_sudoku").glob("eval-10-*")
+    with np.load(kept) as data:
+        numbers, counts = np.unique((data["puzzles"] != 0).sum(axis=1), return_counts=True)
+    assert report["puzzles"]["eval"]["came"] == dict(zip(map(str, numbers), counts, strict=True))
+    assert report["puzzles"]["train"]["asked"] == {str(number): 2.5 for number in range(61, 77)}
+    assert set(report["puzzles"]["train"]["came"].values()) == {2, 3}
+    assert list(report["accuracy"]) == ["2", "3", "6"]
+    for depth, prefix in (("2", "eval"), ("6", "eval_6_iterations")):
+        rows = report["accuracy"][depth].values()
+        right = sum(row["board_accuracy"] * row["boards"] for row in rows)
+        assert right == pytest.approx(10 * metrics[f"{prefix}_board_accuracy"])
+    card = (folder / "README.md").read_text()
+    assert "## Boards right, by the number of given digits" in card and "| 2 iterations (as trained) |" in card
+    figure = script("hyperset_lab.sudoku.givens").figure_of_givens(report)
+    puzzles, accuracy = figure.axes
+    bars = [bar.get_height() for bar in puzzles.containers[1]]
+    assert bars == counts.tolist() and puzzles.lines[0].get_ydata().tolist() == [2.5] * 16
+    assert len(accuracy.lines) == 6 and (folder / "givens.png").is_file()
 
 
 def test_the_report_says_what_the_model_computes(trained):
@@ -250,4 +301,4 @@ def test_the_recipe_of_the_paper():
     assert (arguments.adam_beta1, arguments.adam_beta2, arguments.lr_scheduler_type) == (0.9, 0.95, "cosine")
     assert (data_arguments.max_train_samples, data_arguments.max_eval_samples) == (9000, 1000)
     assert arguments.eval_num_iterations == [24, 32, 40, 48]
-    assert (data_arguments.givens, data_arguments.augment) == ((17, 34), False)
+    assert (data_arguments.givens, data_arguments.augment) == ((20, 34), False)

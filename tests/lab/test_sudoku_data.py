@@ -25,7 +25,7 @@ def script(name: str):
 
 
 def test_the_solver_solves_and_counts():
-    solver = script("hyperset_lab.sudoku.generator")
+    solver = script("hyperset_lab.sudoku.solver")
     full = board(SOLUTION)
     open_band = full.copy()
     open_band[:27] = 0  # its three rows can stand in any order
@@ -43,10 +43,10 @@ def test_the_solver_solves_and_counts():
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), givens=st.tuples(st.integers(26, 80), st.integers(26, 80)).map(sorted))
-def test_generated_puzzles_have_one_solution(seed, givens):
+def test_generated_puzzles_have_one_solution_and_the_digits_asked_for(seed, givens):
     generator = script("hyperset_lab.sudoku.generator")
-    puzzles, solutions = generator.generate_puzzles(3, *givens, np.random.default_rng(seed))
-    again, _ = generator.generate_puzzles(3, *givens, np.random.default_rng(seed))
+    puzzles, solutions = generator.generate_puzzles(3, *givens, (seed,))
+    again, _ = generator.generate_puzzles(3, *givens, (seed,))
     assert puzzles.shape == solutions.shape == (3, 81) and (puzzles == again).all()
     for puzzle, solution in zip(puzzles, solutions, strict=True):
         assert is_valid(solution) and givens[0] <= (puzzle != 0).sum() <= givens[1]
@@ -54,15 +54,46 @@ def test_generated_puzzles_have_one_solution(seed, givens):
         assert count_solutions(puzzle.tolist()) == 1
 
 
-def test_few_givens_and_ranges_that_cannot_be_met():
+@pytest.mark.parametrize(("count", "givens"), [(16, (24, 30)), pytest.param(6, (20, 22), marks=pytest.mark.slow)])
+def test_each_number_of_given_digits_comes_as_often_as_any_other(count, givens):
+    """Down to 20, where digging once stops at 22; in random order, each on a board of its own."""
+    generator, solve = script("hyperset_lab.sudoku.generator"), script("hyperset_lab.sudoku.solver").solve
+    puzzles, solutions = generator.generate_puzzles(count, *givens, (1,))
+    num_givens = (puzzles != 0).sum(axis=1)
+    low, high = givens
+    often = np.bincount(num_givens, minlength=high + 1)
+    assert often[:low].sum() == 0 and len(often) == high + 1 and np.ptp(often[low:]) <= 1
+    assert (np.diff(num_givens) < 0).any()
+    counts, solved = solve(puzzles)
+    assert (counts == 1).all() and (solved == solutions).all() and len(np.unique(solutions, axis=0)) == count
+
+
+def test_the_number_of_processes_changes_nothing(monkeypatch):
+    generator, pools = script("hyperset_lab.sudoku.generator"), []
+
+    class Spy(generator.ProcessPoolExecutor):
+        def __init__(self, num_processes, *others):
+            pools.append(num_processes)
+            super().__init__(num_processes, *others)
+
+    monkeypatch.setattr(generator, "ProcessPoolExecutor", Spy)
+    monkeypatch.setattr(generator, "BOARDS_AT_ONCE", 2)
+    monkeypatch.setattr(generator, "HARD", 40)
+    alone, pair = (generator.generate_puzzles(5, 30, 34, (3,), number) for number in (1, 2))
+    assert pools == [2] and all((mine == its).all() for mine, its in zip(alone, pair, strict=True))
+
+
+def test_a_board_that_does_not_get_there_gives_way_to_another(monkeypatch):
     generator = script("hyperset_lab.sudoku.generator")
-    puzzles, solutions = generator.generate_puzzles(20, 17, 25, np.random.default_rng(0))
-    assert puzzles.shape == (20, 81) and (puzzles != 0).sum(axis=1).max() <= 25
-    counts, solved = generator.solve(puzzles)
-    assert (counts == 1).all() and (solved == solutions).all() and len(np.unique(solutions, axis=0)) == 20
-    for givens in ((16, 40), (30, 29), (30, 81), (17, 22)):
-        with pytest.raises(ValueError, match="min_givens"):
-            generator.generate_puzzles(1, *givens, np.random.default_rng(0))
+    monkeypatch.setattr(generator, "MOST_ROUNDS", 0)
+    puzzles, solutions = generator.generate_puzzles(4, 24, 24, (0,))
+    assert ((puzzles != 0).sum(axis=1) == 24).all() and all(map(is_valid, solutions))
+
+
+@pytest.mark.parametrize("givens", [(19, 40), (17, 17), (30, 29), (30, 81)], ids=str)
+def test_ranges_that_cannot_be_generated(givens):
+    with pytest.raises(ValueError, match=r"(?s)min_givens.*from 20 to 80.*--train_file"):
+        script("hyperset_lab.sudoku.generator").generate_puzzles(1, *givens, (0,))
 
 
 @settings(max_examples=30)
@@ -76,7 +107,7 @@ def test_augmentation_keeps_form_and_uniqueness(seed):
     assert sorted(np.bincount(puzzle, minlength=10)[1:]) == sorted(np.bincount(board(PUZZLE), minlength=10)[1:])
     counts = [sorted((grid.reshape(9, 9) != 0).sum(axis=axis)) for grid in (puzzle, board(PUZZLE)) for axis in (0, 1)]
     assert sorted(counts[:2]) == sorted(counts[2:])
-    (found,), (solved,) = generator.solve(puzzle[None])
+    (found,), (solved,) = script("hyperset_lab.sudoku.solver").solve(puzzle[None])
     assert found == 1 and (solved == solution).all()
 
 
@@ -122,9 +153,7 @@ def load(tmp_path, wanted=("train", "eval"), **arguments):
 
 
 def some_rows(count: int, seed: int = 0) -> list[str]:
-    puzzles, solutions = script("hyperset_lab.sudoku.generator").generate_puzzles(
-        count, 50, 60, np.random.default_rng(seed)
-    )
+    puzzles, solutions = script("hyperset_lab.sudoku.generator").generate_puzzles(count, 50, 60, (seed,))
     return [as_row(*pair) for pair in zip(puzzles, solutions, strict=True)]
 
 
@@ -155,6 +184,7 @@ def test_csv_files(tmp_path, caplog):
         wanted=["eval"],
     )
     assert list(data) == ["eval"] and data["eval"].num_givens.tolist() == [17]
+    assert "Left out 1 of 2 puzzles" in caplog.text
 
 
 def broken(**changes: str) -> str:
@@ -205,6 +235,8 @@ def test_files_and_columns_that_do_not_exist(tmp_path):
         ({"train_file": path, "validation_file": path}, "All 1 puzzles"),
         ({"train_file": path, "min_givens": 30, "max_givens": 20}, "min_givens"),
         ({"dataset_name": "generated", "max_givens": 20}, "max_givens"),
+        ({"dataset_name": "generated", "min_givens": 17, "max_givens": 34}, "from 20 to 80"),
+        ({"dataset_name": "generated", "puzzle_num_workers": 0}, "puzzle_num_workers"),
         ({"dataset_name": "generated", "puzzle_seed": -1}, "puzzle_seed"),
         ({"dataset_name": "generated", "max_eval_samples": 0}, "max_eval_samples"),
         ({"train_file": path, "train_val_split": 1.0}, "train_val_split"),

@@ -16,8 +16,9 @@ from hyperset_lab.demo.pictures import data_url, digit_view, sudoku_view
 from hyperset_lab.images.data import digits
 from hyperset_lab.images.pixels import read_image
 from hyperset_lab.models import label_names
-from hyperset_lab.sudoku.generator import generate_puzzles, solve
+from hyperset_lab.sudoku.generator import generate_puzzles
 from hyperset_lab.sudoku.puzzles import parse_boards
+from hyperset_lab.sudoku.solver import solve
 
 
 def picture_of(url: str) -> Image.Image:
@@ -81,7 +82,7 @@ class Sudokus:
 
     def example(self, seed: int) -> str:
         """A puzzle as easy as those of `recipes/sudoku_small.yaml`, as 81 digits."""
-        puzzles, _ = generate_puzzles(1, 66, 74, np.random.default_rng(seed))
+        puzzles, _ = generate_puzzles(1, 66, 74, (seed,))
         return "".join(map(str, puzzles[0]))
 
     def show(self, watched: dict | None, iteration: int) -> str:

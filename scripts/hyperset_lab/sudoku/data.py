@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """Sudoku puzzles for the scripts: generated, from CSV files or from the Hub; checked and split."""
 
+import os
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,19 +13,22 @@ from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder
 from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.csv.csv import Csv
+from transformers.utils import logging
 
 from hyperset_lab.arguments import check_least, option
 from hyperset_lab.data import DataArguments, known_splits
 from hyperset_lab.sudoku.files import is_puzzle_file, read_puzzle_file
-from hyperset_lab.sudoku.generator import generate_puzzles
+from hyperset_lab.sudoku.generator import FEWEST_GENERATED, check_givens, generate_puzzles
 from hyperset_lab.sudoku.puzzles import Puzzles, check_puzzles, parse_boards, without_shared
 from modeling_hyperset.files import write_whole
 
 
+logger = logging.get_logger(__name__)
+
 GENERATED = "generated"
 GENERATED_SAMPLES = {"train": 9000, "eval": 1000}  # the paper's numbers
 GENERATED_GIVENS = (31, 42)
-GENERATOR_VERSION = 1  # raise it if the same arguments give other puzzles: kept files do not match then
+GENERATOR_VERSION = 2  # raise it if the same arguments give other puzzles: kept files do not match then
 
 
 @dataclass
@@ -53,12 +57,16 @@ class SudokuDataArguments(DataArguments):
     )
     min_givens: int | None = option(
         None,
-        f"Generate (from {GENERATED_GIVENS[0]} if not given), or keep of a data set, puzzles with at least so "
-        "many given digits.",
+        f"Generate (from {GENERATED_GIVENS[0]} if not given, at least {FEWEST_GENERATED}), or keep of a data set, puzzles "
+        "with at least so many given digits.",
     )
     max_givens: int | None = option(None, f"The same for at most so many (to {GENERATED_GIVENS[1]} if not given).")
     puzzle_seed: int = option(
         0, "Seed of the generated puzzles, and of the choice by `--train_val_split` and `--max_…_samples`."
+    )
+    puzzle_num_workers: int | None = option(
+        None,
+        "Processes that generate puzzles with few digits; as many as there are cores if not given. The puzzles are the same.",
     )
     augment: bool = option(
         False,
@@ -70,8 +78,11 @@ class SudokuDataArguments(DataArguments):
         super().__post_init__()
         self.check_sources("a CSV file, or the folder of SATNet's features.pt and labels.pt", is_puzzle_file)
         check_least(self, 0, "puzzle_seed")
+        check_least(self, 1, "puzzle_num_workers")
         low, high = self.givens
-        if not 0 <= low <= high <= 80:
+        if self.dataset_name == GENERATED:
+            check_givens(low, high)
+        elif not 0 <= low <= high <= 80:
             raise ValueError(f"`--min_givens` and `--max_givens` must be ordered, from 0 to 80, got {low} and {high}.")
 
     @property
@@ -81,6 +92,12 @@ class SudokuDataArguments(DataArguments):
         given = (self.min_givens, self.max_givens)
         low, high = (least if own is None else own for least, own in zip(default, given, strict=True))
         return low, high
+
+    @property
+    def asked(self) -> range | None:
+        """The numbers of given digits that generated puzzles are to have, each as often; nothing for other puzzles."""
+        low, high = self.givens
+        return range(low, high + 1) if self.dataset_name == GENERATED else None
 
 
 def load_puzzles(
@@ -187,7 +204,17 @@ def check_table(table: Dataset, source: str, arguments: SudokuDataArguments) -> 
         raise ValueError(
             f"{source} holds no puzzle with {low} to {high} given digits (`--min_givens`, `--max_givens`) but {data}."
         )
+    if len(kept) < len(data):
+        logger.warning(
+            f"Left out {len(data) - len(kept)} of {len(data)} puzzles of {source}: they do not have {low} to {high} given "
+            "digits (`--min_givens`, `--max_givens`)."
+        )
     return kept
+
+
+def available_cpus() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None) -> Puzzles:
@@ -207,8 +234,8 @@ def generated(arguments: SudokuDataArguments, split: str, cache_dir: str | None)
             raise ValueError(f"The generated puzzles in {path} cannot be read ({error}): delete that file.") from error
         check_puzzles(data, str(path))
         return data
-    rng = np.random.default_rng([seed, ("train", "eval").index(split)])
-    data = Puzzles(*generate_puzzles(count, low, high, rng))
+    own_seed = (seed, ("train", "eval").index(split))
+    data = Puzzles(*generate_puzzles(count, low, high, own_seed, arguments.puzzle_num_workers or available_cpus()))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: np.savez_compressed(temporary, puzzles=data.puzzles, solutions=data.solutions))
     return data

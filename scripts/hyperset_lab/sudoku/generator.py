@@ -1,129 +1,25 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-A Sudoku solver that works on many boards at once, a generator of puzzles with exactly one solution, and their symmetries.
+A generator of Sudoku puzzles with exactly one solution and a wanted number of given digits, and the symmetries of boards.
 
-A board is a column of an array of shape `(81, boards)`, its cells in row-major order. Inside the solver a cell is the set of
-its candidates as nine bits, bit d - 1 for digit d; outside, a digit 1 … 9 or 0 for a blank.
+As in the solver, a board is a column of an array of shape `(81, boards)`.
 """
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-
-ALL = np.uint16(0b111111111)
-NUM_CANDIDATES = np.array([candidates.bit_count() for candidates in range(512)], dtype=np.uint8)
-
-_rows, _columns = np.divmod(np.arange(81), 9)
-# Row, column and box of each cell, as 27 units: (81, 3); and the cells of each unit: (27, 9).
-UNITS_OF_CELL = np.stack((_rows, 9 + _columns, 18 + _rows // 3 * 3 + _columns // 3), axis=1)
-CELLS_OF_UNIT = np.stack([np.flatnonzero((UNITS_OF_CELL == unit).any(axis=1)) for unit in range(27)])
-
-FEWEST_GIVENS = 17  # no puzzle with fewer has one solution (McGuire, Tugemann and Civario, 2012)
-# Taking digits away at random seldom leaves fewer: about one board in five gets to 23, one in 25 to 22.
-FEWEST_GENERATED = 23
-BOARDS_AT_ONCE = 500  # what fits the processor's cache
+from hyperset_lab.sudoku.solver import ALL, search, to_candidates
 
 
-def to_candidates(digits: np.ndarray) -> np.ndarray:
-    """Digits 0 … 9 → candidates, of the same shape; a blank has all."""
-    return np.where(digits == 0, ALL, (np.uint16(1) << np.maximum(digits, 1).astype(np.uint16)) >> 1).astype(np.uint16)
-
-
-def to_digits(candidates: np.ndarray) -> np.ndarray:
-    """Candidates → digits, of the same shape; 0 where there is not exactly one."""
-    digits = np.zeros(512, dtype=np.uint8)
-    digits[1 << np.arange(9)] = np.arange(1, 10)
-    return digits[candidates]
-
-
-def propagate(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Strike out candidates, `(81, boards)`, until nothing changes: a digit that another cell of a unit holds, and all but the
-    digit that only this cell of a unit can hold. Returns the candidates left, and booleans of shape `(boards,)`: False where a
-    board was found to contradict itself.
-    """
-    candidates = candidates.copy()
-    alive = np.ones(candidates.shape[1], dtype=bool)
-    active = np.arange(candidates.shape[1])
-    current = candidates
-    while active.size:
-        held = np.where(NUM_CANDIDATES[current] == 1, current, 0)
-        possible, several, taken, clash = np.zeros((4, 27, active.size), dtype=np.uint16)
-        for cells in CELLS_OF_UNIT.T:
-            several |= possible & current[cells]
-            possible |= current[cells]
-            clash |= taken & held[cells]
-            taken |= held[cells]
-        consistent = ((possible == ALL) & (clash == 0)).all(axis=0) & (current != 0).all(axis=0)
-        only_here = possible & ~several
-        row, column, box = UNITS_OF_CELL.T
-        changed = np.where(held, current, current & ~(taken[row] | taken[column] | taken[box]))
-        forced = changed & (only_here[row] | only_here[column] | only_here[box])
-        changed = np.where(forced, forced, changed)
-
-        alive[active[~consistent]] = False
-        moving = consistent & (changed != current).any(axis=0)
-        active, current = active[moving], changed[:, moving]
-        candidates[:, active] = current
-    return candidates, alive
-
-
-def search(
-    candidates: np.ndarray, limit: int, rng: np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Count solutions by depth-first search, of all boards at once: strike out, then try a digit in the cell with the fewest.
-
-    Args:
-        candidates (`np.ndarray` of shape `(81, boards)`): Candidates.
-        limit (`int`): How many solutions of a board to look for.
-        rng (`np.random.Generator`, *optional*): Tries digits in random order; from the smallest if not given.
-
-    Returns:
-        The number of solutions found, at most `limit`, of shape `(boards,)`, and the last one found of each board as digits,
-        of shape `(81, boards)` (zeros where there is none).
-    """
-    counts = np.zeros(candidates.shape[1], dtype=np.int64)
-    solutions = np.zeros(candidates.shape, dtype=np.uint8)
-    stack = [(candidates, np.arange(candidates.shape[1]))]
-    while stack:
-        states, boards = stack.pop()
-        unfinished = counts[boards] < limit
-        boards = boards[unfinished]
-        states, alive = propagate(states[:, unfinished])
-        states, boards = states[:, alive], boards[alive]
-        choices = NUM_CANDIDATES[states]
-        solved = (choices == 1).all(axis=0)
-        # States of one board exclude each other: each solved one is another solution.
-        np.add.at(counts, boards[solved], 1)
-        solutions[:, boards[solved]] = to_digits(states[:, solved])
-        states, boards, choices = states[:, ~solved], boards[~solved], choices[:, ~solved]
-        if boards.size == 0:
-            continue
-        here = np.where(choices == 1, 10, choices).argmin(axis=0), np.arange(boards.size)
-        digit = pick(states[here], rng)
-        without = states.copy()
-        without[here] ^= digit
-        states[here] = digit
-        stack += [(without, boards), (states, boards)]
-    return np.minimum(counts, limit), solutions
-
-
-def pick(candidates: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    """One of the candidates of each cell: the smallest, or a random one."""
-    if rng is None:
-        return candidates & (~candidates + np.uint16(1))
-    bits = np.uint16(1) << np.arange(9, dtype=np.uint16)[:, None]
-    weights = np.where(candidates & bits, rng.random((9, candidates.size)), -1)
-    return bits[weights.argmax(axis=0), 0]
-
-
-def solve(puzzles: np.ndarray, limit: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Solve puzzles of shape `(boards, 81)`, 0 for a blank: the number of solutions found of each, of shape `(boards,)`, and one
-    of them, of shape `(boards, 81)`. With a `limit` of 2 solutions to look for, a count of 1 says that there is no other.
-    """
-    counts, solutions = search(to_candidates(np.asarray(puzzles).T), limit)
-    return counts, solutions.T
+FEWEST_GENERATED = 20  # the walk in `dig` finds 19 only on some boards, and nothing is known below 17
+HARD = 24  # below it, digging once seldom gets there, and the walk takes most of the time
+BOARDS_AT_ONCE = 250
+STATES_AT_ONCE = 2000
+KNOWN_SETS = 512  # of each board, see `Unavoidable`
+MOST_ROUNDS = 200  # of a walk; about all boards get to 20 in fewer
 
 
 def random_solutions(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -132,64 +28,176 @@ def random_solutions(count: int, rng: np.random.Generator) -> np.ndarray:
     return solutions
 
 
-def dig(solutions: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+class Unavoidable:
     """
-    Blank the cells of full boards in random order, each only if the solution stays the only one, until `targets` digits are
-    left or no cell is.
-
-    Args:
-        solutions (`np.ndarray` of shape `(81, boards)`): Full boards.
-        targets (`np.ndarray` of shape `(boards,)`): How many digits to leave.
-
-    Returns:
-        The puzzles, of shape `(81, boards)`.
+    Sets of cells of boards that can be filled in another way: where a second solution differs. A puzzle with one solution gives
+    a digit in each of them. To ask the sets found so far is much quicker than to search for a solution again.
     """
-    digits = to_candidates(solutions)
-    given = np.ones(solutions.shape, dtype=bool)
-    order = rng.permuted(np.tile(np.arange(81)[:, None], (1, solutions.shape[1])), axis=0)
-    for cells in order:
-        boards = np.flatnonzero(given.sum(axis=0) > targets)
-        if boards.size == 0:
-            break
-        cells = cells[boards]
+
+    def __init__(self, num_boards: int):
+        self.sets = np.full((num_boards, KNOWN_SETS, 2), ~np.uint64(0))  # all cells: every puzzle gives one of them
+        self.num_found = np.zeros(num_boards, dtype=np.int64)
+
+    def add(self, boards: np.ndarray, cells: np.ndarray) -> None:
+        """Keep a set, booleans of shape `(81, boards)`, for each of `boards`; in the oldest one's place if all are taken."""
+        self.sets[boards, self.num_found[boards] % KNOWN_SETS] = pack(cells)
+        self.num_found[boards] += 1
+
+    def of(self, boards: np.ndarray) -> np.ndarray:
+        """The sets of `boards` as words, of shape `(boards, sets, 2)`."""
+        return self.sets[boards, : min(KNOWN_SETS, int(self.num_found[boards].max(initial=0)))]
+
+    def all_hit(self, boards: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Whether the given cells, `(81, boards)`, hit every set found of `boards`."""
+        hit = self.of(boards) & pack(given)[:, None]
+        return ((hit[..., 0] | hit[..., 1]) != 0).all(axis=1)
+
+    def num_replaced(self, boards: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """
+        How many given digits each cell could take the place of, as far as the sets found say, of shape `(81, boards)`: it is in
+        all sets that this digit alone hits.
+        """
+        cells = np.unpackbits(self.of(boards).view(np.uint8), axis=-1, bitorder="little")
+        cells = cells.reshape(boards.size, -1, 128)[..., :81]
+        given = given.T[:, None]
+        hit = cells & given
+        alone = hit * (hit.sum(axis=2, keepdims=True) == 1)
+        missed = alone.swapaxes(1, 2).astype(np.float32) @ (1 - cells).astype(np.float32)  # sets, by digit and cell
+        return ((missed == 0) & given.swapaxes(1, 2)).sum(axis=1).T
+
+
+def pack(cells: np.ndarray) -> np.ndarray:
+    """Booleans of shape `(81, boards)` → 81 of 128 bits, words of shape `(boards, 2)`."""
+    padded = np.zeros((cells.shape[1], 128), dtype=bool)
+    padded[:, :81] = cells.T
+    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+
+
+class Digging:
+    """Puzzles on full boards, `solutions` of shape `(81, boards)`: `given` says which cells they give, all at the start."""
+
+    def __init__(self, solutions: np.ndarray):
+        self.solutions, self.digits = solutions, to_candidates(solutions)
+        self.given = np.ones(solutions.shape, dtype=bool)
+        self.sets = Unavoidable(solutions.shape[1])
+
+    @property
+    def puzzles(self) -> np.ndarray:
+        return np.where(self.given, self.solutions, 0)
+
+    def blank(self, boards: np.ndarray, cells: np.ndarray) -> None:
+        """Blank a cell of each of `boards` if the solution stays the only one."""
+        given = self.given[:, boards]
+        given[cells, np.arange(boards.size)] = False
+        hopeful = self.sets.all_hit(boards, given)
+        boards, cells, given = boards[hopeful], cells[hopeful], given[:, hopeful]
         # The cell can be blank if no other digit in it leads to a solution.
-        other = np.where(given[:, boards], digits[:, boards], ALL)
-        other[cells, np.arange(boards.size)] = ALL ^ digits[cells, boards]
-        counts, _ = search(other, limit=1)
-        given[cells, boards] = counts > 0
-    return np.where(given, solutions, 0)
+        other = np.where(given, self.digits[:, boards], ALL)
+        other[cells, np.arange(boards.size)] = ALL ^ self.digits[cells, boards]
+        counts, found = search(other, limit=1, at_once=STATES_AT_ONCE)
+        alone = counts == 0
+        self.given[cells[alone], boards[alone]] = False
+        boards, found = boards[~alone], found[:, ~alone]
+        self.sets.add(boards, found != self.solutions[:, boards])
+
+    def dig(self, boards: np.ndarray, targets: np.ndarray, priority: np.ndarray) -> None:
+        """Blank cells of `boards` in the order of `priority` until `targets` digits are left, or no cell can be."""
+        order = np.where(self.given[:, boards], priority, np.inf).argsort(axis=0)
+        num_given = self.given[:, boards].sum(axis=0)
+        for rank in range(num_given.max(initial=0)):
+            going = (rank < num_given) & (self.given[:, boards].sum(axis=0) > targets)
+            if not going.any():
+                break
+            self.blank(boards[going], order[rank, going])
+
+    def walk(self, targets: np.ndarray, rng: np.random.Generator) -> None:
+        """
+        Dig once, then walk: give one to three digits again that may take the place of most others, dig in another order with
+        these last, and step back if more digits are left than before. A board is done when it has as many digits as `targets`
+        says.
+        """
+        self.dig(np.arange(targets.size), targets, rng.random(self.given.shape))
+        for _ in range(MOST_ROUNDS):
+            boards = np.flatnonzero(self.given.sum(axis=0) > targets)
+            if boards.size == 0:
+                break
+            before = self.given[:, boards]
+            appeal = self.sets.num_replaced(boards, before) + rng.gumbel(size=before.shape)
+            place = np.where(before, -np.inf, appeal).argsort(axis=0)[::-1].argsort(axis=0)
+            again = place < rng.integers(1, 4, boards.size)
+            self.given[:, boards] |= again
+            self.dig(boards, targets[boards], rng.random(before.shape) + again)
+            worse = self.given[:, boards].sum(axis=0) > before.sum(axis=0)
+            self.given[:, boards[worse]] = before[:, worse]
+
+
+def puzzles_with(num_givens: np.ndarray, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Puzzles with exactly `num_givens` digits, of shape `(puzzles,)`, and their solutions: shape `(puzzles, 81)` each."""
+    rng = np.random.default_rng(seed)
+    puzzles, solutions = np.zeros((2, num_givens.size, 81), dtype=np.uint8)
+    missing = np.arange(num_givens.size)
+    while missing.size:  # a board whose walk did not get there gives way to another
+        digging = Digging(random_solutions(missing.size, rng))
+        digging.walk(num_givens[missing], rng)
+        done = digging.given.sum(axis=0) == num_givens[missing]
+        puzzles[missing[done]], solutions[missing[done]] = digging.puzzles.T[done], digging.solutions.T[done]
+        missing = missing[~done]
+    return puzzles, solutions
+
+
+def wanted_givens(count: int, min_givens: int, max_givens: int, rng: np.random.Generator) -> np.ndarray:
+    """
+    As many of each number from `min_givens` to `max_givens` as of any other, of shape `(count,)`, from few to many. Where the
+    count does not divide, chance says which numbers come once more.
+    """
+    numbers = np.arange(min_givens, max_givens + 1)
+    each, rest = divmod(count, numbers.size)
+    return np.sort(np.concatenate((np.tile(numbers, each), rng.permutation(numbers)[:rest])))
 
 
 def generate_puzzles(
-    count: int, min_givens: int, max_givens: int, rng: np.random.Generator
+    count: int, min_givens: int, max_givens: int, seed: Sequence[int], num_processes: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Random puzzles with exactly one solution, each on a board of its own. The number of given digits is drawn uniformly from
-    `[min_givens, max_givens]`. Where fewer digits are not possible, a board is kept if it has at most `max_givens`, and thrown
-    away otherwise. So below about 25 the larger numbers prevail.
+    Random puzzles with exactly one solution, each on a board of its own, in random order. There are as many of each number of
+    given digits from `min_givens` to `max_givens` as of any other.
 
     Args:
         count (`int`): How many.
-        min_givens, max_givens (`int`): Range of the number of given digits, both inclusive.
-        rng (`np.random.Generator`): Source of all randomness: the same state gives the same puzzles.
+        min_givens, max_givens (`int`): Range of the number of given digits, both inclusive, from 20 to 80.
+        seed (`Sequence[int]`): Seed of all randomness. The same seed gives the same puzzles with any number of processes.
+        num_processes (`int`): Processes to use where there are enough puzzles with few digits for it to be quicker.
 
     Returns:
         The puzzles and their solutions as digits, `np.uint8` of shape `(count, 81)` each.
     """
-    if not FEWEST_GIVENS <= min_givens <= max_givens <= 80 or max_givens < FEWEST_GENERATED:
+    check_givens(min_givens, max_givens)
+    rng = np.random.default_rng(seed)
+    num_givens = wanted_givens(count, min_givens, max_givens, rng)
+    starts = range(0, count, BOARDS_AT_ONCE)
+    work = [num_givens[start : start + BOARDS_AT_ONCE] for start in starts], [(*seed, start) for start in starts]
+    num_hard = sum(int(part.min() < HARD) for part in work[0])
+    parts: Iterator[tuple[np.ndarray, np.ndarray]] = map(puzzles_with, *work)
+    if min(num_hard, num_processes) > 1:
+        # Not forked: this process may have threads.
+        with ProcessPoolExecutor(min(num_hard, num_processes), multiprocessing.get_context("spawn")) as pool:
+            parts = iter(list(pool.map(puzzles_with, *work)))
+    puzzles, solutions = (np.concatenate(boards) for boards in zip(*parts, strict=True))
+    order = rng.permutation(count)
+    return puzzles[order], solutions[order]
+
+
+def check_givens(min_givens: int, max_givens: int) -> None:
+    """
+    Raises:
+        `ValueError`: a range of the number of given digits that cannot be generated.
+    """
+    if not FEWEST_GENERATED <= min_givens <= max_givens <= 80:
         raise ValueError(
-            f"`min_givens` and `max_givens` must be ordered, from {FEWEST_GIVENS} to 80, and `max_givens` at least "
-            f"{FEWEST_GENERATED} (fewer digits are seldom found at random), got {min_givens} and {max_givens}."
+            f"`--min_givens` and `--max_givens` of generated puzzles must be ordered, from {FEWEST_GENERATED} to 80, got "
+            f"{min_givens} and {max_givens}. Puzzles with fewer than {FEWEST_GENERATED} digits come from files: pass "
+            "`--train_file` and `--validation_file`."
         )
-    puzzles, solutions = np.zeros((2, 0, 81), dtype=np.uint8)
-    while len(puzzles) < count:
-        boards = random_solutions(min(BOARDS_AT_ONCE, count - len(puzzles)), rng)
-        givens = rng.integers(min_givens, max_givens, (boards.shape[1],), endpoint=True)
-        dug = dig(boards, givens, rng)
-        keep = (dug != 0).sum(axis=0) <= max_givens
-        puzzles = np.concatenate((puzzles, dug.T[keep]))
-        solutions = np.concatenate((solutions, boards.T[keep]))
-    return puzzles, solutions
 
 
 def augment(puzzle: np.ndarray, solution: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

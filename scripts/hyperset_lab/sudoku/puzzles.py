@@ -10,7 +10,8 @@ import torch
 from transformers.utils import logging
 
 from hyperset_lab.models import label_names
-from hyperset_lab.sudoku.generator import ALL, CELLS_OF_UNIT, augment, to_candidates
+from hyperset_lab.sudoku.generator import augment
+from hyperset_lab.sudoku.solver import ALL, CELLS_OF_UNIT, to_candidates
 
 
 logger = logging.get_logger(__name__)
@@ -37,7 +38,13 @@ class Puzzles:
         return (self.puzzles != 0).sum(axis=1)
 
     def __repr__(self) -> str:
-        return f"{len(self)} puzzles with {self.num_givens.min()} to {self.num_givens.max()} given digits"
+        numbers, counts = np.unique(self.num_givens, return_counts=True)
+        text = f"{len(self)} puzzles with {numbers.min()} to {numbers.max()} given digits"
+        if numbers.size == 1:
+            return text
+        fewest, most = counts.min(), counts.max()
+        link = "or" if most - fewest == 1 else "to"
+        return f"{text}, {fewest if fewest == most else f'{fewest} {link} {most}'} of each number"
 
 
 def parse_boards(values: Sequence[str], source: str, column: str) -> np.ndarray:

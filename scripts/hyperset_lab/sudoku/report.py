@@ -1,13 +1,15 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
-"""A Sudoku being solved over the iterations, as numbers and as a picture."""
+"""What a run says of a solver: a Sudoku being solved over the iterations, and its accuracy by the number of given digits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from hyperset_lab.sudoku.givens import accuracy_table, figure_of_givens, givens_report
 from hyperset_lab.sudoku.puzzles import Puzzles
+from hyperset_lab.sudoku.trainer import SolverTrainer
 from hyperset_lab.trainer import ScriptTrainingArguments
 from modeling_hyperset import HyperSETConfig
 from modeling_hyperset.analysis import answers
@@ -143,3 +145,13 @@ def write_solving(model: PreTrainedModel, data: Puzzles, arguments: ScriptTraini
         f"\nThe first puzzle to evaluate on after {config.num_iterations} iterations: {right} of {report['num_blanks']} blank "
         f"cells right. Drawn in {folder}/solving.png"
     )
+
+
+def write_givens(data: Mapping[str, Puzzles], asked: range | None, trainer: SolverTrainer, folder: str) -> None:
+    """Write `givens.json` and `givens.png` to `folder`, and print the table. For `data` and `asked` see [`givens_report`]."""
+    report = givens_report(data, asked, trainer.by_depth)
+    write_json(f"{folder}/givens.json", report)
+    write_whole(f"{folder}/givens.png", lambda temporary: figure_of_givens(report).savefig(temporary, dpi=150))
+    if trainer.by_depth:
+        table = accuracy_table(trainer.by_depth, trainer.depth)
+        print(f"\nBoards right, by the number of given digits ({folder}/givens.json has each number):\n\n{table}")

@@ -11,25 +11,16 @@ from hyperset_lab.models import label_fields, load_config, load_model, model_of,
 from hyperset_lab.run import check_splits
 from hyperset_lab.sudoku.data import GENERATED, SudokuDataArguments, load_puzzles
 from hyperset_lab.sudoku.puzzles import DIGITS, SudokuDataset, is_solver
-from hyperset_lab.sudoku.report import write_solving
-from hyperset_lab.tasks import Score, Task, card_of, most_likely
-from hyperset_lab.trainer import ScriptTrainer, ScriptTrainingArguments
+from hyperset_lab.sudoku.report import write_givens, write_solving
+from hyperset_lab.sudoku.trainer import SolverTrainer
+from hyperset_lab.tasks import Score, Task, card_of
+from hyperset_lab.trainer import ScriptTrainingArguments
 from transformers import AutoModelForTokenClassification, set_seed
-
-
-def accuracies(prediction) -> dict[str, float]:
-    """
-    `board_accuracy`, the share of boards with the right digit in every blank cell, and `cell_accuracy`, the share of blank
-    cells with the right digit. Given cells (label -100) do not count.
-    """
-    blank = prediction.label_ids != -100
-    right = prediction.predictions == prediction.label_ids
-    return {"board_accuracy": float((right | ~blank).all(axis=-1).mean()), "cell_accuracy": float(right[blank].mean())}
 
 
 def build_trainer(
     model_arguments: ModelArguments, data_arguments: SudokuDataArguments, training_arguments: ScriptTrainingArguments
-) -> tuple[ScriptTrainer, dict[str, Any]]:
+) -> tuple[SolverTrainer, dict[str, Any]]:
     """The trainer that the arguments ask for, and what its model card says. Nothing is trained or written yet."""
     set_seed(training_arguments.seed)
     wanted = [split for split in ("train", "eval") if getattr(training_arguments, f"do_{split}")]
@@ -56,13 +47,11 @@ def build_trainer(
     train_dataset = None
     if training_arguments.do_train:
         train_dataset = SudokuDataset(data["train"], training_arguments.seed if data_arguments.augment else None)
-    trainer = ScriptTrainer(
+    trainer = SolverTrainer(
         model=model,
         args=training_arguments,
         train_dataset=train_dataset,
         eval_dataset=SudokuDataset(data["eval"]) if training_arguments.do_eval else None,
-        compute_metrics=accuracies,
-        preprocess_logits_for_metrics=most_likely,
     )
     name = data_arguments.dataset_name
     dataset = "generated Sudoku puzzles" if name == GENERATED else name
@@ -70,15 +59,23 @@ def build_trainer(
     return trainer, card_of(tags[0], tags, dataset, model_arguments)
 
 
-def report_solving(
-    trainer: ScriptTrainer,
+def report(
+    trainer: SolverTrainer,
     metrics: dict[str, float],
     model_arguments: ModelArguments,
     data_arguments: SudokuDataArguments,
     training_arguments: ScriptTrainingArguments,
 ) -> None:
-    """Follow one puzzle over the iterations and draw it, by the saved model where one was trained."""
-    if not (training_arguments.do_eval and trainer.is_world_process_zero()):
+    """
+    Write how many puzzles and how many right answers there are by the number of given digits. Then follow one puzzle over the
+    iterations and draw it, by the saved model where one was trained.
+    """
+    if not trainer.is_world_process_zero():
+        return
+    datasets = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
+    data = {name: cast(SudokuDataset, dataset).data for name, dataset in datasets.items() if dataset is not None}
+    write_givens(data, data_arguments.asked, trainer, str(training_arguments.output_dir))
+    if not training_arguments.do_eval:
         return
     model = model_of(trainer)
     if training_arguments.do_train:
@@ -93,7 +90,7 @@ TASK = Task(
     arguments=(ModelArguments, SudokuDataArguments, ScriptTrainingArguments),
     build_trainer=build_trainer,
     score=lambda trainer: Score("board_accuracy"),
-    after=report_solving,
+    after=report,
     head="ForTokenClassification",
     recognises=is_solver,
 )
