@@ -2,13 +2,11 @@
 """
 Bi-softmax attention (Eq. 7) on a GPU in Triton, with the formulas of `attention_cpu_hyperset.py`. Each program works on a block
 of rows. Because S is symmetric, the program of rows i can compute all of the gradient of z_i, without atomics. One sweep over
-the columns gives y. In the backward pass one sweep gives δ and one gives dz. All sums are in float32. Matrix products take
-operands in the dtype of the tokens.
+the columns gives r, and one y. In the backward pass one sweep gives δ and one gives dz. All sums are in float32. Matrix
+products take operands in the dtype of the tokens. `attention_launch_hyperset.py` chooses the blocks and starts the kernels.
 """
 
-import torch
-
-from .attention_cpu_hyperset import Kernels
+import math
 
 
 try:  # a CPU does not need this, but transformers would require every import of a checkpoint's code that is outside a `try`
@@ -18,7 +16,8 @@ except ImportError as error:
     raise ImportError("The kernels for GPUs are written in Triton: pip install triton") from error
 
 
-LOG2E = tl.constexpr(1.4426950408889634)  # exponentials have base two here
+LOG2E = tl.constexpr(math.log2(math.e))  # exponentials have base two here
+NEAR = tl.constexpr(60.0)  # how far apart, as powers of two, r may lie for one exponential to serve both softmaxes
 
 
 @triton.jit
@@ -42,6 +41,33 @@ def are_tokens(mask, rows, seq_len, HAS_MASK: tl.constexpr):
     if HAS_MASK:
         inside = inside & (tl.load(mask + rows, mask=inside, other=0) != 0)
     return inside
+
+
+@triton.jit
+def compare_normalisers(normaliser, row_normaliser, seq_len, SHARES: tl.constexpr, COLUMNS: tl.constexpr):
+    """
+    Whether one exponential serves both softmaxes: Q_ij = P_ij 2^(r_i − r_j), here with r in powers of two. If r_i − r_j ≤ 60
+    for all columns, what P loses below the smallest float32 is less than 2^−66 in Q. Also returns m, the largest r of these
+    rows, and their factors 2^(r_i − m). Those of the columns are 2^(m − r_j). Without `SHARES` it is not asked.
+    """
+    if not SHARES:
+        return False, 0.0, row_normaliser
+    lowest = tl.full((COLUMNS,), float("inf"), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        lowest = tl.minimum(lowest, tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")))
+    is_token = row_normaliser < float("inf")
+    highest = tl.max(tl.where(is_token, row_normaliser, -1e30), 0)
+    row_factor = tl.exp2(tl.where(is_token, row_normaliser - highest, 0.0))
+    return highest - tl.min(lowest, 0) * LOG2E <= NEAR, highest, row_factor
+
+
+@triton.jit
+def softmax_over_queries(scores, over_keys, column_normaliser, highest, row_factor, IS_NEAR: tl.constexpr):
+    """Q. r = +∞ at padding makes it zero there."""
+    if IS_NEAR:
+        return over_keys * (row_factor[:, None] * tl.exp2(highest - column_normaliser)[None, :])
+    return tl.exp2(scores - column_normaliser[None, :])
 
 
 @triton.jit
@@ -83,6 +109,39 @@ def normaliser_kernel(
 
 
 @triton.jit
+def sum_of_values(
+    tokens,
+    mask,
+    normaliser,
+    query,
+    row_normaliser,
+    highest,
+    row_factor,
+    channels,
+    seq_len,
+    IS_NEAR: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """(P + Q) z of a block of rows."""
+    attended = tl.zeros((ROWS, CHANNELS), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        over_keys = tl.exp2(scores - row_normaliser[:, None])
+        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
+        weights = over_keys + softmax_over_queries(scores, over_keys, column_normaliser, highest, row_factor, IS_NEAR)
+        attended += tl.dot(weights.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
+    return attended
+
+
+@triton.jit
 def forward_kernel(
     tokens,
     gain,
@@ -91,6 +150,7 @@ def forward_kernel(
     output,
     heads,
     seq_len,
+    SHARES: tl.constexpr,
     HAS_MASK: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -108,18 +168,46 @@ def forward_kernel(
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * gains[None, :]).to(row_tokens.dtype)
     row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
+    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, SHARES, COLUMNS)
 
-    attended = tl.zeros((ROWS, CHANNELS), tl.float32)
-    for first in range(0, seq_len, COLUMNS):
-        columns = first + tl.arange(0, COLUMNS)
-        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
-        # +∞ at padding makes its share of the softmax over queries zero.
-        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
-        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
-        over_keys = tl.exp2(scores - row_normaliser[:, None])
-        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
-        weights = over_keys + tl.exp2(scores - column_normaliser[None, :])
-        attended += tl.dot(weights.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
+    if is_near:
+        attended = sum_of_values(
+            tokens,
+            mask,
+            normaliser,
+            query,
+            row_normaliser,
+            highest,
+            row_factor,
+            channels,
+            seq_len,
+            True,
+            HAS_MASK,
+            HEAD_DIM,
+            CHANNELS,
+            ROWS,
+            COLUMNS,
+            PRECISION,
+        )
+    else:
+        attended = sum_of_values(
+            tokens,
+            mask,
+            normaliser,
+            query,
+            row_normaliser,
+            highest,
+            row_factor,
+            channels,
+            seq_len,
+            False,
+            HAS_MASK,
+            HEAD_DIM,
+            CHANNELS,
+            ROWS,
+            COLUMNS,
+            PRECISION,
+        )
     attended = tl.where(are_tokens(mask, rows, seq_len, HAS_MASK)[:, None], attended, 0.0)
     store_rows(output + matrix * seq_len * HEAD_DIM, attended, rows, channels, seq_len, HEAD_DIM)
 
@@ -169,6 +257,58 @@ def delta_kernel(
 
 
 @triton.jit
+def sums_of_gradients(
+    tokens,
+    mask,
+    normaliser,
+    grad_output,
+    delta,
+    query,
+    row_tokens,
+    row_grad,
+    row_normaliser,
+    row_delta,
+    highest,
+    row_factor,
+    channels,
+    seq_len,
+    IS_NEAR: tl.constexpr,
+    OF_NORMALISER: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """(P + Q) dy and M z of a block of rows."""
+    of_values, of_scores = tl.zeros((ROWS, CHANNELS), tl.float32), tl.zeros((ROWS, CHANNELS), tl.float32)
+    for first in range(0, seq_len, COLUMNS):
+        columns = first + tl.arange(0, COLUMNS)
+        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
+        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
+        column_delta = tl.load(delta + columns, mask=columns < seq_len, other=0.0)
+        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
+        over_keys = tl.exp2(scores - row_normaliser[:, None])
+        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
+        over_queries = softmax_over_queries(scores, over_keys, column_normaliser, highest, row_factor, IS_NEAR)
+        if OF_NORMALISER:
+            grad_scores = over_keys * row_delta[:, None] + over_queries * column_delta[None, :]
+        else:
+            column_grad = load_rows(grad_output, columns, channels, seq_len, HEAD_DIM)
+            of_pairs = tl.dot(row_grad, tl.trans(column_tokens), input_precision=PRECISION)
+            of_pairs += tl.dot(row_tokens, tl.trans(column_grad), input_precision=PRECISION)
+            weights = (over_keys + over_queries).to(column_grad.dtype)
+            of_values += tl.dot(weights, column_grad, input_precision=PRECISION)
+            grad_scores = over_keys * (of_pairs - row_delta[:, None]) + over_queries * (
+                of_pairs - column_delta[None, :]
+            )
+        of_scores += tl.dot(grad_scores.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
+
+    return of_values, of_scores
+
+
+@triton.jit
 def backward_kernel(
     tokens,
     gain,
@@ -181,6 +321,7 @@ def backward_kernel(
     heads,
     seq_len,
     OF_NORMALISER: tl.constexpr,
+    SHARES: tl.constexpr,
     HAS_MASK: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -199,34 +340,63 @@ def backward_kernel(
     row_tokens = load_rows(tokens, rows, channels, seq_len, HEAD_DIM)
     query = (row_tokens * (gains * LOG2E)[None, :]).to(row_tokens.dtype)
     row_normaliser = tl.load(normaliser + rows, mask=rows < seq_len, other=float("inf")) * LOG2E
+    is_near, highest, row_factor = compare_normalisers(normaliser, row_normaliser, seq_len, SHARES, COLUMNS)
     row_delta = tl.load(delta + rows, mask=rows < seq_len, other=0.0)
-    of_values, of_scores = tl.zeros((ROWS, CHANNELS), tl.float32), tl.zeros((ROWS, CHANNELS), tl.float32)
+    row_grad = row_tokens
     if not OF_NORMALISER:
         grad_output += matrix * seq_len * HEAD_DIM
         row_grad = load_rows(grad_output, rows, channels, seq_len, HEAD_DIM)
 
-    for first in range(0, seq_len, COLUMNS):
-        columns = first + tl.arange(0, COLUMNS)
-        column_tokens = load_rows(tokens, columns, channels, seq_len, HEAD_DIM)
-        column_normaliser = tl.load(normaliser + columns, mask=columns < seq_len, other=float("inf")) * LOG2E
-        column_delta = tl.load(delta + columns, mask=columns < seq_len, other=0.0)
-        scores = tl.dot(query, tl.trans(column_tokens), input_precision=PRECISION)
-        over_keys = tl.exp2(scores - row_normaliser[:, None])
-        over_keys = tl.where(are_tokens(mask, columns, seq_len, HAS_MASK)[None, :], over_keys, 0.0)
-        over_queries = tl.exp2(scores - column_normaliser[None, :])
-        if OF_NORMALISER:
-            grad_scores = over_keys * row_delta[:, None] + over_queries * column_delta[None, :]
-        else:
-            column_grad = load_rows(grad_output, columns, channels, seq_len, HEAD_DIM)
-            of_pairs = tl.dot(row_grad, tl.trans(column_tokens), input_precision=PRECISION)
-            of_pairs += tl.dot(row_tokens, tl.trans(column_grad), input_precision=PRECISION)
-            weights = (over_keys + over_queries).to(column_grad.dtype)
-            of_values += tl.dot(weights, column_grad, input_precision=PRECISION)
-            grad_scores = over_keys * (of_pairs - row_delta[:, None]) + over_queries * (
-                of_pairs - column_delta[None, :]
-            )
-        of_scores += tl.dot(grad_scores.to(column_tokens.dtype), column_tokens, input_precision=PRECISION)
-
+    if is_near:
+        of_values, of_scores = sums_of_gradients(
+            tokens,
+            mask,
+            normaliser,
+            grad_output,
+            delta,
+            query,
+            row_tokens,
+            row_grad,
+            row_normaliser,
+            row_delta,
+            highest,
+            row_factor,
+            channels,
+            seq_len,
+            True,
+            OF_NORMALISER,
+            HAS_MASK,
+            HEAD_DIM,
+            CHANNELS,
+            ROWS,
+            COLUMNS,
+            PRECISION,
+        )
+    else:
+        of_values, of_scores = sums_of_gradients(
+            tokens,
+            mask,
+            normaliser,
+            grad_output,
+            delta,
+            query,
+            row_tokens,
+            row_grad,
+            row_normaliser,
+            row_delta,
+            highest,
+            row_factor,
+            channels,
+            seq_len,
+            False,
+            OF_NORMALISER,
+            HAS_MASK,
+            HEAD_DIM,
+            CHANNELS,
+            ROWS,
+            COLUMNS,
+            PRECISION,
+        )
     is_token = are_tokens(mask, rows, seq_len, HAS_MASK)[:, None]
     of_scores = tl.where(is_token, of_scores, 0.0)
     gradient = tl.where(is_token, of_values, 0.0) + of_scores * gains[None, :]
@@ -234,94 +404,3 @@ def backward_kernel(
     partial = tl.sum(row_tokens.to(tl.float32) * of_scores, 0) / 2
     block = matrix * tl.num_programs(1) + tl.program_id(1)
     tl.store(grad_gain + block * HEAD_DIM + channels, partial, mask=channels < HEAD_DIM)
-
-
-def tf32_is_allowed() -> bool:
-    """Whether torch multiplies float32 matrices in TF32. The newer setting is used if torch has it."""
-    matmul = torch.backends.cuda.matmul
-    if not hasattr(matmul, "fp32_precision"):
-        return matmul.allow_tf32
-    precision = matmul.fp32_precision
-    return (torch.backends.fp32_precision if precision == "none" else precision) == "tf32"  # type: ignore[attr-defined]
-
-
-class Launch:
-    """The grid and the constants of a kernel for these tokens, and the first arguments of all kernels."""
-
-    def __init__(self, tokens: torch.Tensor, gain: torch.Tensor, mask: torch.Tensor | None, is_backward: bool):
-        self.tokens = tokens.contiguous()
-        batch_size, self.heads, self.seq_len, head_dim = tokens.shape
-        channels = max(16, triton.next_power_of_2(head_dim))
-        # Accumulators and tiles must fit into registers and shared memory: four bytes or wide heads need smaller blocks.
-        wide = channels * tokens.element_size() // 2 > 64
-        rows, columns = (32, 32) if wide and is_backward else (64, 32) if wide else (64, 64)
-        if channels * tokens.element_size() > 512:
-            rows, columns = 32, 16
-        self.blocks = triton.cdiv(self.seq_len, rows)
-        self.grid = (batch_size * self.heads, self.blocks)  # the second must be at most 65,535
-        # Without a mask the kernel reads none, but it still needs a pointer.
-        self.operands = (
-            self.tokens,
-            gain.contiguous(),
-            self.tokens if mask is None else mask.to(torch.uint8).contiguous(),
-        )
-        exact = tokens.dtype != torch.float32 or not tf32_is_allowed()
-        self.constants = {
-            "HAS_MASK": mask is not None,
-            "HEAD_DIM": head_dim,
-            "CHANNELS": channels,
-            "ROWS": rows,
-            "COLUMNS": columns,
-            "PRECISION": "ieee" if exact else "tf32",
-            "num_stages": 1 if wide else 3,
-        }
-
-    def run(self, kernel, *arguments, **constants) -> None:
-        with torch.cuda.device_of(self.tokens):  # Triton launches on the current device
-            kernel[self.grid](*self.operands, *arguments, self.heads, self.seq_len, **constants, **self.constants)
-
-    def new_normaliser(self) -> torch.Tensor:
-        return self.tokens.new_empty(self.tokens.shape[:-1], dtype=torch.float32)
-
-    def new_grad_gain(self) -> torch.Tensor:
-        """A row for each program. They are added up later, always in the same order."""
-        return self.tokens.new_empty(self.grid[0] * self.grid[1], self.tokens.shape[-1], dtype=torch.float32)
-
-
-def normaliser_forward(tokens, gain, mask):
-    """r."""
-    launch = Launch(tokens, gain, mask, is_backward=False)
-    normaliser = launch.new_normaliser()
-    launch.run(normaliser_kernel, normaliser)
-    return normaliser
-
-
-def forward(tokens, gain, mask):
-    """y and r."""
-    launch = Launch(tokens, gain, mask, is_backward=False)
-    normaliser, output = launch.new_normaliser(), torch.empty_like(launch.tokens)
-    launch.run(normaliser_kernel, normaliser)
-    launch.run(forward_kernel, normaliser, output)
-    return output, normaliser
-
-
-def backward(grad_output, tokens, gain, mask, normaliser):
-    """dz and dgain."""
-    launch = Launch(tokens, gain, mask, is_backward=True)
-    grad_output = grad_output.to(tokens.dtype).contiguous()
-    delta, grad_tokens, grad_gain = launch.new_normaliser(), torch.empty_like(launch.tokens), launch.new_grad_gain()
-    launch.run(delta_kernel, normaliser, grad_output, delta)
-    launch.run(backward_kernel, normaliser, grad_output, delta, grad_tokens, grad_gain, OF_NORMALISER=False)
-    return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
-
-
-def normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser):
-    """dz and dgain of a loss of r."""
-    launch = Launch(tokens, gain, mask, is_backward=True)
-    grad_normaliser = grad_normaliser.float().contiguous()
-    grad_tokens, grad_gain = torch.empty_like(launch.tokens), launch.new_grad_gain()
-    launch.run(backward_kernel, normaliser, launch.tokens, grad_normaliser, grad_tokens, grad_gain, OF_NORMALISER=True)
-    return grad_tokens, grad_gain.sum(dim=0).to(gain.dtype)
-
-
-TRITON = Kernels(forward, backward, normaliser_forward, normaliser_backward)

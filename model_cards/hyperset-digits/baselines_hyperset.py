@@ -228,7 +228,7 @@ class EnergyAttention(IteratedAttention):
         query, key = self.queries_and_keys(tokens, order)
         if order is not None and order.is_causal:
             keys, _ = order.remember(key)
-            output, weights = causal_softmax(query, keys, keys, self.scaling, order, "eager")
+            output, weights = causal_softmax(query, keys, keys, self.scaling, order, "eager", mask=attention_mask)
             to_queries = q_proj.back(order.turn_back(output).transpose(1, 2).flatten(2))
             return to_queries, weights if output_attentions else None
         scores = masked_scores(query, key, keys_to_see(attention_mask), self.scaling)

@@ -105,6 +105,7 @@ class CausalLinearAttentionEnergy(CausalAttentionEnergy):
     """
 
     keeps = "state"
+    has_weights = False
 
     def __init__(self, config, beta=None):
         super().__init__(config, beta)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from transformers.utils import is_tracing
 
-from .attention_hyperset import in_transform
 from .configuration_hyperset import HyperSETConfig
+from .modes_hyperset import in_transform
 
 
 INTEGER_DTYPES = (torch.int64, torch.int32)

@@ -97,6 +97,17 @@ class HyperSETEmbeddings(nn.Module):
             self.register_buffer("position_embeddings", self.fixed_positions(), persistent=False)
         self.dropout = nn.Dropout(config.embedding_dropout)
 
+    @torch.no_grad()
+    def resize(self, num_embeddings: int, std: float) -> None:
+        """Give the token embedding another number of rows. New rows start from a normal distribution."""
+        old = self.token_embeddings
+        new = nn.Embedding(num_embeddings, old.embedding_dim, device=old.weight.device, dtype=old.weight.dtype)
+        new.requires_grad_(old.weight.requires_grad)
+        new.weight.normal_(std=std)
+        kept = min(num_embeddings, old.num_embeddings)
+        new.weight[:kept] = old.weight[:kept]
+        self.token_embeddings = new
+
     @property
     def num_embeddings(self) -> int | None:
         """The number of token ids. (If an adapter of PEFT replaces their embedding, it comes from the config.)"""

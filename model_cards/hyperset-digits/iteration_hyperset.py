@@ -146,6 +146,7 @@ def iterate(
     rows_of: Callable[[torch.Tensor | None], RowSelection] | None = None,
     lora: nn.Module | None = None,
     order: Order | None = None,
+    initial_state: Sequence[torch.Tensor] = (),
     **outputs: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
@@ -160,6 +161,7 @@ def iterate(
         rows_of: Takes a mask, and selects the tokens to return. The very last iteration only computes these.
         lora: The depth-wise adapters.
         order: Rotary positions, causality and the cache, where there are any.
+        initial_state: The state before the first iteration of the first layer, of layers that carry one through all layers.
         outputs: Keywords for every call of a layer: the other outputs to return.
 
     Returns:
@@ -167,10 +169,12 @@ def iterate(
         causal model of each token, of shape `(batch_size, seq_len)`.
     """
     initial_states, num_iterations, used = hidden_states, len(time_embeddings), None
+    state: list[torch.Tensor] = [*initial_state]
     for index, (layer, step_size) in enumerate(zip(layers, step_sizes, strict=True)):
         select = rows_of if layer is layers[-1] else None
         start, mask, place = initial_states, attention_mask, order
-        state: list[torch.Tensor] = []
+        if not layer.carries_state:
+            state = []
         depth: AdaptiveDepth | TokenDepth | None = None
         ahead = None
         if energy_tolerance is None:

@@ -51,8 +51,8 @@ class HyperSETRotaryEmbedding(nn.Module):
     @torch.no_grad()
     @dynamic_rope_update
     def forward(self, tensor: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch_size or 1, seq_len)` → two of `(batch_size or 1, 1, seq_len, head_dim)`, see [`Order.rotate`]."""
-        angles = position_ids[:, None, :, None].float() * self.inv_freq.to(tensor.device)
+        """`(batch_size or 1, seq_len)` → two of `(batch_size or 1, seq_len, head_dim)`, see [`Order.rotate`]."""
+        angles = position_ids[:, :, None].float() * self.inv_freq.to(tensor.device)
         cosines, sines = (self.attention_scaling * function(angles) for function in (torch.cos, torch.sin))
         cosines, sines = torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1)
         return cosines.to(tensor.dtype), sines.to(tensor.dtype)
@@ -340,7 +340,8 @@ def order_of_call(
     own_mask = None if mask is None else own(mask)
     turns = None
     if rotary is not None:
-        turns = rotary(like, steps[None] if position_ids is None else position_ids)
+        cosines, sines = rotary(like, steps[None] if position_ids is None else position_ids)
+        turns = cosines[:, None], sines[:, None]  # one for all heads
     if not is_causal:
         return None if turns is None else Order(rotary=turns), own_mask, position_ids
     is_prefill = isinstance(past, int) and past == 0

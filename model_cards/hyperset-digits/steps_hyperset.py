@@ -9,11 +9,14 @@ To add a rule, write a subclass of [`UpdateRule`] and register it with [`registe
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from .configuration_hyperset import HyperSETConfig
+from .modes_hyperset import as_autocast
+from .norms_hyperset import HyperSETRMSNorm
 from .registry_hyperset import Registry
 
 
@@ -25,6 +28,7 @@ class UpdateRule:
     """A rule. The object stores nothing: each call takes the state and returns the new one."""
 
     divides_by_root = False  # whether a direction near zero, and its rounding, may become a move of any size
+    reads_weights = False  # whether [`precondition`] changes the direction of attention by its weights
 
     def move(self, direction: torch.Tensor, state: UpdateState, iteration: int) -> tuple[torch.Tensor, UpdateState]:
         """
@@ -35,6 +39,20 @@ class UpdateRule:
 
         Returns:
             The move, shaped like `direction`, and the state for the next iteration.
+        """
+        raise NotImplementedError
+
+    def precondition(
+        self, direction: torch.Tensor, weights: torch.Tensor, values: torch.Tensor, beta: float
+    ) -> torch.Tensor:
+        """
+        The direction of each head before it leaves its subspace, of a rule that `reads_weights`.
+
+        Args:
+            direction (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, head_dim)`): The direction g_i of each token.
+            weights (`torch.Tensor` of shape `(batch_size, num_heads, seq_len, num_keys)`): The attention weights.
+            values (`torch.Tensor` of shape `(batch_size, num_heads, num_keys, head_dim)`): What they weigh.
+            beta (`float`): The inverse temperature β = 1/T.
         """
         raise NotImplementedError
 
@@ -79,6 +97,44 @@ class Nesterov(StatefulRule):
     def step(self, direction, state, iteration):
         velocity = decayed(state, 0, 0.9) + direction
         return direction + 0.9 * velocity, (velocity,)
+
+
+@UPDATE_RULES.register("newton")
+class LightNewton(UpdateRule):
+    """
+    The light Newton step of the Intrinsic Optimizers (arXiv 2511.00907) for attention: (I + C/T) g. C is the covariance of the
+    values u_j of a head under the attention weights p_j of a token, and T = 1/β:
+
+        C = Σ_j p_j (u_j − μ)(u_j − μ)ᵀ,    μ = Σ_j p_j u_j,    (I + C/T) g = g + β (Σ_j p_j u_j (u_j·g) − μ (μ·g))
+
+    The Hessian of F(z) = −T log Σ_j exp(−‖z − u_j‖²/2T) is I − C/T. Its inverse is the series I + C/T + (C/T)² + …, which is
+    cut after the first term. The series converges only while the largest eigenvalue of C/T is below one:
+    [`newton_domain`] of `modeling_hyperset.analysis` measures it. Hyper-SET's own energy has the other sign. There the factor
+    changes the length of a step that still goes down, because I + C/T is positive definite. (The formula is worked out from the
+    paper's idea, not copied from its program.)
+
+    Weights of a row are divided by their sum, if it is not one. It needs attention energies that have weights, computed by
+    `"eager"`. The feedforward move is the direction.
+    """
+
+    reads_weights = True
+
+    def move(self, direction, state, iteration):
+        return direction, state
+
+    def precondition(self, direction, weights, values, beta):
+        wide = torch.promote_types(direction.dtype, torch.float32)
+        direction_wide, weights, values = direction.to(wide), normalised(weights.to(wide)), values.to(wide)
+        mean = weights @ values
+        along = direction_wide @ values.mT  # u_j·g_i
+        pulled = (weights * along) @ values - mean * (mean * direction_wide).sum(dim=-1, keepdim=True)
+        return (direction_wide + beta * pulled).to(direction.dtype)
+
+
+def normalised(weights: torch.Tensor) -> torch.Tensor:
+    """Weights (…, num_keys) whose rows sum to one. Rows of zeros, as at padding, stay zero."""
+    total = weights.sum(dim=-1, keepdim=True)
+    return weights / torch.where(total > 0, total, 1.0)
 
 
 @UPDATE_RULES.register("rmsprop")
@@ -130,6 +186,11 @@ def over_root(direction: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
     return torch.where(positive, direction / (root + 1e-6), 0.0)
 
 
+def magnifies_rounding(config: HyperSETConfig) -> bool:
+    """Whether the update rule turns the rounding of a direction near zero into a move: the plainest arithmetic is best."""
+    return UPDATE_RULES[config.update_rule].divides_by_root
+
+
 def time_codes(num_iterations: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """
     Sinusoidal codes of t = 1, …, `num_iterations`: [sin(t f), cos(t f)] with f_i = exp(−ln(10000) i / (width/2 − 1)).
@@ -154,15 +215,16 @@ class HyperSETTimeEmbedding(nn.Module):
         super().__init__()
         self.width = config.step_size_time_dim
         d, eps = config.hidden_size, config.rms_norm_eps
+        norm = partial(HyperSETRMSNorm, d, eps, magnifies_rounding(config))
         linear = ZeroLinear if config.step_size_time_init == "zeros" else nn.Linear
         if config.step_size_time_network == "normed_mlp":
             self.network = nn.Sequential(
                 linear(self.width, d),
-                nn.RMSNorm(d, eps=eps),
+                norm(),
                 nn.GELU(),
-                nn.RMSNorm(d, eps=eps),
+                norm(),
                 linear(d, d),
-                nn.RMSNorm(d, eps=eps),
+                norm(),
             )
         elif config.step_size_time_network == "mlp":
             self.network = nn.Sequential(linear(self.width, d), nn.GELU(), linear(d, d))
@@ -189,10 +251,11 @@ class HyperSETLearnedStepSize(nn.Module):
 
     def __init__(self, config: HyperSETConfig):
         super().__init__()
-        d, eps = config.hidden_size, config.rms_norm_eps
+        d = config.hidden_size
+        norm = partial(HyperSETRMSNorm, d, config.rms_norm_eps, magnifies_rounding(config))
         self.condition = config.step_size_condition
-        self.token_norm = nn.RMSNorm(d, eps=eps) if config.step_size_token_norm else nn.Identity()
-        self.sum_norm = nn.RMSNorm(d, eps=eps) if config.step_size_sum_norm else nn.Identity()
+        self.token_norm = norm() if config.step_size_token_norm else nn.Identity()
+        self.sum_norm = norm() if config.step_size_sum_norm else nn.Identity()
         self.activation = nn.GELU()
         # α = γ = 0: the untrained model is the identity on its tokens.
         self.projection = ZeroLinear(d, 2 * d)
@@ -215,6 +278,8 @@ class HyperSETLearnedStepSize(nn.Module):
 
     def project(self, time_embedding: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """`(…, hidden_size)` and `(batch_size, seq_len, hidden_size)` → `(…, batch_size, seq_len, 2 · hidden_size)`."""
+        # Under autocast, in its dtype from the start: the Linear would cast to it, after passes over twice the memory.
+        time_embedding, tokens = as_autocast(time_embedding), as_autocast(tokens)
         embedding = self.sum_norm(time_embedding[..., None, None, :] + self.token_norm(tokens))
         return self.projection(self.activation(embedding))
 

@@ -1,7 +1,8 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Bi-softmax attention (Eq. 7) on a CPU, forward and backward, in blocks that fit its cache. It takes any floating dtype (half
-precision is computed in float32), and never holds the scores of all pairs of tokens of a long sequence.
+Bi-softmax attention (Eq. 7) on a CPU, forward and backward, in blocks that fit its cache. It takes any floating dtype, and
+never holds the scores of all pairs of tokens of a long sequence. Half precision is computed in float32, except for the matrix
+products of bfloat16, if the CPU has instructions for them.
 
 Queries, keys and values are one tensor z, each with its own gain. The caller applies the gain of the values. The gains of
 queries and keys only appear as a product: `gain` is this product, times the inverse temperature. So the scores
@@ -38,6 +39,17 @@ class Kernels(NamedTuple):
 SCORES_PER_THREAD = 2**18
 # If |S| is at most this, exp(S) and its sums and products stay well inside the range of the dtype.
 SINGLE_EXP_BOUND = {torch.float32: 40.0, torch.float64: 300.0}
+# If |S| is at most this, rounding S to bfloat16, as the plain reference does under autocast, changes exp(S) by 6 % at most.
+ROUNDED_BOUND = 32.0
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for matrix products of bfloat16."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+MULTIPLIES_BFLOAT16 = multiplies_bfloat16()
 
 
 def wide_dtype(tensor: torch.Tensor) -> torch.dtype:
@@ -52,10 +64,10 @@ class Workspace:
         self.dtype = dtype
         self.buffers: dict[str, torch.Tensor] = {}
 
-    def take(self, name: str, *shape: int) -> torch.Tensor:
+    def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         size = math.prod(shape)
         if name not in self.buffers or self.buffers[name].numel() < size:
-            self.buffers[name] = torch.empty(size, dtype=self.dtype)
+            self.buffers[name] = torch.empty(size, dtype=dtype or self.dtype)
         return self.buffers[name][:size].view(shape)
 
 
@@ -69,7 +81,7 @@ class Scores:
 
     def __init__(self, tokens, gain, mask, rows, workspace):
         self.tokens, self.mask, self.rows, self.workspace = tokens, mask, rows, workspace
-        self.query = tokens * gain
+        self.query = (tokens * gain).to(tokens.dtype)
 
     def row_blocks(self) -> list[slice]:
         length = self.tokens.shape[1]
@@ -79,6 +91,10 @@ class Scores:
         """left rightᵀ of each matrix, in the memory called `name`."""
         out = self.workspace.take(name, len(left), left.shape[1], right.shape[1])
         return torch.baddbmm(out, left, right.transpose(1, 2), beta=float(add_to), out=out)
+
+    def times(self, block: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+        """A block times a tensor (matrices, seq_len, head_dim)."""
+        return block @ tensor
 
     def like(self, name: str, block: torch.Tensor) -> torch.Tensor:
         return self.workspace.take(name, *block.shape)
@@ -166,6 +182,19 @@ class BoundedScores(Scores):
         return (-normaliser).exp()
 
 
+class RoundedScores(BoundedScores):
+    """The same with products of bfloat16. All else is in float32: G − δ is often a small difference of large numbers."""
+
+    def product(self, name, left, right, add_to=False):
+        rounded = self.workspace.take("rounded", len(left), left.shape[1], right.shape[1], dtype=left.dtype)
+        torch.bmm(left, right.transpose(1, 2), out=rounded)
+        out = self.like(name, rounded)
+        return out.add_(rounded) if add_to else out.copy_(rounded)
+
+    def times(self, block, tensor):
+        return self.workspace.take("rounded", *block.shape, dtype=tensor.dtype).copy_(block) @ tensor
+
+
 def groups(tokens, gain, mask) -> Iterator[tuple[slice, Scores]]:
     """The matrices (one for each sample and head) in groups that fit a block. If one is too large, it is split by rows."""
     num_matrices, seq_len, _ = tokens.shape
@@ -182,6 +211,8 @@ def groups(tokens, gain, mask) -> Iterator[tuple[slice, Scores]]:
     length = torch.linalg.vector_norm(tokens, dim=-1, dtype=dtype).amax()
     bound = float(length.square() * gain.abs().amax())
     scores_class = BoundedScores if bound <= SINGLE_EXP_BOUND[dtype] else Scores
+    if MULTIPLIES_BFLOAT16 and tokens.dtype == torch.bfloat16 and bound <= ROUNDED_BOUND:
+        scores_class, dtype = RoundedScores, tokens.dtype
     if mask is not None:
         mask = mask.repeat_interleave(num_matrices // len(mask), dim=0)
     for start in range(0, num_matrices, together):
@@ -202,7 +233,9 @@ def forward(tokens, gain, mask):
         normalisers[index] = scores.to_logarithm(row)
         for rows in scores.row_blocks():
             block = scores.block(rows) if only_block is None else only_block
-            outputs[index, rows] = scores.weights(block, row[:, rows], row.transpose(1, 2)) @ scores.tokens
+            outputs[index, rows] = scores.times(
+                scores.weights(block, row[:, rows], row.transpose(1, 2)), scores.tokens
+            )
     return output, normaliser
 
 
@@ -226,11 +259,11 @@ def backward(grad_output, tokens, gain, mask, normaliser):
 
         # M of any row needs δ of all columns.
         deltas = [products(rows)[-1] for rows in row_blocks] if len(row_blocks) > 1 else None
-        part = torch.empty_like(scores.tokens)
+        part = torch.empty_like(scores.tokens, dtype=grad_gain.dtype)
         for rows in row_blocks:
             block, of_pairs, delta = products(rows)
             column_delta = (delta if deltas is None else torch.cat(deltas, dim=1)).transpose(1, 2)
-            part[:, rows] = scores.weights(block, row[:, rows], column) @ grad
+            part[:, rows] = scores.times(scores.weights(block, row[:, rows], column), grad)
             grad_scores = scores.grad_scores(block, of_pairs, row[:, rows], column, delta, column_delta)
             add_grad_scores(grad_scores, scores, gain, rows, part, grad_gain)
         grad_tokens.flatten(0, 1)[index] = part
@@ -239,7 +272,7 @@ def backward(grad_output, tokens, gain, mask, normaliser):
 
 def add_grad_scores(grad_scores, scores, gain, rows, grad_tokens, grad_gain):
     """Add the part of dz and dgain from M of these rows."""
-    product = grad_scores @ scores.tokens
+    product = scores.times(grad_scores, scores.tokens)
     # Two passes, but 15 to 50 times faster than einsum, which makes a product of one row and one column for each channel.
     grad_gain += (product * scores.tokens[:, rows]).sum(dim=(0, 1), dtype=grad_gain.dtype) / 2
     grad_tokens[:, rows] += product.mul_(gain)
@@ -260,7 +293,7 @@ def normaliser_backward(grad_normaliser, tokens, gain, mask, normaliser):
     rows_of = [tensor.flatten(0, 1).unsqueeze(-1) for tensor in (normaliser, grad_normaliser.contiguous())]
     for index, scores in groups(tokens.flatten(0, 1), gain, mask):
         row, grad = scores.from_logarithm(rows_of[0][index]), rows_of[1][index]
-        part = torch.zeros_like(scores.tokens)
+        part = torch.zeros_like(scores.tokens, dtype=grad_gain.dtype)
         for rows in scores.row_blocks():
             block = scores.block(rows)
             grad_scores = scores.softmax(block, row[:, rows]).mul_(grad[:, rows])

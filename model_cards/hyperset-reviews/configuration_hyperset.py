@@ -25,10 +25,19 @@ from transformers import PreTrainedConfig
 LARGEST_SIZE = 2**24
 LARGEST_STEP = 65504.0  # the largest number in float16
 
-LayerType = Literal["hyperset", "transformer", "shared_qkv_transformer", "crate", "crate_t", "energy_transformer"]
+BaselineType = Literal["transformer", "shared_qkv_transformer", "crate", "crate_t", "energy_transformer"]
+SiblingType = Literal["yuriiformer", "cem", "nrgpt"]
+LayerType = Literal["hyperset", BaselineType, SiblingType]
 # Default ratio of `intermediate_size` to `hidden_size`. It is 1 for all other layers.
-EXPANSION = {"transformer": 4, "shared_qkv_transformer": 4, "energy_transformer": 4}
-HAVE_ENERGIES = ("hyperset", "energy_transformer")
+EXPANSION = dict.fromkeys(
+    ("transformer", "shared_qkv_transformer", "energy_transformer", "yuriiformer", "cem", "nrgpt"), 4
+)
+HAVE_ENERGIES = ("hyperset", "energy_transformer", "cem", "nrgpt")
+# Fields that only one layer reads. With another layer they keep their defaults.
+OWN_FIELDS = {
+    "yuriiformer": ("velocity_method", "velocity_splitting", "velocity_norm", "velocity_start"),
+    "cem": ("inner_steps", "interaction_diagonal", "preconditioner_rank"),
+}
 
 PhiName = Literal["sigmoid", "relu", "tanh", "softplus", "silu", "gelu", "elu", "elu_plus_one"]
 
@@ -162,9 +171,9 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             return hidden states, attentions or energies, and for the baselines.
         classifier_bias (`bool`, defaults to `True`): Whether the classification heads have a bias.
         layer_type (`str`, defaults to `"hyperset"`): The layer that is iterated: `"hyperset"`, or a baseline of the paper:
-            `"transformer"`, `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`. Baselines ignore the
-            fields about energies, step sizes, update rules and LoRA. But with a causal `attention_energy` their attention is
-            causal too.
+            `"transformer"`, `"shared_qkv_transformer"`, `"crate"`, `"crate_t"` or `"energy_transformer"`, or a sibling:
+            `"yuriiformer"`, `"cem"` or `"nrgpt"`. Both ignore the fields about energies, step sizes, update rules and LoRA. But
+            with a causal `attention_energy` their attention is causal too, and the siblings read `hidden_act`.
         hidden_size (`int`, defaults to 768): Width d of the tokens.
         num_hidden_layers (`int`, defaults to 1): Number of distinct layers, applied one after the other.
         num_iterations (`int`, defaults to 12): Iterations of each distinct layer. A call can ask for another number with
@@ -177,16 +186,31 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             `"linear"`, or your own that you registered. For models that write text: `"causal_softmax"` or `"causal_linear"`.
         attention_phi (`str`, defaults to `"sigmoid"`): Φ of the `"linear"` and `"causal_linear"` attention energies:
             `"sigmoid"`, `"relu"`, `"tanh"`, `"softplus"`, `"silu"`, `"gelu"`, `"elu"` or `"elu_plus_one"`.
-        attention_beta (`float`, *optional*): Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7).
+        attention_beta (`float`, *optional*): Inverse temperature β of the attention energy; 1/√p if not given (Eq. 7). CEM and
+            NRGPT read it too; for NRGPT, whose heads are as wide as the tokens, it is 1/√d if not given.
         feedforward_energy (`str`, defaults to `"relu"`): The feedforward energy (Table 20): `"relu"`, `"softmax"`, `"gated"`,
             or your own that you registered.
         feedforward_phi (`str`, defaults to `"sigmoid"`): Φ of the `"gated"` feedforward energy.
         hidden_act (`str`, defaults to `"gelu"`): Activation in the step of the `"relu"` feedforward energy. `"relu"` is the
-            gradient of that energy (Eq. 10). The authors' image models use `"gelu"` instead.
+            gradient of that energy (Eq. 10). The authors' image models use `"gelu"` instead. It is also the activation of the
+            siblings. (The baselines have their own.)
+        velocity_method (`str`, defaults to `"nesterov"`): How a YuriiFormer moves: `"nesterov"`, `"polyak"` (heavy ball) or
+            `"gradient_descent"`, which has no velocity.
+        velocity_splitting (`str`, defaults to `"lie_trotter"`): `"lie_trotter"`: a YuriiFormer takes a step of attention, then
+            one of the MLP. `"euler"`: one step of both.
+        velocity_norm (`bool`, defaults to `True`): Whether a YuriiFormer's velocity has a norm after each change.
+        velocity_start (`str`, defaults to `"zeros"`): A YuriiFormer's velocity before the first layer: `"zeros"`, or
+            `"embeddings"` of its own, as many parameters as the model's embeddings.
+        inner_steps (`int`, defaults to 1): Steps T of a CEM on each of its two energies, with keys and gate held fixed.
+        interaction_diagonal (`str`, defaults to `"none"`): The diagonal of a CEM's interaction: `"none"`, `"full"` (a diagonal
+            matrix of width d beside each head's product of projections) or `"head"` (one of width p between them).
+        preconditioner_rank (`int`, *optional*): Rank of the preconditioners of a CEM, beside their diagonal. 0: the diagonal
+            alone. `None`: no preconditioners.
         shared_qkv_norm (`bool`, defaults to `False`): `True`: one RMSNorm gain for queries, keys and values, as in the authors'
             Sudoku and masked image models. `False`: one for each, as in their image classifiers.
         update_rule (`str`, defaults to `"gradient_descent"`): How descent directions become moves: `"gradient_descent"`,
-            `"momentum"`, `"nesterov"`, `"rmsprop"`, `"rmsprop_momentum"`, `"adam"`, or your own that you registered.
+            `"momentum"`, `"nesterov"`, `"rmsprop"`, `"rmsprop_momentum"`, `"adam"`, `"newton"` (attention energies that have
+            weights), or your own that you registered.
         lora_rank (`int`, defaults to 0): Rank of the depth-wise LoRA of W and D, with adapters for each of the `num_iterations`
             (Table 5). 0: no adapters.
         lora_alpha (`float`, *optional*): The adapters are scaled by `lora_alpha / lora_rank`. Default: by 4, as in the paper.
@@ -283,6 +307,13 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
     hidden_act: Literal["relu", "gelu"] = "gelu"
     shared_qkv_norm: bool = False
     update_rule: str = "gradient_descent"
+    velocity_method: Literal["nesterov", "polyak", "gradient_descent"] = "nesterov"
+    velocity_splitting: Literal["lie_trotter", "euler"] = "lie_trotter"
+    velocity_norm: bool = True
+    velocity_start: Literal["zeros", "embeddings"] = "zeros"
+    inner_steps: int = count(1)
+    interaction_diagonal: Literal["none", "head", "full"] = "none"
+    preconditioner_rank: int | None = within(0, LARGEST_SIZE, None)
     lora_rank: int = within(0, LARGEST_SIZE, 0)
     lora_alpha: float | int | None = within(0, LARGEST_STEP, None, "(]")
     lora_init: Literal["normal", "zeros"] | None = None
@@ -424,6 +455,25 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError("`patch_embedding_norm` must be a bool, got None.")
         if self.lora_rank and not self.has_step_sizes:
             raise ValueError(f"`lora_rank` must be 0 for layer_type={self.layer_type!r}, got {self.lora_rank}.")
+
+    def validate_own_fields(self) -> None:
+        for layer_type, names in OWN_FIELDS.items():
+            for name in names if self.layer_type != layer_type else ():
+                default = type(self).__dataclass_fields__[name].default
+                if (value := getattr(self, name)) != default:
+                    raise ValueError(
+                        f"`{name}` must be {default!r} for layer_type={self.layer_type!r}, because only {layer_type!r} reads "
+                        f"it; got {value!r}."
+                    )
+        if (self.preconditioner_rank or 0) > self.hidden_size:
+            raise ValueError(
+                f"`preconditioner_rank` must be at most hidden_size={self.hidden_size}, got {self.preconditioner_rank}."
+            )
+        if self.velocity_method == "gradient_descent" and self.velocity_start != "zeros":
+            raise ValueError(
+                "`velocity_start` must be 'zeros' with velocity_method='gradient_descent', which has no velocity; got "
+                f"{self.velocity_start!r}."
+            )
 
     def validate_image(self) -> None:
         if self.takes_token_ids:

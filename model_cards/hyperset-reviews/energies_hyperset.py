@@ -70,6 +70,7 @@ class AttentionEnergy:
     """
 
     attn_implementations: tuple[str, ...] = ("eager",)  # values of `attn_implementation`, the default first
+    has_weights = True  # whether the direction comes from attention weights, which it can return
     is_causal = False  # whether a token only sees those before it, see `causal_energies_hyperset.py`
 
     def __init_subclass__(cls, **kwargs):
@@ -222,6 +223,8 @@ class LinearAttentionEnergy(AttentionEnergy):
     Both are computed with the head_dim × head_dim matrix Φ(Z)ᵀ Φ(Z). So time and memory are linear in the sequence, and no
     attention weights exist. The sums grow with the sequence: if Φ is not bounded, float16 overflows at thousands of tokens.
     """
+
+    has_weights = False
 
     def __init__(self, config: HyperSETConfig, beta: float | None = None):
         super().__init__(config, beta)

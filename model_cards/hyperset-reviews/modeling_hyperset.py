@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .baselines_hyperset import EnergyLayerNorm
+from .cem_hyperset import Diagonals, Preconditioner
 from .checks_hyperset import (
     check_can_stop,
     check_energy_tolerance,
@@ -52,6 +53,7 @@ from .embeddings_hyperset import HyperSETEmbeddings, patchify, unpatchify
 from .energies_hyperset import ATTENTION_ENERGIES
 from .iteration_hyperset import iterate
 from .layers_hyperset import LAYERS, IteratedAttention, IteratedLayer, make_norm
+from .nrgpt_hyperset import Scale
 from .order_hyperset import (
     HyperSETRotaryEmbedding,
     Order,
@@ -63,6 +65,7 @@ from .order_hyperset import (
 )
 from .projection_hyperset import HyperSETDepthwiseLoRA, HyperSETProjection, check_adapters
 from .steps_hyperset import STEP_SIZES, HyperSETTimeEmbedding, ZeroLinear
+from .yuriiformer_hyperset import VelocityStep
 
 
 @dataclass
@@ -209,6 +212,14 @@ class HyperSETPreTrainedModel(PreTrainedModel):
         elif isinstance(module, EnergyLayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, Scale):
+            init.ones_(module.weight)
+        elif isinstance(module, Diagonals | VelocityStep):
+            for parameter in module.parameters(recurse=False):
+                init.zeros_(parameter)
+        elif isinstance(module, Preconditioner):
+            for name, value in module.start().items():
+                init.copy_(module.get_parameter(name), value)
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
         config = self.config
@@ -279,7 +290,11 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(self, *args, **kwargs):
         if not self.config.takes_token_ids:
             raise ValueError(f"{type(self).__name__} with vocab_size=None has no token embeddings to resize.")
-        return super().resize_token_embeddings(*args, **kwargs)
+        resized = super().resize_token_embeddings(*args, **kwargs)
+        base: Any = self.base_model
+        if base.velocity_embeddings is not None:
+            base.velocity_embeddings.resize(resized.num_embeddings, self.config.initializer_range)
+        return resized
 
     def train_adapters_only(self) -> None:
         """
@@ -430,6 +445,9 @@ class HyperSETModel(HyperSETPreTrainedModel):
     def __init__(self, config: HyperSETConfig, use_mask_token: bool = False):
         super().__init__(config)
         self.embeddings = HyperSETEmbeddings(config, use_mask_token=use_mask_token)
+        self.velocity_embeddings = None
+        if config.velocity_start == "embeddings":
+            self.velocity_embeddings = HyperSETEmbeddings(config, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList(LAYERS[config.layer_type](config) for _ in range(config.num_hidden_layers))
         self.time_embedding = self.lora = None
         num_step_sizes = 0
@@ -441,7 +459,8 @@ class HyperSETModel(HyperSETPreTrainedModel):
             if config.lora_rank:
                 self.lora = HyperSETDepthwiseLoRA(config)
         self.step_sizes = nn.ModuleList(STEP_SIZES[config.step_size_type](config) for _ in range(num_step_sizes))
-        self.rotary = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
+        # transformers' tests of rotary positions look for this name.
+        self.rotary_emb = HyperSETRotaryEmbedding(config) if config.position_embedding_type == "rotary" else None
         self.norm = make_norm(config)
         self.adapters_are_checked = False
         self.post_init()
@@ -510,10 +529,25 @@ class HyperSETModel(HyperSETPreTrainedModel):
         elif self.is_causal:
             order = Order(is_causal=True, key_mask=mask)
         hidden_states = self.embeddings(*inputs, position_ids, *images_only)
+        state: tuple[torch.Tensor, ...] = ()
+        if self.velocity_embeddings is not None:
+            if inputs_embeds is not None:
+                raise ValueError(
+                    "`inputs_embeds` must be None with velocity_start='embeddings': the velocity has embeddings of its own, of "
+                    "`input_ids`."
+                )
+            state = (self.velocity_embeddings(*inputs, position_ids, *images_only),)
         is_pruned = kwargs.get("pooled_token_only", False) and self.reads_one_token and not any(outputs.values())
         is_pruned = is_pruned and cache is None and not (self.is_causal and tolerance is not None)
         hidden_states, num_iterations_used = self.descend(
-            hidden_states, mask, num_iterations, tolerance, self.token_to_read if is_pruned else None, outputs, order
+            hidden_states,
+            mask,
+            num_iterations,
+            tolerance,
+            self.token_to_read if is_pruned else None,
+            outputs,
+            order,
+            state,
         )
         last_hidden_state = self.norm(hidden_states)
         pooled = last_hidden_state[:, 0] if is_pruned else self.norm(self.pool(hidden_states, mask))
@@ -538,7 +572,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             check_position_ids(position_ids, (batch_size, length), self.config)
         weight: Any = self.norm.weight
         like = weight.new_empty(0, device=tokens.device)
-        return order_of_call((batch_size, length), self.is_causal, self.rotary, like, mask, position_ids, cache)
+        return order_of_call((batch_size, length), self.is_causal, self.rotary_emb, like, mask, position_ids, cache)
 
     def cache_of_call(
         self,
@@ -593,6 +627,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
         rows_of: Callable | None,
         outputs: dict[str, bool],
         order: Order | None = None,
+        initial_state: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """X_0 → the tokens after the last iteration of the last layer, see [`iterate`]."""
         run = iterate
@@ -613,6 +648,7 @@ class HyperSETModel(HyperSETPreTrainedModel):
             rows_of,
             self.lora,
             order,
+            initial_state,
             output_attentions=outputs["output_attentions"],
             output_energies=outputs["output_energies"],
         )

@@ -13,11 +13,11 @@ import contextlib
 from collections.abc import Callable
 
 import torch
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from .attention_op_hyperset import bi_softmax, normaliser, runs_on
+from .attention_op_hyperset import bi_softmax, normaliser, query_of, runs_on
 from .configuration_hyperset import HyperSETConfig
+from .modes_hyperset import as_autocast, takes_own_operators
 
 
 # Selects the rows to compute: (…, seq_len, width) → (…, num_rows, width).
@@ -137,8 +137,7 @@ def bi_softmax_fused(
     """
     device = tokens.device.type
     castable = device != "meta" and tokens.dtype != torch.float64
-    if castable and torch.is_autocast_enabled(device):  # autocast also casts the operands of a matrix product
-        tokens = tokens.to(torch.get_autocast_dtype(device))
+    tokens = as_autocast(tokens)  # autocast also casts the operands of a matrix product
     if rows is None:
         return bi_softmax(tokens, gain, mask)[0]
     with torch.autocast(device, enabled=False) if castable else contextlib.nullcontext():
@@ -152,10 +151,8 @@ def bi_softmax_rows(
     y of `rows`, a few of the tokens. It only needs the normalisers r_i = log Σ_j exp(S_ij) of all scores. They also normalise
     the softmax over queries, because S is symmetric. Scores are rounded as in the kernels, so that exp(S − r) is at most 1.
     """
+    query = query_of(rows(tokens), gain, tokens.device.type)
     dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)
-    query = rows(tokens) * gain
-    if tokens.device.type == "cuda":
-        query = query.to(dtype).to(tokens.dtype)
     scores = query @ tokens.transpose(-1, -2)
     over_queries = (scores - normaliser[..., None, :]).exp()
     if mask is None:
@@ -167,22 +164,9 @@ def bi_softmax_rows(
     return (weights @ tokens).to(dtype)
 
 
-def in_transform() -> bool:
-    """Whether a transform of `torch.func` (`grad`, `jvp`, `vmap`, …) is active: it wraps tensors in its own."""
-    # torch.compile handles the transforms itself. In it, the second check would always be true.
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def can_fuse(tokens: torch.Tensor) -> bool:
-    """
-    Whether our kernels can run here. They do not support every device. An export needs standard operators. And they only have
-    the derivatives of the backward pass: in forward mode torch would silently leave theirs out.
-    """
-    # This reads the flag itself: before torch 2.12 `is_exporting()` is also true in `torch.compile`, and torch 2.6 has no such
-    # function.
-    is_exporting = getattr(torch.compiler, "_is_exporting_flag", False)
-    is_differentiated_otherwise = in_transform() or forward_ad._current_level >= 0
-    return runs_on(tokens) and not (torch.jit.is_tracing() or is_exporting or is_differentiated_otherwise)
+    """Whether our kernels can run here. They do not support every device, and asking one may start a kernel on it."""
+    return takes_own_operators() and runs_on(tokens)
 
 
 # The values of `attn_implementation`, except `fused`: it takes other arguments.

@@ -13,10 +13,11 @@ from .attention_hyperset import RowSelection
 from .causal_energies_hyperset import CausalAttentionEnergy
 from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
+from .norms_hyperset import HyperSETRMSNorm, rms_norm
 from .order_hyperset import Order
 from .projection_hyperset import BothDirections, HyperSETProjection, symmetric
 from .registry_hyperset import Registry
-from .steps_hyperset import UPDATE_RULES, UpdateState
+from .steps_hyperset import UPDATE_RULES, UpdateState, magnifies_rounding
 
 
 def as_keyword(order: Order | None) -> dict[str, Order]:
@@ -29,7 +30,7 @@ def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int |
     width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
         return nn.LayerNorm(width, eps=config.layer_norm_eps)
-    return nn.RMSNorm(width, eps=config.rms_norm_eps)
+    return HyperSETRMSNorm(width, config.rms_norm_eps, magnifies_rounding(config))
 
 
 # The norms of Hyper-SET's two sublayers (Table 17). Theirs are RMSNorms on the projections: the spheres of Eqs. 4 and 5. With
@@ -48,12 +49,11 @@ def projection_norm(config: HyperSETConfig, width: int) -> nn.Module:
 
 def on_spheres(config: HyperSETConfig, projections: torch.Tensor) -> torch.Tensor:
     """The projections (…, width) after their norm, without its gain and bias. With `pre_norm` they have no norm."""
-    width = projections.shape[-1:]
     if config.pre_norm:
         return projections
     if config.sublayer_norm_type == "layernorm":
-        return F.layer_norm(projections, width, eps=config.layer_norm_eps)
-    return F.rms_norm(projections, width, eps=config.rms_norm_eps)
+        return F.layer_norm(projections, projections.shape[-1:], eps=config.layer_norm_eps)
+    return rms_norm(projections, eps=config.rms_norm_eps, is_plain=magnifies_rounding(config))
 
 
 def shifts_projections(config: HyperSETConfig) -> bool:
@@ -109,6 +109,7 @@ class IteratedLayer(GradientCheckpointingLayer):
     """
 
     takes_rows = False  # whether it can compute only some of the tokens
+    carries_state = False  # whether the state of its last iteration goes on to the next layer
     keeps = "pairs"  # what a slot of the cache holds, see [`prepare_cache`]
 
     @classmethod
@@ -185,6 +186,12 @@ class HyperSETAttention(IteratedAttention):
             for _ in range(num_norms)
         )
         self.energy: Any = ATTENTION_ENERGIES[config.attention_energy](config)
+        self.update_rule = UPDATE_RULES[config.update_rule]()
+        if self.update_rule.reads_weights and not self.energy.has_weights:
+            raise ValueError(
+                f"`update_rule` {config.update_rule!r} needs an attention energy with weights, and "
+                f"attention_energy={config.attention_energy!r} has none: choose another of the two."
+            )
         if self.energy.is_causal and shifts_projections(config):
             raise ValueError(
                 "`sublayer_norm_type` must not be 'layernorm' without `pre_norm` for a causal attention_energy: a slot keeps "
@@ -212,6 +219,27 @@ class HyperSETAttention(IteratedAttention):
         tokens = on_spheres(self.config, self.subspaces(hidden_states, delta, bases))
         return tokens if order is None else order.rotate(tokens)
 
+    def gains(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """The gains of queries, keys and values, each of shape `(head_dim,)`."""
+        gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
+        return gains if len(gains) == 3 else gains * 3
+
+    def roles(
+        self, hidden_states: torch.Tensor, order: Order | None, delta=None, bases: BothDirections | None = None
+    ) -> list[torch.Tensor]:
+        """
+        Queries, keys and values, `(batch_size, num_heads, seq_len, head_dim)` each. In a causal model those of this call go
+        into the cache, and keys and values are of all tokens so far.
+        """
+        if shifts_projections(self.config):
+            tokens = self.subspaces(hidden_states, delta, bases)
+            roles = [norm(tokens) if order is None else order.rotate(norm(tokens)) for norm in self.qkv_norms]
+            return roles if len(roles) == 3 else roles * 3
+        tokens = self.on_spheres(hidden_states, order, delta, bases)
+        seen = order.remember(tokens)[0] if self.energy.is_causal and order is not None else tokens
+        query_gain, key_gain, value_gain = self.gains(tokens)
+        return [tokens * query_gain, seen * key_gain, seen * value_gain]
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -226,20 +254,23 @@ class HyperSETAttention(IteratedAttention):
         added to W.
         """
         bases = symmetric(self.bases)
-        if shifts_projections(self.config):
-            tokens = self.subspaces(hidden_states, delta, bases)
-            roles = [norm(tokens) if order is None else order.rotate(norm(tokens)) for norm in self.qkv_norms]
-            roles = roles if len(roles) == 3 else roles * 3
-            direction, weights = self.energy.direction(*roles, attention_mask, output_attentions)
+        known = as_keyword(order if self.energy.is_causal else None)
+        if shifts_projections(self.config) or self.update_rule.reads_weights:
+            roles = self.roles(hidden_states, order, delta, bases)
+            reads_weights = self.update_rule.reads_weights
+            direction, weights = self.energy.direction(
+                *roles, attention_mask, output_attentions or reads_weights, **known
+            )
+            if reads_weights:
+                direction = self.update_rule.precondition(direction, weights, roles[2], self.energy.beta)
             direction = direction if rows is None else rows(direction)
         else:
             tokens = self.on_spheres(hidden_states, order, delta, bases)
-            gains = [gain(norm, tokens.dtype) for norm in self.qkv_norms] or [tokens.new_ones(self.head_dim)]
-            gains = gains if len(gains) == 3 else gains * 3
-            known = as_keyword(order if self.energy.is_causal else None)
+            gains = self.gains(tokens)
             direction, weights = self.energy.direction_with_gains(
                 tokens, gains, attention_mask, output_attentions, rows, **known
             )
+        weights = weights if output_attentions else None
         if order is not None:
             direction = order.turn_back(direction, rows)
         return bases.back(direction.transpose(1, 2).flatten(2), delta), weights
@@ -285,10 +316,13 @@ class HyperSETFeedforward(nn.Module):
 
 
 def moved(hidden_states: torch.Tensor, step_size: torch.Tensor | float, move: torch.Tensor) -> torch.Tensor:
-    """X + step size ⊙ move, in one pass."""
-    if isinstance(step_size, torch.Tensor):
-        return torch.addcmul(hidden_states, step_size, move)
-    return torch.add(hidden_states, move, alpha=step_size)
+    """X + step size ⊙ move."""
+    if not isinstance(step_size, torch.Tensor):
+        return torch.add(hidden_states, move, alpha=step_size)
+    if step_size.dtype == move.dtype != hidden_states.dtype:
+        # Under autocast X is wider. In one pass, `addcmul` would widen both factors, and keep them so for the backward pass.
+        return hidden_states + step_size * move
+    return torch.addcmul(hidden_states, step_size, move)
 
 
 @LAYERS.register("hyperset")
@@ -301,9 +335,10 @@ class HyperSETLayer(IteratedLayer):
     def attn_implementations(cls, config):
         if shifts_projections(config):
             return ("eager",)  # the others only know gains
+        if UPDATE_RULES[config.update_rule].reads_weights:
+            return ("eager",)  # the others have no weights
         names = ATTENTION_ENERGIES[config.attention_energy].attn_implementations
-        if UPDATE_RULES[config.update_rule].divides_by_root:
-            # These rules turn the rounding of a direction near zero into a move: the plainest arithmetic comes first.
+        if magnifies_rounding(config):
             names = ("eager", *(name for name in names if name != "eager"))
         return names
 
