@@ -14,12 +14,12 @@ import numpy as np
 from hyperset_lab.sudoku.solver import ALL, search, to_candidates
 
 
-FEWEST_GENERATED = 20  # the walk in `dig` finds 19 only on some boards, and nothing is known below 17
+FEWEST_GENERATED = 20  # what the walk of `Digging` is for; no puzzle of fewer than 17 has one solution
 HARD = 24  # below it, digging once seldom gets there, and the walk takes most of the time
 BOARDS_AT_ONCE = 250
 STATES_AT_ONCE = 2000
 KNOWN_SETS = 512  # of each board, see `Unavoidable`
-MOST_ROUNDS = 200  # of a walk; about all boards get to 20 in fewer
+MOST_ROUNDS = 200  # of a walk, before another board takes its place
 
 
 def random_solutions(count: int, rng: np.random.Generator) -> np.ndarray:
