@@ -238,7 +238,8 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         initializer_range (`float`, defaults to 0.02): Linears, Embeddings and learned positions start from a normal
             distribution with this standard deviation, at most 1.
         layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the LayerNorms.
-        rms_norm_eps (`float`, *optional*): Epsilon of the RMSNorms. `None`: the machine epsilon of the working dtype.
+        rms_norm_eps (`float`, *optional*): Epsilon of the RMSNorms. `None`: the machine epsilon of the working
+            dtype, but of float32 for half precision.
         tie_word_embeddings (`bool`, defaults to `True`): Whether the output layer of [`HyperSETForMaskedLM`] and of
             [`HyperSETForCausalLM`] shares the weight of the token embedding.
         use_cache (`bool`, defaults to `True`): Whether a causal model returns its cache (`past_key_values`). It does not while
@@ -468,6 +469,10 @@ class HyperSETConfig(BackboneConfigMixin, PreTrainedConfig):
         if (self.preconditioner_rank or 0) > self.hidden_size:
             raise ValueError(
                 f"`preconditioner_rank` must be at most hidden_size={self.hidden_size}, got {self.preconditioner_rank}."
+            )
+        if self.velocity_method == "gradient_descent" and not self.velocity_norm:
+            raise ValueError(
+                "`velocity_norm` must be True with velocity_method='gradient_descent', which has no velocity."
             )
         if self.velocity_method == "gradient_descent" and self.velocity_start != "zeros":
             raise ValueError(

@@ -13,7 +13,7 @@ from .attention_hyperset import RowSelection
 from .causal_energies_hyperset import CausalAttentionEnergy
 from .configuration_hyperset import HyperSETConfig
 from .energies_hyperset import ATTENTION_ENERGIES, FEEDFORWARD_ENERGIES
-from .norms_hyperset import HyperSETRMSNorm, rms_norm
+from .norms_hyperset import HyperSETLayerNorm, HyperSETRMSNorm, rms_norm
 from .order_hyperset import Order
 from .projection_hyperset import BothDirections, HyperSETProjection, symmetric
 from .registry_hyperset import Registry
@@ -29,7 +29,7 @@ def make_norm(config: HyperSETConfig, norm_type: str | None = None, width: int |
     """The norm that `norm_type` names, or else the config's, over `width` channels, or else the width of the tokens."""
     width = config.hidden_size if width is None else width
     if (norm_type or config.norm_type) == "layernorm":
-        return nn.LayerNorm(width, eps=config.layer_norm_eps)
+        return HyperSETLayerNorm(width, eps=config.layer_norm_eps)
     return HyperSETRMSNorm(width, config.rms_norm_eps, magnifies_rounding(config))
 
 

@@ -47,25 +47,35 @@ class RMSNormFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         tokens, gain, mean_square = ctx.saved_tensors
-        needs_gain = ctx.needs_input_grad[1]
+        needs_tokens, needs_gain, _ = ctx.needs_input_grad
         if torch.is_grad_enabled():  # this gradient will be differentiated again
-            wanted = (tokens, gain) if needs_gain else (tokens,)
+            wanted = [
+                tensor for tensor, needed in zip((tokens, gain), ctx.needs_input_grad[:2], strict=True) if needed
+            ]
             output = plain_rms_norm(tokens, gain, ctx.eps)
-            gradients = torch.autograd.grad(output, wanted, grad_output, create_graph=True)
-            return gradients[0], gradients[1] if needs_gain else None, None
+            gradients = list(torch.autograd.grad(output, wanted, grad_output, create_graph=True))
+            return gradients.pop(0) if needs_tokens else None, gradients.pop() if needs_gain else None, None
+        with torch.autocast(tokens.device.type, enabled=False):
+            grad_tokens, grad_gain = RMSNormFunction.gradients(
+                grad_output, tokens, gain, mean_square, ctx.eps, needs_gain
+            )
+        return grad_tokens, grad_gain, None
+
+    @staticmethod
+    def gradients(grad_output, tokens, gain, mean_square, eps, needs_gain):
         width = tokens.shape[-1]
-        scale = (mean_square + ctx.eps).rsqrt_().unsqueeze(-1)
-        wide_gain = torch.ones(width) if gain is None else gain.detach().to(torch.float32)
+        scale = (mean_square + eps).rsqrt_().unsqueeze(-1)
+        wide_gain = scale.new_ones(width) if gain is None else gain.detach().to(scale.dtype)
         grad_tokens, grad_gain, _ = torch.ops.aten.native_layer_norm_backward(
             grad_output.contiguous(), tokens, [width], torch.zeros_like(scale), scale, wide_gain, None,
             [True, needs_gain, False],
         )  # fmt: skip
         mean = grad_output @ (wide_gain / width).to(grad_output.dtype)
         grad_tokens.add_(mean.unsqueeze(-1).mul_(scale))
-        return grad_tokens, grad_gain.to(gain.dtype) if needs_gain else None, None
+        return grad_tokens, grad_gain.to(gain.dtype) if needs_gain else None
 
 
-def plain_rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None, eps: float | None) -> torch.Tensor:
+def plain_rms_norm(tokens: torch.Tensor, gain: torch.Tensor | None, eps: float) -> torch.Tensor:
     """The reference of [`rms_norm`]."""
     return F.rms_norm(tokens, tokens.shape[-1:], None if gain is None else gain.to(tokens.dtype), eps)
 
@@ -79,21 +89,31 @@ def rms_norm(
     Args:
         tokens (`torch.Tensor` of shape `(…, width)`): What to norm.
         gain (`torch.Tensor` of shape `(width,)`, *optional*): The gain.
-        eps (`float`, *optional*): Added to the mean square; the smallest step of the dtype at 1, if not given.
+        eps (`float`, *optional*):
+            Added to the mean square. If not given, the machine epsilon of the dtype, but of float32 for half precision.
         is_plain (`bool`): Whether to take torch's RMSNorm everywhere, for callers that magnify its rounding.
 
     Returns:
         `torch.Tensor` of the same shape and dtype.
     """
+    eps = torch.finfo(torch.promote_types(tokens.dtype, torch.float32)).eps if eps is None else eps
     device = tokens.device.type
     if is_autocast(device):  # it may cast to float32 and back
         with torch.autocast(device, enabled=False):
             return rms_norm(tokens, gain, eps, is_plain)
     if is_plain or not has_kernels(tokens):
         return plain_rms_norm(tokens, gain, eps)
-    eps = torch.finfo(tokens.dtype).eps if eps is None else eps
     flat = tokens.reshape(-1, tokens.shape[-1])
     return RMSNormFunction.apply(flat.contiguous(), gain, eps).view(tokens.shape)
+
+
+class HyperSETLayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` over the last dimension, also of tokens that are wider than the weights, as energies are computed."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dtype = torch.promote_types(self.weight.dtype, x.dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), bias, self.eps)
 
 
 class HyperSETRMSNorm(nn.RMSNorm):

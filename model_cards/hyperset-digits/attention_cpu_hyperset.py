@@ -183,7 +183,7 @@ class BoundedScores(Scores):
 
 
 class RoundedScores(BoundedScores):
-    """The same with products of bfloat16. All else is in float32: G − δ is often a small difference of large numbers."""
+    """The same with products of bfloat16, rounded as in the plain reference. All between them is in float32."""
 
     def product(self, name, left, right, add_to=False):
         rounded = self.workspace.take("rounded", len(left), left.shape[1], right.shape[1], dtype=left.dtype)

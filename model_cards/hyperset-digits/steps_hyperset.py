@@ -125,9 +125,10 @@ class LightNewton(UpdateRule):
     def precondition(self, direction, weights, values, beta):
         wide = torch.promote_types(direction.dtype, torch.float32)
         direction_wide, weights, values = direction.to(wide), normalised(weights.to(wide)), values.to(wide)
-        mean = weights @ values
-        along = direction_wide @ values.mT  # u_j·g_i
-        pulled = (weights * along) @ values - mean * (mean * direction_wide).sum(dim=-1, keepdim=True)
+        with torch.autocast(direction.device.type, enabled=False):  # a small difference of large numbers
+            mean = weights @ values
+            along = direction_wide @ values.mT  # u_j·g_i
+            pulled = (weights * along) @ values - mean * (mean * direction_wide).sum(dim=-1, keepdim=True)
         return (direction_wide + beta * pulled).to(direction.dtype)
 
 

@@ -149,7 +149,8 @@ def bi_softmax_rows(
 ) -> torch.Tensor:
     """
     y of `rows`, a few of the tokens. It only needs the normalisers r_i = log Σ_j exp(S_ij) of all scores. They also normalise
-    the softmax over queries, because S is symmetric. Scores are rounded as in the kernels, so that exp(S − r) is at most 1.
+    the softmax over queries, because S is symmetric. On a GPU scores are rounded as in the kernels, so that exp(S − r) is at
+    most 1. On a CPU, kernels that multiply bfloat16 round further: the row differs from that of all by that rounding.
     """
     query = query_of(rows(tokens), gain, tokens.device.type)
     dtype, tokens = tokens.dtype, tokens.to(normaliser.dtype)

@@ -87,7 +87,7 @@ class CEMInteraction(ConditionalAttention):
         d, self.head_dim = config.hidden_size, config.head_dim
         self.norm = make_norm(config, config.sublayer_norm_type)
         self.q_proj = HyperSETProjection(d, d)
-        self.k_proj = nn.Linear(d, d, bias=False)
+        self.k_proj = HyperSETProjection(d, d)
         self.kind = config.interaction_diagonal
         width = {"none": None, "head": self.head_dim, "full": d}[self.kind]
         self.diagonals = None if width is None else Diagonals(self.num_heads, width)
@@ -165,7 +165,7 @@ class CEMFeedforward(nn.Module):
         super().__init__()
         self.norm = make_norm(config, config.sublayer_norm_type)
         self.up_proj = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)  # type: ignore[arg-type]
+        self.gate_proj = HyperSETProjection(config.hidden_size, config.intermediate_size)  # type: ignore[arg-type]
         self.activation, self.antiderivative = PHI[config.hidden_act].function, ANTIDERIVATIVES[config.hidden_act]
         self.preconditioner = make_preconditioner(config)
         self.inner_steps = config.inner_steps

@@ -152,9 +152,11 @@ def test_nrgpt_follows_the_gradient_through_its_projection():
 @pytest.mark.parametrize("method", ["nesterov", "polyak", "gradient_descent"])
 def test_yuriiformer_without_velocity_is_the_transformer(method, norm_type):
     """μ = β = 0 and γ = 1, without a norm of the velocity, whatever the velocity was."""
-    config = make_config(
-        layer_type="yuriiformer", velocity_method=method, velocity_norm=False, norm_type=norm_type, hidden_act="relu"
-    )
+    fields = {
+        "velocity_method": method,
+        "velocity_norm": method == "gradient_descent",
+    }  # which has no velocity to norm
+    config = make_config(layer_type="yuriiformer", norm_type=norm_type, hidden_act="relu", **fields)
     layer = wake(YuriiFormerLayer(config)).double()
     with torch.no_grad():
         for step in layer.steps if method != "gradient_descent" else ():
@@ -233,6 +235,12 @@ FIELDS = {
     "interaction_diagonal": ("cem", "head"),
     "preconditioner_rank": ("cem", 4),
 }
+
+
+@pytest.mark.parametrize("field", [{"velocity_norm": False}, {"velocity_start": "embeddings"}], ids=str)
+def test_plain_descent_has_no_velocity(field):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        make_config(layer_type="yuriiformer", velocity_method="gradient_descent", **field)
 
 
 @pytest.mark.parametrize("name", FIELDS)

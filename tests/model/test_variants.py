@@ -307,6 +307,24 @@ def test_baselines_share_everything_but_the_layer(layer_type):
         make_config(layer_type=layer_type, lora_rank=2)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [*({"layer_type": name} for name in HAVE_ENERGIES), {"pre_norm": True, "sublayer_norm_type": "layernorm"}],
+    ids=str,
+)
+def test_energies_of_a_model_in_half_precision(fields, dtype):
+    """They are computed in float32 at least, with weights that are not."""
+    model = make_model("images", **fields).to(dtype)
+    inputs = {name: tensor.to(dtype) for name, tensor in make_inputs("images").items()}
+    with torch.no_grad():
+        energies = torch.stack(model(**inputs, output_energies=True).energies)
+        wide = {name: tensor.float() for name, tensor in inputs.items()}
+        wanted = torch.stack(model.float()(**wide, output_energies=True).energies)
+    assert energies.dtype == torch.float32
+    torch.testing.assert_close(energies, wanted, rtol=0.05, atol=0.05 * wanted.abs().max().item())
+
+
 @pytest.mark.parametrize("layer_type", [name for name in BASELINES if name not in HAVE_ENERGIES])
 def test_baselines_without_an_energy_say_so(layer_type):
     with pytest.raises(ValueError, match="output_energies"):

@@ -75,8 +75,11 @@ def worst_gradient(model: torch.nn.Module, wanted: dict[str, torch.Tensor]) -> f
     """The largest relative error of the gradient of a parameter, relative to a hundredth of the longest one at least."""
     least = 0.01 * max(float(gradient.norm()) for gradient in wanted.values())
     errors = []
-    for name, gradient in gradients(model).items():
-        difference = (gradient.cpu().double() - wanted[name].cpu().double()).norm()
+    found = gradients(model)
+    for name in wanted:
+        if name not in found:
+            return float("inf")  # the gradient was lost
+        difference = (found[name].cpu().double() - wanted[name].cpu().double()).norm()
         errors.append(float(difference) / max(least, float(wanted[name].norm())))
     return max(errors)
 

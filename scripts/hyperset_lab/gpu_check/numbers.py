@@ -128,11 +128,12 @@ def check_case(case: Case, device: torch.device) -> Found:
 
 
 def check_read_out(spread: float, device: torch.device) -> Found:
-    """The row that a classifier reads, computed alone, against the same row of all: both round scores alike."""
+    """The row that a classifier reads, computed alone, against the same row of all. (A GPU rounds the scores of both alike.)"""
     tokens, gain, _, _ = operands(Case("bfloat16", 64, num_heads=2, spread=spread), device)
     with torch.no_grad():
         alone = bi_softmax_fused(tokens, gain, rows=first_row)
-        return Found({"difference": relative(alone, first_row(bi_softmax_fused(tokens, gain)))}, {"difference": 1e-2})
+        limit = 1e-2 if device.type == "cuda" else LIMITS["bfloat16"]
+        return Found({"difference": relative(alone, first_row(bi_softmax_fused(tokens, gain)))}, {"difference": limit})
 
 
 def check_size(shape: tuple[int, int, int, int], device: torch.device) -> Found:

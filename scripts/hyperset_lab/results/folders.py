@@ -103,6 +103,7 @@ def record_samples(folder: Path, command: Sequence[str], count: int) -> None:
         flags = [*command[1:], *words, "--output_dir", temporary]
         trainer, _ = task.build_trainer(*parse_arguments(task.arguments, flags, task.script))
     data: Any = trainer.eval_dataset
+    count = min(count, len(data))
     chosen = [data[index * (len(data) // count)] for index in range(count)]
     batch = {name: value.cpu().contiguous() for name, value in trainer.data_collator(chosen).items()}
     model = model_of(trainer).float().cpu().eval()

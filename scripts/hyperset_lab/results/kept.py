@@ -49,7 +49,10 @@ def by_depth(metrics: dict[str, float], trained: int | None) -> Metrics:
     found: Metrics = {}
     for depth, name, value in measured(metrics, trained):
         found.setdefault(name, {})[str(depth)] = [value]
-    return {name: dict(sorted(values.items(), key=lambda item: int(item[0]))) for name, values in found.items()}
+    # A model without iterations has one depth, `None`.
+    return {
+        name: dict(sorted(values.items(), key=lambda item: (len(item[0]), item[0]))) for name, values in found.items()
+    }
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -113,10 +116,12 @@ def of_comparison(folder: Path, missing: dict[str, Any]) -> Result:
         rows[name] = row
     first = origins[0] if origins else {}
     made = comparison.get("origin") or missing
-    if absent := [f"--{name}" for name in ("command", "commit", "date") if not made.get(name)]:
+    absent = [f"--{name}" for name in ("command", "commit", "date") if not made.get(name)]
+    hardware = first.get("hardware") or made.get("hardware") or missing.get("hardware")
+    if absent := absent + ([] if hardware else ["--device"]):
         raise ValueError(f"{folder} does not say where it comes from: pass {', '.join(absent)}.")
     made = {name: made.get(name) for name in PROVENANCE} | {"versions": comparison["versions"]}
-    made["hardware"] = first.get("hardware") or made["hardware"] or missing["hardware"]
+    made["hardware"] = hardware
     if others := sorted({origin["commit"] for origin in origins} - {made["commit"], None}):
         made["other_commits"] = others
     data = first.get("data") or missing.get("data")

@@ -47,17 +47,23 @@ def unit(score: dict[str, Any]) -> str:
     return score["name"].replace("_", " ") + (", %" if score["is_share"] else "") + better
 
 
-def cell(row: dict[str, Any] | None, score: dict[str, Any], depth: float | None = None) -> str:
+def cell(row: dict[str, Any] | None, score: dict[str, Any], depth: int | None = None) -> str:
     """The score of a model at a depth, the trained one if it is not given."""
     if row is None:
         return "–"
     if row["diverged"]:
         return "diverged"
     depth = row["num_iterations"] if depth is None else depth
-    values = row["metrics"][score["name"]].get(f"{depth:g}")
+    values = row["metrics"][score["name"]].get(str(depth))
     if not values or len(values) < len(row["seeds"]):
         return "–"
     return with_deviation(mean_and_deviation([{"score": value} for value in values], "score"), score["is_share"])
+
+
+def others(row: dict[str, Any], score: dict[str, Any]) -> list[str]:
+    """The scores at half the trained depth, rounded down, and at twice."""
+    iterations = row["num_iterations"]
+    return [cell(row, score, iterations // 2) if iterations > 1 else "–", cell(row, score, 2 * iterations)]
 
 
 def beside(result: Result) -> str | None:
@@ -90,8 +96,13 @@ def section(name: str, result: Result) -> str:
     rows = []
     for label, row in models.items():
         flops, iterations, relative = row["flops"], row["num_iterations"], row.get("relative_time_per_step")
-        cells = [label, f"{row['parameters']:,}", "–" if flops is None else f"{flops / 1e6:.1f}", str(iterations)]
-        cells += [cell(row, score, depth) for depth in (iterations, iterations / 2, 2 * iterations)]
+        cells = [
+            label,
+            f"{row['parameters']:,}",
+            "–" if flops is None else f"{flops / 1e6:.1f}",
+            str(iterations or "–"),
+        ]
+        cells += [cell(row, score), *(others(row, score) if iterations else ("–", "–"))]
         cells += [f"{relative:.2f}" if relative is not None else "–", f"{row['learning_rate']:g}"]
         rows.append([*cells, ", ".join(map(str, sorted(row["seeds"] + row["diverged"])))])
     notes = [f"Data: {result['data']}.", f"Chosen on: {result['chosen_on']}"]
