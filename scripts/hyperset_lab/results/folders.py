@@ -135,7 +135,7 @@ def write_card(folder: Path, source: Path, origin: dict[str, Any], result: Resul
     card.data.eval_results = results_at_depths(rows, shared)
     text = re.sub(r"^# .*$", f"# {name}", card.text, count=1, flags=re.MULTILINE)
     table = f"## Results\n\nOn the evaluation split:\n\n{table_of_results(rows, trained)}\n"
-    text = put(text, r"## Results\n\nOn the evaluation split:\n\n(\|.*\|\n)+", table)
+    text = put(text, r"## Results\n\nOn the evaluation split:\n\n(\|[^\n]*\|\n)+", table)
     # A run of a comparison has a recipe of its own.
     text = put(text, r"## Training\n.*?(?=\n- learning_rate:)", f"## Training\n{describe_command(origin['command'])}")
     text = re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{place}"', text)
