@@ -33,6 +33,7 @@ SAMPLES = "samples.safetensors"
 TAKEN = (
     *("config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json"),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt"),
+    "givens.json",  # a Sudoku solver's card names it
 )
 # Flags of a training that an evaluation of its model does not take.
 OF_TRAINING = (
