@@ -17,16 +17,15 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import transformers
+from hyperset_lab.benchmarking.report import write_report
 from hyperset_lab.gpu_check import heads, kernels, numbers, programs, times
 from hyperset_lab.gpu_check.report import Check, as_json, run_all, table_of
 from modeling_hyperset.attention_op_hyperset import HAS_TRITON, problem_on_gpu
-from modeling_hyperset.files import write_json, write_whole
 
 
 # The most important first.
@@ -115,13 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     budget = 60 * options.budget_minutes - (time.monotonic() - start)
     rows = run_all(checks_of(options), budget, say=lambda text: print(text, flush=True))
     text = f"{facts}\n\n{table_of(rows)}"
-    print(f"\n{text}")
     report = {"about": facts, "seconds": time.monotonic() - start, "rows": as_json(rows)}
-    if options.output_dir is not None:
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "check_gpu.json", report)
-        write_whole(folder / "check_gpu.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
+    print()
+    write_report(options.output_dir, "check_gpu", text, report)
     return report
 
 

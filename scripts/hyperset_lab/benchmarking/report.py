@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from modeling_hyperset.files import write_json, write_whole
+from modeling_hyperset.files import write_json, write_text
 
 
 def machine_of(options: argparse.Namespace) -> str:
@@ -24,4 +24,4 @@ def write_report(folder: str | None, name: str, text: str, report: dict[str, Any
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / f"{name}.json", report)
-    write_whole(place / f"{name}.md", lambda path: Path(path).write_text(f"{text}\n", encoding="utf-8"))
+    write_text(place / f"{name}.md", f"{text}\n")
