@@ -144,6 +144,7 @@ def test_it_is_taken_into_the_results(finished, tmp_path):
             "4": row["accuracy_at_twice_the_iterations"]["values"],
         }
         assert kept["models"][name]["relative_time_per_step"] == result["timing"]["models"][name]["relative"]
+        assert kept["models"][name]["memory"] == result["memory"][name]
     assert "96 samples, evaluated on 40" in kept["data"] and kept["made"][0]["hardware"]["precision"] == "float32"
     table = page({"digits": kept})
     assert "| Ours (fixed) |" in table and "each model's best of 0.001, 0.03, on data held out" in " ".join(
@@ -207,7 +208,7 @@ def test_curves_are_those_that_the_runs_logged(modules, tmp_path):
         "accuracy": {"A": [accuracies, accuracies]},
     }
     plan = modules["hyperset_lab.comparison.plan"]
-    arguments = SimpleNamespace(eval_every_epoch=True, task="images")
+    arguments = SimpleNamespace(eval_every_epoch=True, task="images", selection_budget={})
     comparison = SimpleNamespace(configs={"A": {"num_iterations": 2}}, models={"A": {"eval_strategy": "no"}})
     comparison.arguments, comparison.score, comparison.root = arguments, None, tmp_path
     strategies = {phase: plan.Comparison.run(comparison, "A", phase, 0.1, 0).settings["eval_strategy"]
@@ -467,6 +468,27 @@ def test_models_of_any_task_are_compared(modules, tmp_path, monkeypatch, task, b
         modules["compare"].main(["recipe.yaml", "--output_dir", "other"])
 
 
+def test_a_smaller_budget_chooses_the_rates_alone(modules, tmp_path):
+    """The trainings for the table keep theirs, and a comparison with another one is another comparison."""
+    plan, common = modules["hyperset_lab.comparison.plan"], modules["hyperset_lab.arguments"]
+    plans = []
+    for index, budget in enumerate(({}, {"max_train_samples": 50, "num_train_epochs": 0.5})):
+        recipe = write_recipe(tmp_path / str(index), selection_flags=budget)
+        plans.append(plan.Comparison(common.parse_arguments((plan.ComparisonArguments,), [recipe])[0], BASE))
+        plans[-1].build(tmp_path / str(index))
+    whole, smaller = plans
+    assert whole.settings() != smaller.settings()
+    budgets = {
+        (index, phase): [
+            plans[index].run("T", phase, 0.1, 0).settings[name] for name in ("max_train_samples", "num_train_epochs")
+        ]
+        for index in (0, 1)
+        for phase in ("validation", "test")
+    }
+    assert budgets[1, "validation"] == [50, 0.5]
+    assert budgets[0, "validation"] == budgets[0, "test"] == budgets[1, "test"] == [96, 1]
+
+
 def models(**own) -> dict:
     return {"models": RECIPE["models"] | {"bad": own}}
 
@@ -491,6 +513,9 @@ def models(**own) -> dict:
         ({"timing_turns": 0}, "timing_turns"),
         ({"flags": {"learning_rate": 0.1}}, "flags.*learning_rate"),
         ({"flags": {"no_such_flag": 1}}, "no_such_flag"),
+        ({"selection_flags": {"per_device_train_batch_size": 1}}, "selection_flags.*per_device_train_batch_size"),
+        ({"selection_flags": {"max_steps": "many"}}, "max_steps"),
+        ({"selection_flags": "3"}, "selection_flags"),
         ({"flags": {"num_train_epochs": "many"}}, "num_train_epochs"),
         ({"flags": {"train_val_split": 2.0}}, "train_val_split"),
         (models(layer_type="lstm"), "'bad'.*lstm"),

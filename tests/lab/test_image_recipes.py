@@ -15,7 +15,8 @@ from transformers import AutoModelForImageClassification, get_scheduler
 
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-RECIPES = sorted([*(SCRIPTS / "recipes").glob("cifar*.yaml"), *(SCRIPTS / "recipes").glob("imagenet*.yaml")])
+OWN = SCRIPTS / "recipes" / "cifar10_cpu.yaml"  # not of the paper
+RECIPES = sorted({*(SCRIPTS / "recipes").glob("cifar*.yaml"), *(SCRIPTS / "recipes").glob("imagenet*.yaml")} - {OWN})
 # Tables 9 and 11 are the same but for the batch.
 TABLES_9_AND_11 = {
     "num_train_epochs": 200, "optim": "adam", "adam_beta1": 0.9, "adam_beta2": 0.999, "weight_decay": 5e-5,
@@ -96,6 +97,23 @@ def test_a_recipe_is_its_tables(script, path):
         model = AutoModelForImageClassification.from_config(config)
     assert model.num_parameters() == count_parameters(preset)
     assert config.num_labels == PRESETS[preset].config["num_labels"]
+
+
+def test_the_models_for_a_cpu_are_alike(script):
+    """Width, iterations and patches are the same for all that are compared, and the patches are the paper's."""
+    compared = yaml.safe_load((SCRIPTS / "recipes" / "compare_cifar10_cpu.yaml").read_text())
+    assert compared["base_recipe"] == OWN.name
+    shapes = set()
+    for own in compared["models"].values():
+        flags = [word for name, value in own.items() for word in (f"--{name}", str(value))]
+        model_arguments, data_arguments, training_arguments = parse_arguments(
+            script.TASK.arguments, [str(OWN), *flags]
+        )
+        config = importlib.import_module("hyperset_lab.models").load_config(model_arguments)
+        assert config.layer_type == own.get("layer_type", "hyperset")
+        shapes.add((config.hidden_size, config.num_iterations, config.patch_size, config.image_size, config.pooling))
+        assert training_arguments.bf16 and data_arguments.image_mean == STATISTICS["cifar10"][0]
+    assert shapes == {(192, 6, 4, 32, "mean")}
 
 
 def test_fine_tuning_starts_from_another_recipe():

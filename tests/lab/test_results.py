@@ -78,8 +78,8 @@ def test_runs_are_taken_in(tmp_path):
     text = page({"things": result | {"paper": {"Hyper-SET": "61 %", "where": "Table 0", "setting": "d = 9"}}})
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert cells[2] == ["[Things](#things)", "accuracy, %", "61 %", "–", "55.00 ± 7.07", "40.00"]
-    assert cells[5][:7] == ["Hyper-SET", "1,000", "2.5", "4", "55.00 ± 7.07", "27.50 ± 3.54", "25.00 ± 0.00"]
-    assert cells[6][:5] == ["Transformer", "1,000", "2.5", "4", "40.00"] and cells[6][-2:] == ["0.01", "0"]
+    assert cells[5][:8] == ["Hyper-SET", "1,000", "2.5", "–", "4", "55.00 ± 7.07", "27.50 ± 3.54", "25.00 ± 0.00"]
+    assert cells[6][:6] == ["Transformer", "1,000", "2.5", "–", "4", "40.00"] and cells[6][-2:] == ["0.01", "0"]
     for part in (
         "It is small.",
         "held-out things.",

@@ -28,6 +28,8 @@ DECIDED = {
     "report_to": "none",
     "disable_tqdm": True,
 }
+# What the choice of the learning rates may set otherwise: a smaller budget.
+BUDGET = ("num_train_epochs", "max_steps", "max_train_samples")
 PER_RUN = {"learning_rate", "seed", "output_dir", "hold_out_validation", "eval_num_iterations"}
 
 
@@ -54,6 +56,10 @@ class ComparisonArguments:
             "help": "Seeds to choose the learning rates with, instead of `seeds`: fewer trainings, but a rougher choice."
         },
     )
+    selection_flags: str = option(
+        "{}",
+        f"A smaller budget to choose the learning rates with, as JSON: {', '.join(BUDGET)}. Cheaper, but a rougher choice.",
+    )
     flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
     num_workers: int = option(1, "Trainings at a time, which share the processor's threads equally.")
     eval_every_epoch: bool = option(
@@ -72,6 +78,12 @@ class ComparisonArguments:
             raise ValueError(f"`models` must map at least one name to flags, got {self.models}.")
         if self.reference not in self.own_flags:
             raise ValueError(f"`reference` must be one of {', '.join(self.own_flags)}, got {self.reference!r}.")
+        self.selection_budget = parse_object(self.selection_flags, "selection_flags")
+        if other := self.selection_budget.keys() - set(BUDGET):
+            raise ValueError(
+                f"`selection_flags` may set {', '.join(BUDGET)} only, because all else is what the rates are chosen for; got "
+                f"{', '.join(sorted(map(str, other)))}."
+            )
         self.selection_seeds = self.selection_seeds or self.seeds
         for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
@@ -105,7 +117,8 @@ class Comparison:
     def settings(self) -> dict[str, Any]:
         """What a finished comparison is recognised by."""
         names = ("task", "reference", "learning_rates", "seeds", "selection_seeds")
-        return {"models": self.models} | {name: getattr(self.arguments, name) for name in names}
+        own = {"models": self.models, "selection_flags": self.arguments.selection_budget}
+        return own | {name: getattr(self.arguments, name) for name in names}
 
     def build(self, folder: Path) -> dict[str, ScriptTrainer]:
         """
@@ -117,6 +130,7 @@ class Comparison:
             own = folder / str(index)
             own.mkdir()
             own_settings = {"seed": self.arguments.seeds[0], "hold_out_validation": True, "logging_strategy": "no"}
+            own_settings |= self.arguments.selection_budget  # so that one that cannot be is an error here
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     trainers[name], _ = trainer_of(self.arguments.task, settings | own_settings, own)
@@ -132,7 +146,7 @@ class Comparison:
         own = {"learning_rate": learning_rate, "seed": seed, "hold_out_validation": holds_out}
         settings = self.models[model] | own
         if holds_out:
-            settings["eval_num_iterations"] = [config["num_iterations"]]
+            settings |= self.arguments.selection_budget | {"eval_num_iterations": [config["num_iterations"]]}
         elif self.arguments.eval_every_epoch:
             settings["eval_strategy"] = "epoch"
         return Run(task, self.score, model, phase, learning_rate, seed, settings, config, self.root / "runs")

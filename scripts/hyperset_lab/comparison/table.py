@@ -51,11 +51,15 @@ def markdown(result: dict[str, Any]) -> str:
         f"{timing['reference']}, median of {timing['num_turns']} turns side by side ({timing['device']}, "
         f"threads: {timing['num_threads']})."
     )
+    budget = settings.get("selection_flags") or {}  # comparisons of older versions have none
+    smaller = (
+        f" Trained for that with {', '.join(f'{name} {value:g}' for name, value in budget.items())}." if budget else ""
+    )
     choice = (
         "Every model's learning rate was chosen on data held out of the training split, a part for each of the seeds "
         f"{', '.join(map(str, settings['selection_seeds']))}; the split for evaluation was not looked at."
-        f"{edge_note(models, settings['learning_rates'])} {label.capitalize()} on the held-out data{in_per_cent} for each "
-        "learning rate:"
+        f"{smaller}{edge_note(models, settings['learning_rates'])} {label.capitalize()} on the held-out data{in_per_cent} "
+        "for each learning rate:"
     )
     validation = [
         [name, *(with_deviation(row[f"validation_{score}"][rate], is_share) for rate in rates)]

@@ -98,6 +98,7 @@ def of_comparison(folder: Path, missing: dict[str, Any]) -> Result:
         row: dict[str, Any] = {key: found[key] for key in ("parameters", "flops", "num_iterations", "learning_rate")}
         row |= {
             "chosen_out_of": settings["learning_rates"],
+            "memory": comparison["memory"][name],  # bytes that a training batch's forward pass keeps
             "seconds_per_step": timing["models"][name]["seconds"],
             "relative_time_per_step": timing["models"][name]["relative"],
             "seeds": [],

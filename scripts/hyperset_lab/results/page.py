@@ -25,7 +25,7 @@ each table.
 
 A score is the mean over the seeds, with the standard deviation where there are several. "Half" and "twice" are half and twice
 the iterations of the training. MFLOPs are millions of floating point operations in the matrix products of one forward pass on
-one sample.
+one sample. Memory is what the forward pass of a training batch keeps for the backward pass, without the parameters.
 """
 
 
@@ -88,23 +88,31 @@ def summary(results: dict[str, Result]) -> str:
     return aligned_table(header, rows)
 
 
-def section(name: str, result: Result) -> str:
-    """The table of one result, and where it comes from."""
+def table(result: Result) -> str:
+    """What each model of a result costs and reaches."""
     score, models = result["score"], result["models"]
-    header = ["model", "parameters", "MFLOPs", "iterations", unit(score), "at half", "at twice"]
+    header = ["model", "parameters", "MFLOPs", "memory, MB", "iterations", unit(score), "at half", "at twice"]
     header += ["time per step", "learning rate", "seeds"]
     rows = []
     for label, row in models.items():
         flops, iterations, relative = row["flops"], row["num_iterations"], row.get("relative_time_per_step")
+        memory = row.get("memory")
         cells = [
             label,
             f"{row['parameters']:,}",
             "–" if flops is None else f"{flops / 1e6:.1f}",
+            "–" if memory is None else f"{memory / 1e6:.1f}",
             str(iterations or "–"),
         ]
         cells += [cell(row, score), *(others(row, score) if iterations else ("–", "–"))]
         cells += [f"{relative:.2f}" if relative is not None else "–", f"{row['learning_rate']:g}"]
         rows.append([*cells, ", ".join(map(str, sorted(row["seeds"] + row["diverged"])))])
+    return aligned_table(header, rows)
+
+
+def section(name: str, result: Result) -> str:
+    """The table of one result, and where it comes from."""
+    models = result["models"]
     notes = [f"Data: {result['data']}.", f"Chosen on: {result['chosen_on']}"]
     if rates := sorted({rate for row in models.values() for rate in row.get("chosen_out_of", [])}):
         notes.append(
@@ -123,7 +131,7 @@ def section(name: str, result: Result) -> str:
     texts = [textwrap.fill(note, 130, break_long_words=False, break_on_hyphens=False) for note in notes]
     texts += givens(models)
     origins = [made_by(made) for made in result["made"]]
-    return "\n\n".join([f"## {result['title']}", aligned_table(header, rows), *texts, *origins])
+    return "\n\n".join([f"## {result['title']}", table(result), *texts, *origins])
 
 
 def givens(models: dict[str, Any]) -> list[str]:
