@@ -21,11 +21,11 @@ def numbers(*key: int) -> np.random.Generator:
 Transform = Callable[[dict, np.random.Generator], dict]
 
 
-class RandomExamples(torch.utils.data.Dataset):
-    """A data set that `transform`s its examples again in every epoch. Trainer sets the epoch, and workers see it."""
+class DrawnExamples(torch.utils.data.Dataset):
+    """A data set whose examples are drawn again in every epoch. Trainer sets the epoch, and workers see it."""
 
-    def __init__(self, data: Dataset, transform: Transform, seed: int):
-        self.data, self.transform, self.seed = data, transform, seed
+    def __init__(self, data: Dataset, seed: int):
+        self.data, self.seed = data, seed
         self.epoch = torch.zeros(
             (), dtype=torch.int64
         ).share_memory_()  # shared with workers that live longer than an epoch
@@ -36,8 +36,20 @@ class RandomExamples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
+    def numbers_of(self, index: int) -> np.random.Generator:
+        """The random numbers of an example in this epoch."""
+        return numbers(self.seed, int(self.epoch), index)
+
+
+class RandomExamples(DrawnExamples):
+    """A data set that `transform`s its examples again in every epoch, one by one."""
+
+    def __init__(self, data: Dataset, transform: Transform, seed: int):
+        super().__init__(data, seed)
+        self.transform = transform
+
     def __getitem__(self, index: int) -> dict:
-        return self.transform(self.data[index], numbers(self.seed, int(self.epoch), index))
+        return self.transform(self.data[index], self.numbers_of(index))
 
 
 class StreamedExamples(torch.utils.data.IterableDataset):

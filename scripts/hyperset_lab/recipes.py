@@ -31,7 +31,7 @@ REPLACES: dict[str, tuple[str, ...]] = {
     "train_tokenizer": ("tokenizer_name",),
     "dataset_name": (*FILES, *OF_DATASET),
     **dict.fromkeys(FILES, ("dataset_name",)),
-    "streaming": ("hold_out_validation", "random_windows"),
+    "streaming": ("hold_out_validation", "random_windows", "check_images", "cache_images"),
     "hold_out_validation": ("streaming",),
     "random_windows": ("streaming",),
     "num_train_epochs": ("max_steps",),

@@ -200,7 +200,7 @@ def test_the_model_reads_what_is_not_masked_and_learns_what_is(vq):
     image = {"codes": codes, "image": Image.new("L", (8, 8))}
     processor = script("hyperset_lab.masked_images.data").square_processor(16, None)
     assert torch.equal(masked_images.mask_image_with_codes(image, numbers(1), [0.5], processor)["masked"], masked)
-    squares = masked_images.mask_image(image, numbers(1), [0.5], processor, (4, 8), 2)["bool_masked_pos"]
+    squares = masked_images.mask_squares(numbers(1), [0.5], (4, 8), 2)["bool_masked_pos"]
     cells = squares.reshape(2, 2, 4, 2).transpose(1, 2).flatten(2)  # the four patches of each square
     assert squares.sum() == 16 and torch.equal(cells.all(-1), cells.any(-1))
 

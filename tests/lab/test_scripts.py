@@ -258,6 +258,7 @@ def test_every_key_of_a_recipe_is_a_flag(main, tmp_path):
         (["--crop_pct", "2"], "crop_pct"),
         (["--shuffle_buffer_size", "0"], "shuffle_buffer_size"),
         (["--streaming"], "streaming"),
+        (["--streaming", "--cache_images", "true"], "`--cache_images` keeps the images"),
         (["--optim", "adamm"], "adamm"),
         (["--eval_num_iterations", "0"], "eval_num_iterations"),
         (["--eval_num_iterations", "9", "--config_overrides", '{"lora_rank": 2}'], "must not exceed the 8 iterations"),

@@ -10,14 +10,13 @@ times as long on one image (7.0 ms against 0.8 ms for 500 × 375 pixels to 224 �
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as PILImage
-from PIL import ImageOps
 from torch.nn import functional as F
 
 from hyperset_lab.arguments import check_choice, check_least, option
@@ -96,12 +95,18 @@ class RandomView:
     """
     As `arguments` say, `view(image, rng)` makes an RGB image of any size a random one of `size` (height, width). Without
     `--random_crop resized` it shows the part of the image that the image `processor` cuts out at evaluation.
+
+    A view has two parts. [`start`] reads one image, and [`vary`] moves and changes a batch of what it gave. Images are bytes,
+    `(3, height, width)` each. An image's random numbers are its own, so its view is the same in any batch.
     """
 
     def __init__(self, arguments: AugmentationArguments, size: tuple[int, int], processor: Any):
         self.arguments, self.size, self.processor = arguments, size, processor
         self.resample = processor.resample or PILImage.Resampling.BILINEAR
         self.policy: Callable[[torch.Tensor], torch.Tensor] | None = None
+        # Most processors leave an image of this size as it is, and need not be asked. Some cut out a part of it all the same.
+        sample = PILImage.fromarray(noise(size))
+        self.leaves_size = np.array_equal(self.processed(sample), as_bytes(sample))
         if arguments.auto_augment is not None:
             try:
                 from kornia.augmentation.auto import AutoAugment
@@ -110,44 +115,87 @@ class RandomView:
             self.policy = AutoAugment(arguments.auto_augment)
 
     def __call__(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
-        image = self.crop(image, rng)
-        if self.arguments.random_flip and rng.random() < 0.5:
-            image = ImageOps.mirror(image)
-        return image if self.policy is None else self.auto_augment(self.policy, image, rng)
+        return as_picture(self.vary(self.start(image, rng)[None], [rng])[0])
 
-    def crop(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
-        height, width = self.size
-        if self.arguments.random_crop == "resized":
-            box = random_box(image.size, self.arguments.crop_scale, rng)
-            return image.resize((width, height), self.resample, box=box)
-        image = self.as_evaluated(image)
+    @property
+    def starts_anew(self) -> bool:
+        """Whether an image starts from other bytes in every epoch."""
+        return self.arguments.random_crop == "resized"
+
+    def start(self, image: PILImage.Image, rng: np.random.Generator) -> np.ndarray:
+        """What is moved and changed of an image: a random part of it, or the part that is evaluated."""
+        if not self.starts_anew:
+            return self.as_evaluated(image)
+        box = random_box(image.size, self.arguments.crop_scale, rng)
+        return as_bytes(image.resize(self.size[::-1], self.resample, box=box))
+
+    def as_evaluated(self, image: PILImage.Image) -> np.ndarray:
+        """
+        The bytes of an image as the processor resizes and crops it.
+
+        Raises:
+            `ValueError`: the processor makes another size of it than it did of the first image.
+        """
+        if self.leaves_size and image.size == self.size[::-1]:
+            return as_bytes(image)
+        pixels = self.processed(image)
+        if pixels.shape != (3, *self.size):
+            got, wanted = (" × ".join(map(str, shape)) for shape in (pixels.shape[1:], self.size))
+            raise ValueError(
+                f"The image processor makes {got} pixels of an image, but {wanted} are needed: give it a `size` with height "
+                "and width, or `do_center_crop` with a `crop_size`."
+            )
+        return pixels
+
+    def processed(self, image: PILImage.Image) -> np.ndarray:
+        """The bytes of an image that the processor resizes and crops, but does not normalise."""
+        pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"][0]
+        return pixels.round().to(torch.uint8).numpy()
+
+    def vary(self, images: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """The views of a batch of images that [`start`] gave, with the random numbers of each."""
         if self.arguments.random_crop == "padded":
             padding = self.arguments.crop_padding
-            left, top = (int(offset) for offset in rng.integers(0, 2 * padding + 1, size=2))
-            image = ImageOps.expand(image, padding).crop((left, top, left + width, top + height))
-        return image
-
-    def as_evaluated(self, image: PILImage.Image) -> PILImage.Image:
-        """The image as the processor resizes and crops it."""
-        if image.size == self.size[::-1] and not getattr(self.processor, "do_center_crop", False):
-            return image
-        pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"][0]
-        return PILImage.fromarray(pixels.round().to(torch.uint8).permute(1, 2, 0).numpy())
+            left, top = np.array([rng.integers(0, 2 * padding + 1, size=2) for rng in rngs]).T
+            padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+            windows = np.lib.stride_tricks.sliding_window_view(padded, self.size, axis=(2, 3))
+            images = windows[np.arange(len(images)), :, top, left]
+        if self.arguments.random_flip:
+            mirrored = np.array([rng.random() < 0.5 for rng in rngs])
+            images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+        if self.policy is not None:
+            pairs = zip(images, rngs, strict=True)
+            images = np.stack([self.auto_augment(self.policy, image, rng) for image, rng in pairs])
+        return images
 
     @staticmethod
     def auto_augment(
-        policy: Callable[[torch.Tensor], torch.Tensor], image: PILImage.Image, rng: np.random.Generator
-    ) -> PILImage.Image:
+        policy: Callable[[torch.Tensor], torch.Tensor], image: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """kornia draws one policy for a batch, from torch's global random numbers: so a batch is one image here."""
-        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
+        pixels = torch.from_numpy(image.transpose(1, 2, 0).copy()).permute(2, 0, 1)[None] / 255
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int(rng.integers(2**63)))
         try:
             pixels = policy(pixels)
         finally:
             torch.set_rng_state(state)
-        pixels = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
-        return PILImage.fromarray(pixels.permute(1, 2, 0).numpy())
+        return (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def as_bytes(image: PILImage.Image) -> np.ndarray:
+    """An RGB image → its bytes, `(3, height, width)`."""
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def as_picture(pixels: np.ndarray) -> PILImage.Image:
+    """The bytes of an image, `(3, height, width)` → an RGB image."""
+    return PILImage.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def noise(size: tuple[int, int]) -> np.ndarray:
+    """The bytes of a made-up image, `(height, width, 3)`: to see what an image processor does."""
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def random_box(size: tuple[int, int], scale: list[float], rng: np.random.Generator) -> tuple[int, int, int, int]:

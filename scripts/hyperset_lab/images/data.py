@@ -57,6 +57,12 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
         "Whether to read every image once before the training, and name those that cannot be read; yes if not given. What has "
         "passed is noted in the cache. Not with `--streaming`.",
     )
+    cache_images: bool | None = option(
+        None,
+        "Whether to keep images in memory, resized, so that each file is read once and not in every epoch; if not given, those "
+        "of a split that takes at most 512 MiB, with the others. Not with `--streaming`; training images with `--random_crop "
+        "resized` are never kept.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,6 +80,10 @@ class ImageDataArguments(AugmentationArguments, DataArguments):
         if self.streaming and self.check_images:
             raise ValueError(
                 "`--check_images` reads all images before the training, and `--streaming` does not: drop one."
+            )
+        if self.streaming and self.cache_images:
+            raise ValueError(
+                "`--cache_images` keeps the images of a data set in memory, and `--streaming` does not know them: drop one."
             )
         if self.streaming and (self.dataset_name == "digits" or self.hold_out_validation):
             raise ValueError(

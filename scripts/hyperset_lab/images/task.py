@@ -11,7 +11,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from hyperset_lab.arguments import ModelArguments
 from hyperset_lab.classes import checkpoint_with_head
-from hyperset_lab.draws import RandomExamples, StreamedExamples
+from hyperset_lab.draws import StreamedExamples
 from hyperset_lab.images.augmentation import (
     AugmentationArguments,
     MixingTrainer,
@@ -19,6 +19,7 @@ from hyperset_lab.images.augmentation import (
 )
 from hyperset_lab.images.data import ImageDataArguments, check_max_steps, load_images
 from hyperset_lab.images.pixels import read_image
+from hyperset_lab.images.reading import ImageExamples, ImageReader, keep_images
 from hyperset_lab.images.report import write_energies
 from hyperset_lab.models import label_fields, load_config, load_model, model_of
 from hyperset_lab.run import check_splits
@@ -54,33 +55,10 @@ def build_processor(arguments: ModelArguments, config, data_arguments: Augmentat
     return ViTImageProcessorPil(size=shortest, do_center_crop=True, crop_size=size, **statistics)
 
 
-# What turns examples into what the model reads. Workers that are started anew (`spawn`) get these by name, so they are no
-# functions within functions.
-
-
-def pixels(processor, images: list, **options) -> list[torch.Tensor]:
-    """What `processor` makes of images of PIL."""
-    return list(processor(images, return_tensors="pt", **options)["pixel_values"])
-
-
-def keep_batch(batch: dict[str, list], processor) -> dict[str, list]:
-    """Whole images."""
+def read_one(example: dict, rng: np.random.Generator | None, reader: ImageReader) -> dict[str, Any]:
+    """An image of a stream. Workers that are started anew (`spawn`) get this by name, so it is no function within one."""
     return {
-        "pixel_values": pixels(processor, [*map(read_image, batch["image"])]),
-        "label": batch["label"],
-    }
-
-
-def keep(example: dict, rng: np.random.Generator | None, processor) -> dict[str, Any]:
-    """A whole image."""
-    return {"pixel_values": pixels(processor, [read_image(example["image"])])[0], "label": example["label"]}
-
-
-def vary(example: dict, rng: np.random.Generator, processor, view: RandomView) -> dict[str, Any]:
-    """A random `view` of an image."""
-    image = view(read_image(example["image"]), rng)
-    return {
-        "pixel_values": pixels(processor, [image], do_resize=False, do_center_crop=False)[0],
+        "pixel_values": reader([example["image"]], None if rng is None else [rng])[0],
         "label": example["label"],
     }
 
@@ -125,23 +103,29 @@ def build_trainer(
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, {len(names)} classes, {data}")
 
     # Images that the model cannot take are an error now, not hours later in the first step of a run that waited.
-    first = keep(next(iter(next(iter(data.values())))), None, processor)["pixel_values"]
+    image = read_image(next(iter(next(iter(data.values()))))["image"])
+    first = processor([image], return_tensors="pt")["pixel_values"][0]
     model.eval()
     with torch.no_grad():
         model(first[None])
     view = RandomView(data_arguments, (first.shape[-2], first.shape[-1]), processor)
 
-    random, whole = partial(vary, processor=processor, view=view), partial(keep, processor=processor)
-
-    def readable(split: str):
-        """The split, as the trainer reads it."""
-        varies = split == "train" and data_arguments.varies_images
-        seed = training_arguments.seed
-        if data_arguments.streaming:
-            return StreamedExamples(data[split], random if varies else whole, seed, repeat=split == "train")
-        if varies:
-            return RandomExamples(data[split], random, seed)
-        return data[split].with_transform(partial(keep_batch, processor=processor))
+    seed, asked = training_arguments.seed, {"train": training_arguments.do_train, "eval": training_arguments.do_eval}
+    readers = {
+        split: ImageReader(view, varies=split == "train" and data_arguments.varies_images)
+        for split in data
+        if asked[split]
+    }
+    examples: dict[str, Any] = {}
+    if data_arguments.streaming:
+        for split, reader in readers.items():
+            transform = partial(read_one, reader=reader)
+            examples[split] = StreamedExamples(data[split], transform, seed, repeat=split == "train")
+    else:
+        shared = training_arguments.dataloader_num_workers > 0
+        kept = keep_images(data, readers, data_arguments.cache_images, shared)
+        for split, reader in readers.items():
+            examples[split] = ImageExamples(data[split], reader, seed, kept.get(split))
 
     trainer_class: type[ScriptTrainer] = ScriptTrainer
     options: dict[str, Any] = {}
@@ -150,8 +134,8 @@ def build_trainer(
     trainer = trainer_class(
         model=model,
         args=training_arguments,
-        train_dataset=readable("train") if training_arguments.do_train else None,
-        eval_dataset=readable("eval") if training_arguments.do_eval else None,
+        train_dataset=examples.get("train"),
+        eval_dataset=examples.get("eval"),
         compute_metrics=accuracy,
         processing_class=processor,
         data_collator=collate,
@@ -174,7 +158,7 @@ def report_energies(
     if wanted and model_of(trainer).config.model_type == "hyperset":
         write_energies(
             str(training_arguments.output_dir),
-            data.data if data_arguments.streaming else data.with_format(None),
+            data.data,
             batch_size=training_arguments.per_device_eval_batch_size,
             device=training_arguments.device,
             trust_remote_code=model_arguments.trust_remote_code,

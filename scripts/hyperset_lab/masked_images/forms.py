@@ -1,7 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """The two forms of masked image modeling, of VQ codes and of pixels: what the model reads, and how it fills in images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Dataset
 
 from hyperset_lab.arguments import check_choice, check_least, option
-from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.images.pixels import read_image
+from hyperset_lab.images.reading import ImageReader
 from hyperset_lab.masked_images.decoding import iterative_decode
 from hyperset_lab.masked_images.metrics import LPIPS_NETS
 from hyperset_lab.masked_images.program import bernoulli_cells, grid_schedule
@@ -153,35 +153,28 @@ def mask_image_with_codes(example: dict, rng: np.random.Generator, ratio: list[f
     }
 
 
-def mask_image(
-    example: dict,
-    rng: np.random.Generator,
-    ratio: list[float],
-    processor,
-    grid: tuple[int, int],
-    scale: int,
-    view: RandomView | None = None,
-) -> dict:
+def mask_squares(
+    rng: np.random.Generator, ratio: list[float], grid: tuple[int, int], scale: int
+) -> dict[str, torch.Tensor]:
     """
-    An image, varied by `view` if there is one → what the model reads: `pixel_values` and `bool_masked_pos` of shape
-    `(rows · columns,)`, whole squares of `scale` × `scale` patches of the `grid`.
+    What is masked of an image of a model of pixels: `bool_masked_pos` of shape `(rows · columns,)`, whole squares of `scale` ×
+    `scale` patches of the `grid`.
     """
     rows, columns = (side // scale for side in grid)
     squares = masked_cells(rows * columns, ratio, rng).reshape(rows, columns)
-    masked = torch.from_numpy(squares.repeat(scale, axis=0).repeat(scale, axis=1).flatten())
-    return {"pixel_values": to_pixels(processor, example["image"], view, rng), "bool_masked_pos": masked}
+    return {"bool_masked_pos": torch.from_numpy(squares.repeat(scale, axis=0).repeat(scale, axis=1).flatten())}
 
 
-def to_pixels(
-    processor, image, view: RandomView | None = None, rng: np.random.Generator | None = None
-) -> torch.Tensor:
-    """
-    What a data set holds of an image, varied by `view` if there is one → what `processor` makes of it, `(3, height, width)`.
-    """
-    image, options = read_image(image), {}
-    if view is not None and rng is not None:
-        image, options = view(image, rng), {"do_resize": False, "do_center_crop": False}
-    return processor([image], return_tensors="pt", **options)["pixel_values"][0]
+def mask_one(
+    example: dict, rng: np.random.Generator, reader: ImageReader, draw: Callable[[np.random.Generator], dict]
+) -> dict:
+    """An image of a stream → its `pixel_values` and what `draw` gives, as [`ImageExamples`] has them of a data set."""
+    return draw(rng) | {"pixel_values": reader([example["image"]], [rng])[0]}
+
+
+def to_pixels(processor, image) -> torch.Tensor:
+    """What a data set holds of an image → what `processor` makes of it, `(3, height, width)`."""
+    return processor([read_image(image)], return_tensors="pt")["pixel_values"][0]
 
 
 def batch_to_pixels(batch: dict[str, list], processor) -> dict[str, list[torch.Tensor]]:

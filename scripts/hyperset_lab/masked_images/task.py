@@ -10,9 +10,10 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from hyperset_lab.arguments import ModelArguments
-from hyperset_lab.draws import RandomExamples, StreamedExamples, Transform
+from hyperset_lab.draws import RandomExamples, StreamedExamples
 from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.images.data import ImageDataArguments
+from hyperset_lab.images.reading import ImageExamples, ImageReader, keep_images
 from hyperset_lab.images.task import build_processor
 from hyperset_lab.masked_images import forms
 from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
@@ -59,10 +60,12 @@ class Form:
     task: forms.CodeTask | forms.PixelTask
     processor: Any
     size: tuple[int, int]  # of the images, height and width
-    train_example: Transform
-    eval_example: Callable  # takes the masked share as `ratio` too
+    # Of codes they transform an example, of pixels they draw what is masked of it. The last two take its share as `ratio` too.
+    train_example: Callable
+    eval_example: Callable
     reconstruction_example: Callable
     codes: dict[str, torch.Tensor] | None = None  # of each split
+    readers: dict[str, ImageReader] | None = None  # of each split, for pixels
 
 
 def build_codes(
@@ -74,10 +77,10 @@ def build_codes(
     data: dict,
 ) -> Form:
     """Load the tokenizer and have it compute the codes of `data`, if they are not in the cache."""
-    if data_arguments.streaming or data_arguments.varies_images:
+    if data_arguments.streaming or data_arguments.varies_images or data_arguments.cache_images:
         raise ValueError(
-            "The codes of images are computed once: `--streaming`, `--random_crop`, `--random_flip` and `--auto_augment` are "
-            "for a model of pixels only. Leave them out."
+            "The codes of images are computed once: `--streaming`, `--cache_images`, `--random_crop`, `--random_flip` and "
+            "`--auto_augment` are for a model of pixels only. Leave them out."
         )
     refuse_statistics(data_arguments)
     if training_arguments.do_eval:
@@ -124,15 +127,16 @@ def build_pixels(
             f"`--mask_patch_size` must be a multiple of patch_size={patch} and divide image_size={size}, got {square}."
         )
     grid = (size[0] // patch, size[1] // patch)
-    mask = partial(forms.mask_image, processor=processor, grid=grid, scale=square // patch)
-    view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
+    mask = partial(forms.mask_squares, grid=grid, scale=square // patch)
+    view = RandomView(data_arguments, size, processor)
     return Form(
         task=forms.PixelTask(processor, grid),
         processor=processor,
         size=size,
-        train_example=partial(mask, ratio=masking.mask_ratio, view=view),
+        train_example=partial(mask, ratio=masking.mask_ratio),
         eval_example=mask,
         reconstruction_example=mask,
+        readers={"train": ImageReader(view, data_arguments.varies_images), "eval": ImageReader(view, varies=False)},
     )
 
 
@@ -171,14 +175,21 @@ def build_trainer(
         counts = {name: "a stream" if data_arguments.streaming else len(split) for name, split in data.items()}
         print(f"{type(model).__name__} with {model.num_parameters():,} parameters, images: {counts}")
 
-    def readable(split: str, transform: Transform, seed: int, with_images: bool = False):
+    kept = {}
+    if form.readers is not None and not data_arguments.streaming:
+        readers = {split: form.readers[split] for split in data}
+        shared = training_arguments.dataloader_num_workers > 0
+        kept = keep_images(cast(Any, data), readers, data_arguments.cache_images, shared)
+
+    def readable(split: str, example: Callable, seed: int, with_images: bool = False):
         """The split, as the trainer reads it."""
-        if data_arguments.streaming:
-            return StreamedExamples(data[split], transform, seed, repeat=split == "train")
-        examples = data[split]
         if form.codes is not None:
-            examples = forms.ImagesWithCodes(examples, form.codes[split], with_images)
-        return RandomExamples(examples, transform, seed)
+            return RandomExamples(forms.ImagesWithCodes(data[split], form.codes[split], with_images), example, seed)
+        reader = cast(dict[str, ImageReader], form.readers)[split]
+        if data_arguments.streaming:
+            transform = partial(forms.mask_one, reader=reader, draw=example)
+            return StreamedExamples(data[split], transform, seed, repeat=split == "train")
+        return ImageExamples(data[split], reader, seed, kept.get(split), draw=example)
 
     train_data = eval_data = metrics = None
     reconstruction_data = {}

@@ -3,7 +3,6 @@
 
 import inspect
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,11 +11,11 @@ from torch import nn
 from transformers.trainer_utils import HubStrategy
 
 from hyperset_lab.arguments import check_least, option
-from hyperset_lab.draws import RandomExamples, numbers
+from hyperset_lab.draws import numbers
 from hyperset_lab.images.augmentation import RandomView
 from hyperset_lab.images.data import ImageDataArguments
+from hyperset_lab.images.reading import ImageExamples, ImageReader, keep_images
 from hyperset_lab.masked_images.data import load_unlabelled, refuse_statistics, square_processor
-from hyperset_lab.masked_images.forms import to_pixels
 from hyperset_lab.masked_images.metrics import ReconstructionMetrics
 from hyperset_lab.masked_images.tokenizer import VQTokenizer, import_vq_model
 from hyperset_lab.masked_images.trainer import ReconstructionTrainer, report_reconstructions
@@ -138,11 +137,6 @@ class VQTrainer(ReconstructionTrainer):
             cast(Any, self.processing_class).save_pretrained(folder)
 
 
-def vary(example: dict, rng, processor, view: RandomView | None) -> dict:
-    """An image, varied by `view` if there is one → `pixel_values` in [0, 1]."""
-    return {"pixel_values": to_pixels(processor, example["image"], view, rng)}
-
-
 def build_vq_model(arguments: VQArguments):
     """A new VQ model."""
     vq_class = import_vq_model()
@@ -183,11 +177,16 @@ def build_trainer(
     check_splits(training_arguments, data)
     size = (vq_arguments.image_size, vq_arguments.image_size)
     processor = square_processor(vq_arguments.image_size, data_arguments.crop_pct)
-    view = RandomView(data_arguments, size, processor) if data_arguments.varies_images else None
-    train_data = RandomExamples(data["train"], partial(vary, processor=processor, view=view), training_arguments.seed)
+    view = RandomView(data_arguments, size, processor)
+    readers = {"train": ImageReader(view, data_arguments.varies_images)}
+    if training_arguments.do_eval:
+        readers["eval"] = ImageReader(view, varies=False)
+    shared = training_arguments.dataloader_num_workers > 0
+    kept = keep_images(cast(Any, data), readers, data_arguments.cache_images, shared)
+    train_data = ImageExamples(cast(Any, data["train"]), readers["train"], training_arguments.seed, kept.get("train"))
     eval_data = metrics = None
     if training_arguments.do_eval:
-        eval_data = RandomExamples(data["eval"], partial(vary, processor=processor, view=None), 0)
+        eval_data = ImageExamples(cast(Any, data["eval"]), readers["eval"], 0, kept.get("eval"))
         metrics = ReconstructionMetrics(size, device=training_arguments.device)
 
     model = VQTraining(vq)
