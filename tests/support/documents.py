@@ -60,6 +60,7 @@ SHORT = {
 # Scripts that take minutes however short: their flags are checked here, and their own tests call them.
 TESTED_ELSEWHERE = {
     "benchmark.py": "lab/test_benchmark.py",
+    "benchmark_data.py": "lab/test_benchmark_data.py",
     "check_gpu.py": "lab/test_check_gpu.py",
     "compare.py": "lab/test_compare.py",
     "demo.py": "lab/test_demo_page.py",
@@ -216,7 +217,7 @@ class Reader:
                 runpy.run_path(str(path), run_name="__main__")
             return
         module = importlib.import_module(path.stem)
-        if path.name in ("benchmark.py", "check_gpu.py"):
+        if path.name in ("benchmark.py", "benchmark_data.py", "check_gpu.py"):
             with mock.patch("torch.cuda.is_available", return_value=True):
                 module.parse(flags)
         elif path.name == "compare.py":

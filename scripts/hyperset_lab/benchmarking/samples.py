@@ -30,7 +30,7 @@ CLASSES = 10
 SOURCES = ("--dataset_name", "--train_dir", "--train_file")
 
 
-def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

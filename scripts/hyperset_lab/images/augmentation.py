@@ -12,6 +12,7 @@ times as long on one image (7.0 ms against 0.8 ms for 500 Ã— 375 pixels to 224 Ã
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,6 @@ class RandomView:
         self.arguments, self.size, self.processor = arguments, size, processor
         self.resample = processor.resample or PILImage.Resampling.BILINEAR
         self.policy: Callable[[torch.Tensor], torch.Tensor] | None = None
-        # Most processors leave an image of this size as it is, and need not be asked. Some cut out a part of it all the same.
-        sample = PILImage.fromarray(noise(size))
-        self.leaves_size = np.array_equal(self.processed(sample), as_bytes(sample))
         if arguments.auto_augment is not None:
             try:
                 from kornia.augmentation.auto import AutoAugment
@@ -116,6 +114,12 @@ class RandomView:
 
     def __call__(self, image: PILImage.Image, rng: np.random.Generator) -> PILImage.Image:
         return as_picture(self.vary(self.start(image, rng)[None], [rng])[0])
+
+    @cached_property
+    def leaves_size(self) -> bool:
+        """Whether the processor leaves an image of this size as it is. Some cut out a part of it all the same."""
+        image = PILImage.fromarray(noise(self.size))
+        return np.array_equal(self.processed(image), as_bytes(image))
 
     @property
     def starts_anew(self) -> bool:
@@ -136,7 +140,7 @@ class RandomView:
         Raises:
             `ValueError`: the processor makes another size of it than it did of the first image.
         """
-        if self.leaves_size and image.size == self.size[::-1]:
+        if image.size == self.size[::-1] and self.leaves_size:
             return as_bytes(image)
         pixels = self.processed(image)
         if pixels.shape != (3, *self.size):
