@@ -8,9 +8,9 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,8 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--num_threads", type=int, help="Of torch, on a CPU.")
     parser.add_argument("--output_dir", help="Write samples.json and samples.md there.")
-    options, options.script_flags = parser.parse_known_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    options.script_flags = others
     check_least(options, 1, "batch_size", "image_size", "steps", "rounds", "num_threads")
     if min(options.num_workers) < 0:
         raise ValueError(f"`--num_workers` must not be negative, got {options.num_workers}.")
@@ -80,9 +81,10 @@ class Turns(TrainerCallback):
 
     def __init__(self, trainer: ScriptTrainer, steps: int):
         self.steps, self.of_script, self.alone = steps, list[float](), list[float]()
-        self.epoch_steps = -(-len(trainer.train_dataset) // trainer.args.train_batch_size)  # type: ignore[arg-type]
+        self.epoch_steps = -(-len(cast(Sized, trainer.train_dataset)) // trainer.args.train_batch_size)
         self.start, self.device = 0.0, trainer.args.device
-        self.model = copy.deepcopy(model_of(trainer)).to(self.device).train()
+        self.model = copy.deepcopy(model_of(trainer))
+        torch.nn.Module.to(self.model, self.device).train()
         optimizer, fields = trainer.get_optimizer_cls_and_kwargs(trainer.args)
         self.optimizer = optimizer(self.model.parameters(), **fields)
         size = trainer.args.train_batch_size
@@ -129,10 +131,10 @@ def measure(options: argparse.Namespace, num_workers: int) -> dict[str, Any]:
         words = [options.recipe, *flags, *options.script_flags]
         with contextlib.redirect_stdout(io.StringIO()):  # the training's own report
             trainer, _ = TASK.build_trainer(*parse_arguments(TASK.arguments, words, TASK.script))
-            if len(trainer.train_dataset) < count:
+            if (found := len(cast(Sized, trainer.train_dataset))) < count:
                 raise ValueError(
                     f"{count:,} images are needed for `--batch_size` {options.batch_size} and `--steps` {options.steps}, got "
-                    f"{len(trainer.train_dataset):,}: take fewer steps or smaller batches."
+                    f"{found:,}: take fewer steps or smaller batches."
                 )
             turns = Turns(trainer, options.steps)
             trainer.add_callback(turns)
