@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import DynamoBackend
@@ -155,7 +155,7 @@ class ScriptTrainer(Trainer):
         """With `--torch_compile`, compile the layers of a model that can do it, in place of the whole model."""
         plugin = self.accelerator.state.dynamo_plugin
         if plugin.backend != DynamoBackend.NO and hasattr(model, "compile_repeated_blocks"):
-            model.compile_repeated_blocks(**plugin.to_kwargs())
+            cast(Any, model).compile_repeated_blocks(**plugin.to_kwargs())
             plugin.backend = DynamoBackend.NO  # accelerate would compile the whole model
 
     @staticmethod

@@ -4,7 +4,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
@@ -139,7 +139,7 @@ def model_subject(task: str, name: str, setting: Setting, options: argparse.Name
         if options.compile == "model":
             call = torch.compile(model, **settings)
         elif hasattr(model, "compile_repeated_blocks"):
-            model.compile_repeated_blocks(**settings)
+            cast(Any, model).compile_repeated_blocks(**settings)
         else:
             raise ValueError(f"`--compile blocks` is for models of this package, and {name!r} is none: leave it out.")
     dtype = getattr(torch, options.dtype)
