@@ -14,7 +14,7 @@ from hyperset_lab.results.kept import LABELS, Result
 
 PAGE = ROOT / "docs" / "results.md"
 # In another page of documents the table of a result stands between two such comments.
-SHOWN = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(\n<!-- end of results -->)", flags=re.DOTALL)
+SHOWN = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", flags=re.DOTALL)
 OURS = LABELS["hyperset"]
 
 HEAD = """# Results
@@ -44,7 +44,7 @@ def with_tables(text: str, results: dict[str, Result]) -> str:
     def shown(found: re.Match[str]) -> str:
         if (name := found[2]) not in results:
             raise ValueError(f"A page shows the result {name!r}, but there is none of that name.")
-        return f"{found[1]}\n{table(results[name])}\n{found[3]}"
+        return f"{found[1]}\n{table(results[name])}\n\n{found[3]}"
 
     return SHOWN.sub(shown, text)
 
