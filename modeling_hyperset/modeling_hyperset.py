@@ -234,6 +234,17 @@ class HyperSETPreTrainedModel(PreTrainedModel):
             )
         return name
 
+    def compile_repeated_blocks(self, **options: Any) -> None:
+        """
+        Compile each layer in place, with the options of `torch.compile`. All iterations run the same compiled code, so there
+        are at most two graphs for any depth from two on: the last iteration may compute fewer tokens. (An update rule with a
+        state has one more, and a model with depth-wise LoRA has one for each iteration.) `model.compile()` compiles the whole
+        model instead, with all iterations one after the other, and again for another depth. The name is diffusers'.
+        """
+        for module in self.modules():
+            if isinstance(module, IteratedLayer):
+                module.compile(**options)
+
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
         return True

@@ -5,7 +5,7 @@ transformers' own models. All lines of a table are measured in turn, round after
 by the Transformer's time of the same round; the report has the median of these ratios over the rounds, and the quartiles.
 
     python scripts/benchmark.py                                         # the paper's Table 16, on this machine
-    python scripts/benchmark.py --compile
+    python scripts/benchmark.py --compile                               # or --compile blocks
     python scripts/benchmark.py --preset table17
     python scripts/benchmark.py --preset text
     python scripts/benchmark.py --preset attention                      # attention alone, 4,096 tokens
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     records = measure_rounds(options)
     rows = ratios_of(records, options.models)
     about = f"{machine_of(options)}, "
-    about += f"compiled ({options.compile_mode})" if options.compile else "eager"
+    compiled = {"model": "compiled", "blocks": "layers compiled"}
+    about += f"{compiled[options.compile]} ({options.compile_mode})" if options.compile else "eager"
     about += ", gradient checkpointing" if options.gradient_checkpointing else ""
     about += f", alone and beside {options.neighbour} busy processes" if options.neighbour else ""
     about += f", {options.rounds} rounds; times and peak memory relative to the {options.models[0]}'s, quartiles in brackets"

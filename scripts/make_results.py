@@ -1,6 +1,7 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Make the page of results, `docs/results.md`, from the JSON files in `docs/results`. First take in the runs that are named.
+Make the page of results, `docs/results.md`, from the JSON files in `docs/results`, and the tables of results in other pages of
+documents. First take in the runs that are named.
 
     python scripts/make_results.py
     python scripts/make_results.py sudoku outputs/sudoku outputs/sudoku-transformer --title "Sudoku" --chosen_on "…"
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 
 from hyperset_lab.recipes import parse_object
 from hyperset_lab.results.kept import BY_HAND, kept_results, take_in
-from hyperset_lab.results.page import PAGE, page
+from hyperset_lab.results.page import PAGE, page, with_tables
 from modeling_hyperset.files import write_text
 
 
@@ -56,9 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             take_in(given.name, given.folders, by_hand, missing)
     except ValueError as error:
         flags.error(str(error))
-    text = page(kept_results())
-    write_text(PAGE, text)
-    print(f"Written: {PAGE}")
+    results = kept_results()
+    texts = {PAGE: page(results)}
+    for path in sorted(PAGE.parent.rglob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        if path != PAGE and (after := with_tables(before, results)) != before:
+            texts[path] = after
+    for path, text in texts.items():
+        write_text(path, text)
+    print(f"Written: {', '.join(map(str, texts))}")
 
 
 if __name__ == "__main__":

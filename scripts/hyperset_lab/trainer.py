@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.utils import DynamoBackend
 from torch import nn
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
@@ -141,6 +142,7 @@ class ScriptTrainer(Trainer):
             raise ValueError("accelerate does not shard models on CPUs: use another of its config files, or GPUs.")
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(EpochSetter(self.train_dataset))
+        self.compile_blocks(model)
         samples = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.steps = StepRecord(samples, self.args.world_size)
         self.add_callback(self.steps)
@@ -148,6 +150,13 @@ class ScriptTrainer(Trainer):
         self.save_total_limit = self.args.save_total_limit
         self.args.eval_do_concat_batches = True  # every measure is of all samples at once
         self.args.logging_nan_inf_filter = False  # `training_step` checks instead, at the same cost
+
+    def compile_blocks(self, model: PreTrainedModel | nn.Module) -> None:
+        """With `--torch_compile`, compile the layers of a model that can do it, in place of the whole model."""
+        plugin = self.accelerator.state.dynamo_plugin
+        if plugin.backend != DynamoBackend.NO and hasattr(model, "compile_repeated_blocks"):
+            cast(Any, model).compile_repeated_blocks(**plugin.to_kwargs())
+            plugin.backend = DynamoBackend.NO  # accelerate would compile the whole model
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None):

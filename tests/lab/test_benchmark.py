@@ -151,6 +151,7 @@ def test_the_papers_other_counts_follow_from_ours(main):
         (["--rounds", "0"], "rounds"),
         (["--neighbour", "-1"], "neighbour"),
         (["--compile_mode", "reduce-overhead"], "--compile"),
+        (["--compile", "blocks", "--preset", "attention"], "--compile blocks"),
     ],
 )
 def test_bad_flags(main, flags, message):

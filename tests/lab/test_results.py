@@ -9,7 +9,7 @@ import pytest
 from hyperset_lab.origin import ORIGIN
 from hyperset_lab.results.folders import evaluation
 from hyperset_lab.results.kept import kept_results, take_in
-from hyperset_lab.results.page import PAGE, page
+from hyperset_lab.results.page import PAGE, page, with_tables
 
 
 RESULTS = kept_results()
@@ -47,6 +47,19 @@ def write_run(folder, layer_type="hyperset", seed=0, accuracy=0.5, **changes):
 
 def test_the_page_is_what_the_command_makes():
     assert PAGE.read_text(encoding="utf-8") == page(RESULTS), "run scripts/make_results.py"
+    for path in PAGE.parent.rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert with_tables(text, RESULTS) == text, f"run scripts/make_results.py: {path}"
+
+
+def test_a_page_shows_the_table_of_a_result(tmp_path):
+    result = take_in("things", [write_run(tmp_path / "ours")], NEW, kept=tmp_path / "kept")
+    text = "Before.\n\n<!-- results: things -->\nold\n<!-- end of results -->\n\nBehind.\n"
+    shown = with_tables(text, {"things": result})
+    assert shown.startswith("Before.\n\n<!-- results: things -->\n\n| model") and shown.endswith("-->\n\nBehind.\n")
+    assert "old" not in shown and with_tables(shown, {"things": result}) == shown
+    with pytest.raises(ValueError, match="things"):
+        with_tables(text, {})
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -24,6 +24,7 @@ from hyperset_lab.images.task import main
 from hyperset_lab.run import leave_processes
 from hyperset_lab.trainer import ScriptTrainer
 from modeling_hyperset import HyperSETConfig, HyperSETForImageClassification
+from modeling_hyperset.layers_hyperset import HyperSETLayer
 from support.builders import threads
 from support.processes import in_a_process
 from transformers import AutoModelForImageClassification
@@ -244,10 +245,23 @@ def test_gradient_checkpointing_gives_the_same_curve(one_process, tmp_path):
     assert_same_training(tmp_path, one_process)
 
 
-@pytest.mark.slow
-def test_torch_compile_gives_the_same_curve(one_process, tmp_path):
-    main([*FLAGS, "--output_dir", str(tmp_path), "--per_device_train_batch_size", "16", "--torch_compile"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_torch_compile_gives_the_same_curve(one_process, tmp_path, monkeypatch, backend):
+    """It compiles the layers, and not the whole model as accelerate would."""
+    torch.compiler.reset()
+    compiled = []
+    compile_one = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **options: (compiled.append((type(self), options["backend"])), compile_one(self, **options))[1],
+    )
+    monkeypatch.setattr("accelerate.accelerator.is_compiled_module", lambda model: pytest.fail("the whole model"))
+    flags = ["--per_device_train_batch_size", "16", "--torch_compile", "--torch_compile_backend", backend]
+    main([*FLAGS, "--output_dir", str(tmp_path), *flags])
     assert_same_training(tmp_path, one_process)
+    assert compiled == [(HyperSETLayer, backend)]
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)

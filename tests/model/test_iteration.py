@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from modeling_hyperset import steps_hyperset
 from modeling_hyperset.attention_hyperset import bi_softmax_eager
@@ -122,3 +123,28 @@ def test_a_layer_that_is_replaced_keeps_the_read_out_whole():
     model, inputs = make_model("sequence-classification", layer_type="crate"), make_inputs("sequence-classification")
     base = model.hyperset(**inputs)
     torch.testing.assert_close(model(**inputs).logits, model.classifier(base.last_hidden_state[:, 0]))
+
+
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 traces no layer of transformers 5")
+@pytest.mark.parametrize(
+    ("name", "case", "most"),
+    [
+        ("default", "image-classification", 2),
+        ("initial", "sequence-classification", 2),
+        pytest.param("layers", "image-classification", 2, marks=pytest.mark.slow),
+        pytest.param("transformer", "sequence-classification", 2, marks=pytest.mark.slow),
+        pytest.param("adam", "image-classification", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_compiled_layers_serve_any_depth(name, case, most):
+    """The same outputs and gradients, and the number of graphs does not grow with depth."""
+    torch.compiler.reset()
+    model, inputs = make_model(case, **VARIANTS[name]), make_inputs(case, labels=True)
+    expected = [losses_and_gradients(model, **inputs, num_iterations=depth) for depth in (3, 2, 5)]
+    counter = CompileCounterWithBackend("aot_eager")
+    model.compile_repeated_blocks(backend=counter, fullgraph=True)
+    for depth, wanted in zip((3, 2, 5), expected, strict=True):
+        for actual, one in zip(losses_and_gradients(model, **inputs, num_iterations=depth), wanted, strict=True):
+            torch.testing.assert_close(actual, one, rtol=1e-4, atol=1e-5)
+    assert 1 <= counter.frame_count <= most
+    torch.compiler.reset()

@@ -4,7 +4,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
@@ -135,7 +135,13 @@ def model_subject(task: str, name: str, setting: Setting, options: argparse.Name
         # Models of one class share code: without room for all of them, torch would run the later ones uncompiled.
         torch._dynamo.config.recompile_limit = 1000
         torch._dynamo.config.fail_on_recompile_limit_hit = True
-        call = torch.compile(model, mode=options.compile_mode, dynamic=False)
+        settings: dict[str, Any] = {"mode": options.compile_mode, "dynamic": False}
+        if options.compile == "model":
+            call = torch.compile(model, **settings)
+        elif hasattr(model, "compile_repeated_blocks"):
+            cast(Any, model).compile_repeated_blocks(**settings)
+        else:
+            raise ValueError(f"`--compile blocks` is for models of this package, and {name!r} is none: leave it out.")
     dtype = getattr(torch, options.dtype)
 
     def forward():

@@ -43,7 +43,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_iterations", type=int, nargs="+", help="To sweep over.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--compile", action="store_true", help="Measure the models compiled.")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="model",
+        choices=["model", "blocks"],
+        help="Measure the models compiled: whole, or their layers alone (`compile_repeated_blocks`), which takes less time.",
+    )
     modes = ["default", "reduce-overhead", "max-autotune"]
     parser.add_argument("--compile_mode", choices=modes, default=modes[0], help="CUDA graphs.")
     parser.add_argument("--gradient_checkpointing", action="store_true")
@@ -71,6 +77,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise ValueError(f"`--neighbour` must be 0 on {options.device}: it keeps cores of the CPU busy.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"There is no CUDA device for `--device {options.device}`: pass `--device cpu`.")
+    if options.compile == "blocks" and task == "attention":
+        raise ValueError("`--compile blocks` is for models, and the preset 'attention' has none: leave `blocks` out.")
     if options.compile_mode != "default" and not options.compile:
         raise ValueError(f"`--compile_mode` needs `--compile`, got {options.compile_mode} without it.")
     return options

@@ -13,6 +13,8 @@ from hyperset_lab.results.kept import LABELS, Result
 
 
 PAGE = ROOT / "docs" / "results.md"
+# In another page of documents the table of a result stands between two such comments.
+SHOWN = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", flags=re.DOTALL)
 OURS = LABELS["hyperset"]
 
 HEAD = """# Results
@@ -34,6 +36,17 @@ def page(results: dict[str, Result]) -> str:
     parts = [HEAD.strip(), summary(results)]
     parts += [section(name, result) for name, result in results.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def with_tables(text: str, results: dict[str, Result]) -> str:
+    """A page of documents, with the tables of the results that it shows. A name of no result is a `ValueError`."""
+
+    def shown(found: re.Match[str]) -> str:
+        if (name := found[2]) not in results:
+            raise ValueError(f"A page shows the result {name!r}, but there is none of that name.")
+        return f"{found[1]}\n{table(results[name])}\n\n{found[3]}"
+
+    return SHOWN.sub(shown, text)
 
 
 def anchor(title: str) -> str:
