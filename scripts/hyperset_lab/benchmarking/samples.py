@@ -88,7 +88,7 @@ class Turns(TrainerCallback):
         optimizer, fields = trainer.get_optimizer_cls_and_kwargs(trainer.args)
         self.optimizer = optimizer(self.model.parameters(), **fields)
         size = trainer.args.train_batch_size
-        (self.batch,) = RandomBatches(self.model.config, size, size, self.device)
+        (self.batch,) = RandomBatches(cast(Any, self.model.config), size, size, self.device)
         self.half, self.most = trainer.args.bf16, trainer.args.max_grad_norm
 
     def on_step_end(self, args, state, control, **kwargs):
