@@ -290,7 +290,7 @@ class HyperSETLearnedStepSize(nn.Module):
         keep a GPU busy with a short batch, but only as many as `AHEAD` allows, to save memory with a long one.
         """
         together = 1
-        if not torch.compiler.is_compiling():  # torch.compile fuses them itself, and may not know the size
+        if not torch.compiler.is_compiling():  # torch.compile may not know the size
             together = max(1, AHEAD // max(1, initial_states.numel()))
         for embeddings in time_embeddings.split(together):
             yield from self.project(embeddings, initial_states)

@@ -46,9 +46,6 @@ class VelocityStep(nn.Module):
 class DescentStep(nn.Module):
     """X ← X + direction(X): a step without velocity."""
 
-    def __init__(self, config: HyperSETConfig):
-        super().__init__()
-
     def forward(self, tokens, velocity, direction):
         return tokens + direction(tokens), velocity
 
@@ -69,8 +66,10 @@ class YuriiFormerLayer(TransformerLayer):
     def __init__(self, config: HyperSETConfig):
         super().__init__(config)
         self.activation = PHI[config.hidden_act].function
-        step: type[nn.Module] = DescentStep if config.velocity_method == "gradient_descent" else VelocityStep
-        self.steps = nn.ModuleList(step(config) for _ in range(2 if config.velocity_splitting == "lie_trotter" else 1))
+        self.steps = nn.ModuleList(
+            DescentStep() if config.velocity_method == "gradient_descent" else VelocityStep(config)
+            for _ in range(2 if config.velocity_splitting == "lie_trotter" else 1)
+        )
 
     def forward(
         self,
