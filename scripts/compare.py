@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     words = list(sys.argv[1:] if arguments is None else arguments)
     (parsed,) = parse_arguments((ComparisonArguments,), words)
     start = began(parsed.command)
-    comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed, words)))
+    comparison = Comparison(parsed, read_recipe(base_recipe_path(parsed.base_recipe, words)))
     path = comparison.root / "comparison.json"
     with tempfile.TemporaryDirectory() as folder:
         # All models are built before the first is trained: an error in the last one does not come after hours.

@@ -174,6 +174,14 @@ class ScriptTrainer(Trainer):
             if self.args.decay_all or (parameter.ndim > 1 and not isinstance(module, NOT_DECAYED))
         ]
 
+    def get_eval_dataloader(self, eval_dataset=None):
+        """All samples, also with `--dataloader_drop_last`: that is for training, and Trainer would leave some out here too."""
+        dropped, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = dropped
+
     def train(self, *args, **kwargs):
         self.on_each_disk(lambda: checkpoints.clean_up(self.args.output_dir))
         try:

@@ -277,7 +277,8 @@ def test_the_page_of_sudokus(site, folders):
     assert page.solve("0" * 81) is None and "Type a Sudoku" in page.show(None, 1)
     with pytest.raises(ValueError, match="81 digits"):
         page.solve("12")
-    assert page.example(1) == page.example(1) != page.example(2)
+    assert page.example(1, 60) == page.example(1, 60) != page.example(2, 60)
+    assert page.example(1, 40).count("0") == 41
 
 
 def test_the_whole_page_is_built(site, folders):
@@ -286,7 +287,7 @@ def test_the_whole_page_is_built(site, folders):
         site.Sudokus(script("hyperset_lab.demo.descent").load_sudoku_model(folders["sudoku"])),
     )
     sliders = [block for block in both.blocks.values() if block.get_block_name() == "slider"]
-    assert [(slider.maximum, slider.value) for slider in sliders] == [(12, 3), (12, 3)]
+    assert [(slider.maximum, slider.value) for slider in sliders] == [(12, 3), (74, 50), (12, 3)]
 
 
 def test_what_plays_ends_with_the_next_event(site, folders, monkeypatch):

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,30 +23,16 @@ from support.sudoku_boards import PUZZLE
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[demo]'")
 pytest.importorskip("selenium", reason="the browser is driven by Selenium: pip install -e '.[dev]'")
 
-from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+
+from hyperset_lab.demo.browser import CHROMIUM, DRIVER, SECONDS, draw, open_tab, start, wait_for
 
 
 pytestmark = pytest.mark.slow
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 COME_ALONG = SCRIPTS.parent / "model_cards" / "hyperset-digits"
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SECONDS = 240  # that a busy machine may take
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",  # root has none
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,1000",
-)
 # An oval on a sheet of 320 × 320: models of other machines are less sure of other digits.
 ZERO = [(160 + 55 * math.cos(angle * math.pi / 8), 160 + 95 * math.sin(angle * math.pi / 8)) for angle in range(17)]
 
@@ -99,49 +84,16 @@ def address(digit_page, sudoku_page, looked_up):
 def browser(address, tmp_path_factory):
     if not (CHROMIUM and DRIVER):
         pytest.skip("there is no chromium with its chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = start(tmp_path_factory.mktemp("chromium"))
     driver.get(address)
     wait_for(driver, "canvas")
     yield driver
     driver.quit()
 
 
-def wait_for(browser, selector: str, holds=lambda element: True):
-    """The first visible element that a selector finds, once it is there and something holds of it."""
-
-    def found(driver):
-        elements = [element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
-        return next((element for element in elements if holds(element)), None)
-
-    ignored = ("StaleElementReferenceException", "NoSuchElementException")
-    exceptions = [getattr(importlib.import_module("selenium.common.exceptions"), name) for name in ignored]
-    return WebDriverWait(browser, SECONDS, ignored_exceptions=exceptions).until(found)
-
-
 def text_of_view(browser, words: str) -> str:
     """What the view says, once it says `words`."""
     return wait_for(browser, ".view", lambda element: words in element.text).text
-
-
-def open_tab(browser, name: str) -> None:
-    wait_for(browser, "button[role=tab]", lambda element: element.text == name).click()
-
-
-def draw(browser, points) -> None:
-    """A stroke of the mouse on the sheet."""
-    sheet = wait_for(browser, "canvas")
-    scale = sheet.size["width"] / 320
-    offsets = [(round((x - 160) * scale), round((y - 160) * scale)) for x, y in points]
-    actions = ActionChains(browser, duration=20)
-    actions.move_to_element_with_offset(sheet, *offsets[0]).click_and_hold()
-    for offset in offsets[1:]:
-        actions.move_to_element_with_offset(sheet, *offset)
-    actions.release().perform()
 
 
 def wipe(browser) -> None:
@@ -229,7 +181,7 @@ def test_a_sudoku_is_typed_and_solved(browser, sudoku_page):
     assert all(cell.get_attribute("value") == "" for cell in cells)
     wait_for(browser, ".example").click()
     text_of_view(browser, "blanks right")
-    assert 66 <= sum(cell.get_attribute("value") != "" for cell in cells) <= 74
+    assert sum(cell.get_attribute("value") != "" for cell in cells) == 50
 
 
 def test_one_command_serves_it(tmp_path):

@@ -37,10 +37,11 @@ def test_the_next_token_at_every_depth(page):
 
 def test_a_text_is_written_at_a_depth(page):
     first, again, other = page.write("abc", 2), page.write("abc", 2), page.write("abc", 9)
-    assert first == again and first.startswith("abc") and len(first) == 3 + 80
+    assert first == again and first.startswith("abc") and len(first) == 3 + 120
     assert other != first
 
 
 def test_a_long_prompt_is_cut_to_the_positions(page):
     assert page.read("ab" * 200)["descent"].depth == 12
-    assert len(page.write("ab" * 200, 1)) == 400 + 80
+    assert (page.read("ab" * 200)["descent"].energies == page.read("ab" * 80)["descent"].energies).all()
+    assert len(page.write("ab" * 200, 1)) == 400 + 120

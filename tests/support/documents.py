@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
     "check_gpu.py": "lab/test_check_gpu.py",
     "compare.py": "lab/test_compare.py",
     "demo.py": "lab/test_demo_page.py",
+    "train_in_time.py": "lab/test_train_in_time.py",
 }
 IN_PARALLEL = ["-n", "2", "--dist", "loadfile"]  # tests: flags of pytest-xdist
 # Tools that CI runs.
@@ -222,6 +223,8 @@ class Reader:
                 module.parse(flags)
         elif path.name == "compare.py":
             parse_arguments((module.ComparisonArguments,), flags)
+        elif path.name == "train_in_time.py":
+            parse_arguments((module.InTimeArguments,), flags)
         elif path.name == "demo.py":
             with mock.patch("gradio.Blocks.launch") as launch:  # which serves the page until it is stopped
                 module.main(flags)
@@ -230,7 +233,8 @@ class Reader:
             parsed = module.parser().parse_intermixed_args(flags)
             gather([Source(read_words(getattr(parsed, "words", [])), is_strict=True)])  # names that are known
             return
-        elif path.name in ("make_results.py", "keep_model.py"):  # they would write into the project
+        elif path.name in ("make_results.py", "keep_model.py", "demo_pictures.py"):
+            # They would write into the project.
             assert not is_run, where
             module.parser().parse_args(flags)
             return

@@ -44,17 +44,21 @@ def training_curves(comparison: Comparison, result: dict[str, Any]) -> dict[str,
 
 
 def write_curves(comparison: Comparison, result: dict[str, Any]) -> list[Path]:
-    """Write `curves.json` beside the table, and a picture of each quantity. Returns the files."""
+    """Write the curves of a comparison beside its table. Returns the files."""
+    return draw_curves(comparison.root, training_curves(comparison, result))
+
+
+def draw_curves(folder: Path, curves: dict[str, dict[str, list[Curve]]]) -> list[Path]:
+    """Write `curves.json` in `folder`, and a picture of each quantity, where there is a curve. Returns the files."""
     from modeling_hyperset.analysis.comparison_figures import STYLES, draw_training  # they import matplotlib
 
-    curves = training_curves(comparison, result)
     if not curves:
         return []
-    files = [comparison.root / "curves.json"]
+    files = [folder / "curves.json"]
     write_json(files[0], curves)
     for title, models in curves.items():
         shown = dict(list(models.items())[: len(STYLES)])
-        files.append(comparison.root / f"{title.replace(' ', '_')}.png")
+        files.append(folder / f"{title.replace(' ', '_')}.png")
         write_whole(files[-1], partial(draw_training(shown, title).savefig, dpi=200))
         if len(shown) < len(models):
             print(f"{files[-1]} shows the first {len(shown)} of {len(models)} models; curves.json has all.")

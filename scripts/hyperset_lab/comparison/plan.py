@@ -72,10 +72,8 @@ class ComparisonArguments:
     task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):
-        self.own_flags, self.shared_flags = parse_object(self.models, "models"), parse_object(self.flags, "flags")
+        self.own_flags, self.shared_flags = own_flags_of(self.models), parse_object(self.flags, "flags")
         task_named(self.task, "task")
-        if not self.own_flags or not all(isinstance(own, dict) for own in self.own_flags.values()):
-            raise ValueError(f"`models` must map at least one name to flags, got {self.models}.")
         if self.reference not in self.own_flags:
             raise ValueError(f"`reference` must be one of {', '.join(self.own_flags)}, got {self.reference!r}.")
         self.selection_budget = parse_object(self.selection_flags, "selection_flags")
@@ -94,13 +92,21 @@ class ComparisonArguments:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if taken := self.shared_flags.keys() & (DECIDED.keys() | PER_RUN):
             raise ValueError(f"`flags` sets what the comparison decides: {', '.join(sorted(taken))}.")
-        known = {item.name for item in dataclasses.fields(ModelArguments)}
-        for name, own in self.own_flags.items():
-            if other := own.keys() - known:
-                raise ValueError(
-                    f"The model {name!r} may set flags of the model only, because data and budget are the same for all; got "
-                    f"{', '.join(sorted(map(str, other)))}."
-                )
+
+
+def own_flags_of(models: str) -> dict[str, dict[str, Any]]:
+    """The flags of each model, from the JSON of `models`. A `ValueError` says that it is none, or has flags of other things."""
+    own_flags = parse_object(models, "models")
+    if not own_flags or not all(isinstance(own, dict) for own in own_flags.values()):
+        raise ValueError(f"`models` must map at least one name to flags, got {models}.")
+    known = {item.name for item in dataclasses.fields(ModelArguments)}
+    for name, own in own_flags.items():
+        if other := own.keys() - known:
+            raise ValueError(
+                f"The model {name!r} may set flags of the model only, because data and budget are the same for all; got "
+                f"{', '.join(sorted(map(str, other)))}."
+            )
+    return own_flags
 
 
 class Comparison:
@@ -165,10 +171,10 @@ class Comparison:
         return grid
 
 
-def base_recipe_path(parsed: ComparisonArguments, arguments: list[str]) -> Path:
+def base_recipe_path(base_recipe: str, arguments: list[str]) -> Path:
     """The base recipe, beside the comparison recipe that comes first of the command's `arguments`, if one does."""
     beside = Path(arguments[0]).parent if is_recipe(arguments[0]) else Path()
-    path = beside / parsed.base_recipe
+    path = beside / base_recipe
     if not path.is_file():
         raise ValueError(f"`base_recipe` must be a recipe, but {str(path)!r} is no file.")
     return path

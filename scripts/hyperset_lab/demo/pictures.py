@@ -97,10 +97,8 @@ def energy_words(descent: Descent, iteration: int) -> str:
     if descent.energies is None:
         return ""
     attention, feedforward = descent.energies[iteration - 1]
-    sign = "+" if feedforward >= 0 else "−"
-    return (
-        f"energy {attention + feedforward:.1f} = attention {attention:.1f} {sign} feedforward {abs(feedforward):.1f}"
-    )
+    words = f"energy {attention + feedforward:.1f} = attention {attention:.1f} + feedforward {feedforward:.1f}"
+    return words.replace("-", "−")
 
 
 def share_chart(

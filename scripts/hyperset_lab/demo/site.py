@@ -29,6 +29,7 @@ SECONDS_PER_ITERATION = 0.35  # of the animation
 SHEET = '<div class="sheet"><canvas width="320" height="320" aria-label="Sheet to draw on"></canvas><button>Wipe</button></div>'
 LABELS = [f"Row {cell // 9 + 1}, column {cell % 9 + 1}" for cell in range(81)]
 CELLS = "".join(f'<input inputmode="numeric" aria-label="{label}">' for label in LABELS)
+GIVENS, GIVENS_AT_FIRST = (30, 74), 50  # of an example: boards with fewer take long to find
 BOARD = f'<div class="board">{CELLS}</div>'
 
 
@@ -139,6 +140,7 @@ def add_sudokus(page: Sudokus) -> None:
             with gr.Row():
                 example = gr.Button("An example", size="sm", min_width=120, elem_classes="example")
                 clear = gr.Button("Clear the board", size="sm", min_width=120, elem_classes="clear")
+            givens = gr.Slider(*GIVENS, GIVENS_AT_FIRST, step=1, label="Given digits of an example")
         with gr.Column(scale=6, min_width=380):
             watch = Watch(page)
 
@@ -147,9 +149,9 @@ def add_sudokus(page: Sudokus) -> None:
         with told():
             return watch.start(page.solve(event.cells))
 
-    def take_example(turn: dict):
+    def take_example(turn: dict, num_givens: int):
         watch.end(turn)
-        cells = page.example(random.randrange(2**32))
+        cells = page.example(random.randrange(2**32), num_givens)
         return [*watch.start(page.solve(cells)), cells]
 
     def wipe(turn: dict):
@@ -157,7 +159,7 @@ def add_sudokus(page: Sudokus) -> None:
         return [*watch.start(None), "0" * 81]
 
     board.edit(edit, watch.turn, watch.outputs, trigger_mode="multiple", **watch.options)
-    example.click(take_example, watch.turn, [*watch.outputs, board], **watch.options)
+    example.click(take_example, [watch.turn, givens], [*watch.outputs, board], **watch.options)
     clear.click(wipe, watch.turn, [*watch.outputs, board], **watch.options)
 
 
@@ -213,6 +215,7 @@ def launch(page: gr.Blocks, **options) -> tuple:
     """Serve the page from this machine alone, with nothing on it from elsewhere. See Gradio's `launch`."""
     fonts = ("system-ui", "sans-serif")
     mono = ("ui-monospace", "monospace")
-    options["theme"] = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono)
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=mono)
+    options["theme"] = theme.set(body_text_color_subdued="*neutral_500")  # Gradio's own is too pale to read on white
     options["css"] = script("style.css")
     return page.launch(share=False, footer_links=[], ssr_mode=False, show_error=True, **options)

@@ -80,9 +80,9 @@ class Sudokus:
         descent = descend(self.model, input_ids=torch.from_numpy(puzzle.astype(np.int64))[None])
         return {"descent": descent, "puzzle": puzzle, "solution": None if problem else solution, "problem": problem}
 
-    def example(self, seed: int) -> str:
-        """A puzzle as easy as those of `recipes/sudoku_small.yaml`, as 81 digits."""
-        puzzles, _ = generate_puzzles(1, 66, 74, (seed,))
+    def example(self, seed: int, num_givens: int) -> str:
+        """A puzzle with so many given digits, as 81 digits."""
+        puzzles, _ = generate_puzzles(1, num_givens, num_givens, (seed,))
         return "".join(map(str, puzzles[0]))
 
     def show(self, watched: dict | None, iteration: int) -> str:

@@ -12,7 +12,7 @@ from hyperset_lab.demo.pictures import count, energy_chart, energy_words, share_
 SHOWN = 10  # of the next tokens
 LENGTH = 120  # of what is written, in tokens
 VISIBLE = {"\n": "↵", "\t": "→", " ": "␣", "\r": "←"}
-EXAMPLE = "MENENIUS:\nWhat "
+EXAMPLE = "ROMEO:\nWhat say you, my l"
 
 
 class Texts:
@@ -20,21 +20,20 @@ class Texts:
 
     def __init__(self, model, tokenizer):
         self.model, self.tokenizer = model, tokenizer
+        self.longest = model.config.max_position_embeddings  # in training
 
-    def ids(self, prompt: str, room: int = 0) -> torch.Tensor:
-        """The last tokens of a prompt that the model has positions for, beside `room` more."""
+    def ids(self, prompt: str) -> torch.Tensor:
+        """The tokens of a prompt, `(1, length)`."""
         ids = self.tokenizer(prompt, return_tensors="pt")["input_ids"]
-        if self.model.config.position_embedding_type != "rotary":
-            ids = ids[:, -max(1, self.model.config.max_position_embeddings - room) :]
+        if not ids.shape[1]:
+            raise ValueError("The tokenizer of this model knows nothing of the prompt.")
         return ids
 
     def read(self, prompt: str) -> dict | None:
         """A prompt, watched: the likeliest next tokens at every depth; nothing where there is no prompt."""
         if not prompt:
             return None
-        ids = self.ids(prompt)
-        if not ids.shape[1]:
-            raise ValueError("The tokenizer of this model knows nothing of the prompt.")
+        ids = self.ids(prompt)[:, -self.longest :]
         descent = descend(self.model, input_ids=ids)
         descent.probabilities = descent.probabilities[:, -1]  # of the next token
         order = descent.probabilities.max(axis=0).argsort()[::-1][:SHOWN]
@@ -42,23 +41,29 @@ class Texts:
         return {"descent": descent, "labels": [visible(self.tokenizer.decode([int(index)])) for index in order]}
 
     def write(self, prompt: str, num_iterations: int) -> str:
-        """The prompt and what the model writes after it with so many iterations. The same prompt gives the same text."""
-        config, length = self.model.config, LENGTH
-        if config.position_embedding_type != "rotary":
-            length = min(LENGTH, max(1, config.max_position_embeddings // 2))
-        ids = self.ids(prompt or EXAMPLE, room=length)
+        """
+        The prompt and what the model writes after it with so many iterations. The same prompt gives the same text. A text that
+        is longer than those of the training is written in parts: the model reads the end of the text before each.
+        """
+        ids = text = self.ids(prompt or EXAMPLE)
+        part, end = max(1, self.longest // 2), ids.shape[1] + LENGTH
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            written = self.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                num_iterations=int(num_iterations),
-                max_new_tokens=length,
-                do_sample=True,
-                top_k=20,
-                pad_token_id=self.tokenizer.pad_token_id or 0,
-            )
-        return (prompt or EXAMPLE) + self.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+            while text.shape[1] < end:
+                seen = text[:, -max(1, self.longest - part) :]
+                written = self.model.generate(
+                    seen,
+                    attention_mask=torch.ones_like(seen),
+                    num_iterations=int(num_iterations),
+                    max_new_tokens=min(part, end - text.shape[1]),
+                    do_sample=True,
+                    top_k=20,
+                    pad_token_id=self.tokenizer.pad_token_id or 0,
+                )[:, seen.shape[1] :]
+                text = torch.cat((text, written), dim=1)
+                if written.shape[1] < part:  # the model has ended the text, or all is written
+                    break
+        return (prompt or EXAMPLE) + self.tokenizer.decode(text[0, ids.shape[1] :], skip_special_tokens=True)
 
     def show(self, watched: dict | None, iteration: int) -> str:
         """The view at one iteration."""
@@ -73,7 +78,7 @@ class Texts:
             for index, share in enumerate(shares)
         )
         big = html.escape(labels[best])
-        words = f"next, {shares[best]:.0%} sure after {count(iteration)}<br>{energy_words(descent, iteration)}"
+        words = f"comes next, {shares[best]:.0%} sure after {count(iteration)}<br>{energy_words(descent, iteration)}"
         return (
             f'<div class="answer"><span class="big" data-answer="{big}">{big}</span>'
             f'<span class="note">{words}</span></div><div class="bars">{bars}</div>'
