@@ -4,7 +4,7 @@ What reading and augmenting images costs: samples per second of `run_image_class
 Trainer's own work, logging) beside those of its model alone (forward and backward pass, clipping, optimizer, on a batch that is
 in place). Both are measured in turn, epoch after epoch of one training, and the share that the script loses is their median. In
 the first epoch files are read; later they are in memory if they fit there. The steps at the start of an epoch, in which workers
-start, are not timed.
+start, and at its end, when they have read all, are not timed.
 
 The images are made-up JPEG files. Flags that this command does not know go to the training script, for example other data.
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The modeling_hyperset authors. Licensed under the Apache License, Version 2.0.
 """
-Train several models for as many epochs as fit in a time, one after the other, on a machine that is there for minutes.
+Train several models for as many epochs as fit in a time, one after the other.
 
     python scripts/train_in_time.py scripts/recipes/in_time_cifar10.yaml
     python scripts/train_in_time.py scripts/recipes/in_time_cifar10.yaml --budget_minutes 4 --output_dir outputs/four \\
@@ -15,6 +15,7 @@ schedule has not ended, and the output says so. On a GPU the models are compiled
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class InTimeArguments:
     output_dir: str = field(metadata={"help": "A new folder for the models and what was measured."})
     budget_minutes: float = option(8.0, "Time for all models together.")
     flags: str = option("{}", "Flags of the training script to set otherwise for all models, as JSON.")
-    commit: str | None = option(None, "The commit of the code, where its folder is no checkout of git.")
+    commit: str | None = option(None, "The commit of the code, where its folder is no checkout of git of its own.")
     task: str = option("images", f"What the models are trained for: {', '.join(NAMES)}.")
 
     def __post_init__(self):
@@ -67,8 +68,14 @@ class InTimeArguments:
         self.own_flags, self.shared_flags = own_flags_of(self.models), parse_object(self.flags, "flags")
         if taken := self.shared_flags.keys() & (IN_TIME.keys() | PER_RUN):
             raise ValueError(f"`flags` sets what this command decides: {', '.join(sorted(taken))}.")
-        if not self.budget_minutes > 0:
-            raise ValueError(f"`budget_minutes` must be positive, got {self.budget_minutes}.")
+        if not 0 < self.budget_minutes < math.inf:
+            raise ValueError(f"`budget_minutes` must be positive and finite, got {self.budget_minutes}.")
+        folders = [in_time.name_of_folder(label) for label in self.own_flags]
+        if "" in folders or len(set(folders)) < len(folders):
+            raise ValueError(
+                f"`models` must have names that differ in letters or digits, because folders are named so, got "
+                f"{', '.join(self.own_flags)}."
+            )
         if Path(self.output_dir).is_dir() and any(Path(self.output_dir).iterdir()):
             raise ValueError(f"`output_dir` must be a new or empty folder, but {self.output_dir!r} has files.")
 
@@ -110,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     (parsed,) = parse_arguments((InTimeArguments,), words)
     seconds = 60 * parsed.budget_minutes
     start = began(parsed.command)
-    if start["commit"] is None:
-        start |= {"commit": parsed.commit}
+    if parsed.commit is not None:  # what git says may be of a checkout around this folder
+        start |= {"commit": parsed.commit, "changed": None}
     models = settings_of(parsed, read_recipe(base_recipe_path(parsed.base_recipe, words)))
     root = Path(parsed.output_dir)
     root.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,8 @@ from modeling_hyperset.files import write_json, write_whole
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 
+MOST_GRAPHS = 256  # of compiled layers in a process; torch's own limit is 8
+
 # What the scripts use of Trainer that transformers does not promise. `tests/lab/test_trainer.py` says what changed of it.
 PRIVATE = (("save_model", "_internal_call", "tells a save of Trainer's own, after which nothing is pushed"),)
 
@@ -155,6 +157,8 @@ class ScriptTrainer(Trainer):
         """With `--torch_compile`, compile the layers of a model that can do it, in place of the whole model."""
         plugin = self.accelerator.state.dynamo_plugin
         if plugin.backend != DynamoBackend.NO and hasattr(model, "compile_repeated_blocks"):
+            # Layers share code, so their graphs share a limit: without room, torch would run the later ones uncompiled.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_GRAPHS)
             cast(Any, model).compile_repeated_blocks(**plugin.to_kwargs())
             plugin.backend = DynamoBackend.NO  # accelerate would compile the whole model
 

@@ -487,6 +487,13 @@ def test_a_smaller_budget_chooses_the_rates_alone(modules, tmp_path):
     }
     assert budgets[1, "validation"] == [50, 0.5]
     assert budgets[0, "validation"] == budgets[0, "test"] == budgets[1, "test"] == [96, 1]
+    recipe = write_recipe(tmp_path / "steps", selection_flags={"num_train_epochs": 0.5}, flags={"max_steps": 9})
+    steps = plan.Comparison(common.parse_arguments((plan.ComparisonArguments,), [recipe])[0], BASE)
+    steps.build(tmp_path / "steps")
+    assert (
+        "max_steps" not in steps.run("T", "validation", 0.1, 0).settings
+    )  # Trainer would not see the epochs behind it
+    assert steps.run("T", "test", 0.1, 0).settings["max_steps"] == 9
 
 
 def models(**own) -> dict:
@@ -514,7 +521,9 @@ def models(**own) -> dict:
         ({"flags": {"learning_rate": 0.1}}, "flags.*learning_rate"),
         ({"flags": {"no_such_flag": 1}}, "no_such_flag"),
         ({"selection_flags": {"per_device_train_batch_size": 1}}, "selection_flags.*per_device_train_batch_size"),
-        ({"selection_flags": {"max_steps": "many"}}, "max_steps"),
+        ({"selection_flags": {"max_steps": "many"}}, "selection_flags.*max_steps='many'"),
+        ({"selection_flags": {"max_steps": -1}}, "selection_flags.*max_steps=-1"),
+        ({"selection_flags": {"max_train_samples": 1.5}}, "max_train_samples"),
         ({"selection_flags": "3"}, "selection_flags"),
         ({"flags": {"num_train_epochs": "many"}}, "num_train_epochs"),
         ({"flags": {"train_val_split": 2.0}}, "train_val_split"),

@@ -28,6 +28,21 @@ from transformers import TrainerCallback
 RECIPE = Path(__file__).parents[2] / "recipes" / "cifar10_cpu.yaml"
 CLASSES = 10
 SOURCES = ("--dataset_name", "--train_dir", "--train_file")
+# What this command sets by flags of its own, or what would make the two loops different.
+DECIDED = (
+    *(
+        "--do_train",
+        "--do_eval",
+        "--num_train_epochs",
+        "--max_steps",
+        "--max_train_samples",
+        "--bf16",
+        "--fp16",
+        "--use_cpu",
+    ),
+    *("--per_device_train_batch_size", "--dataloader_num_workers", "--gradient_accumulation_steps"),
+    *("--torch_compile", "--torch_compile_backend", "--torch_compile_mode", "--streaming"),
+)
 
 
 def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
@@ -48,6 +63,10 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     parser.add_argument("--output_dir", help="Write samples.json and samples.md there.")
     options, others = parser.parse_known_args(arguments)
     options.script_flags = others
+    if taken := sorted({word.partition("=")[0] for word in others} & set(DECIDED)):
+        raise ValueError(
+            f"This command decides {', '.join(taken)} itself: leave it out, or see its own flags (`--help`)."
+        )
     check_least(options, 1, "batch_size", "image_size", "steps", "rounds", "num_threads")
     if min(options.num_workers) < 0:
         raise ValueError(f"`--num_workers` must not be negative, got {options.num_workers}.")
@@ -69,19 +88,23 @@ def write_images(folder: Path, count: int, side: int) -> None:
 
 
 def not_timed(num_workers: int) -> int:
-    """Steps at the start of an epoch that are not timed: workers start, and run ahead by two batches each."""
-    return 2 * num_workers + 2
+    """
+    Steps of an epoch that are not timed: at its start, when workers start, and at its end, when they have read all and what is
+    left takes no time. Each runs ahead by two batches.
+    """
+    return 4 * num_workers + 2
 
 
 class Turns(TrainerCallback):
     """
-    The seconds of the last `steps` steps of each epoch of a training, and after each epoch those of as many steps of the same
-    model alone.
+    The seconds of `steps` steps of each epoch of a training, and after each epoch those of as many steps of the same model
+    alone.
     """
 
     def __init__(self, trainer: ScriptTrainer, steps: int):
         self.steps, self.of_script, self.alone = steps, list[float](), list[float]()
         self.epoch_steps = -(-len(cast(Sized, trainer.train_dataset)) // trainer.args.train_batch_size)
+        self.end = self.epoch_steps - 2 * trainer.args.dataloader_num_workers
         self.start, self.device = 0.0, trainer.args.device
         self.model = copy.deepcopy(model_of(trainer))
         torch.nn.Module.to(self.model, self.device).train()
@@ -90,13 +113,15 @@ class Turns(TrainerCallback):
         size = trainer.args.train_batch_size
         (self.batch,) = RandomBatches(cast(Any, self.model.config), size, size, self.device)
         self.half, self.most = trainer.args.bf16, trainer.args.max_grad_norm
+        self.model_steps()  # the first steps ask for memory
 
     def on_step_end(self, args, state, control, **kwargs):
         place = (state.global_step - 1) % self.epoch_steps + 1
-        if place == self.epoch_steps - self.steps:
+        if place == self.end - self.steps:
             self.start = self.now()
-        elif place == self.epoch_steps:
+        elif place == self.end:
             self.of_script.append(self.now() - self.start)
+        if place == self.epoch_steps:
             self.alone.append(seconds(self.model_steps, self.device))
 
     def now(self) -> float:
@@ -121,6 +146,7 @@ def measure(options: argparse.Namespace, num_workers: int) -> dict[str, Any]:
     count = options.batch_size * (not_timed(num_workers) + options.steps)
     with tempfile.TemporaryDirectory() as temporary:
         flags = ["--do_train", "true", "--do_eval", "false", "--save_strategy", "no", "--report_to", "none"]
+        flags += ["--gradient_accumulation_steps", "1", "--torch_compile", "false"]
         flags += ["--disable_tqdm", "true", "--check_images", "false", "--max_train_samples", str(count)]
         flags += ["--num_train_epochs", str(options.rounds + 1), "--dataloader_num_workers", str(num_workers)]
         flags += ["--per_device_train_batch_size", str(options.batch_size), "--output_dir", f"{temporary}/out"]

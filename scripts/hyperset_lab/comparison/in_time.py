@@ -157,16 +157,15 @@ def measured(task: str, settings: dict[str, Any], seconds: float, label: str) ->
     """[`measure`]; a model that cannot be compiled here is trained without, and the `settings` say so."""
     try:
         return measure(task, settings, seconds)
-    except Exception as error:
+    except ValueError:  # of a flag or of the budget: another try would say the same
+        raise
+    except Exception as error:  # of torch.compile and what it calls
         if not settings.get("torch_compile"):
             raise
         print(f"{label} is not compiled, because that failed: {error}", flush=True)
     settings["torch_compile"] = False
     for name in ("backend", "mode"):  # each would switch it on again
         settings.pop(f"torch_compile_{name}", None)
-        os.environ.pop(
-            f"ACCELERATE_DYNAMO_{name.upper()}", None
-        )  # TrainingArguments sets it, and does not take it back
     torch.compiler.reset()
     return measure(task, settings, seconds)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperset_lab.arguments import ModelArguments, option
-from hyperset_lab.comparison.runs import Run, finish, trainer_of
+from hyperset_lab.comparison.runs import Run, arguments_of, finish, trainer_of
 from hyperset_lab.models import model_of
 from hyperset_lab.recipes import behind, is_recipe, parse_object
 from hyperset_lab.tasks import NAMES, task_named
@@ -82,6 +82,9 @@ class ComparisonArguments:
                 f"`selection_flags` may set {', '.join(BUDGET)} only, because all else is what the rates are chosen for; got "
                 f"{', '.join(sorted(map(str, other)))}."
             )
+        for name, value in self.selection_budget.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"`selection_flags` must give positive numbers, got {name}={value!r}.")
         self.selection_seeds = self.selection_seeds or self.seeds
         for name in ("learning_rates", "seeds", "selection_seeds"):
             values = getattr(self, name)
@@ -136,9 +139,12 @@ class Comparison:
             own = folder / str(index)
             own.mkdir()
             own_settings = {"seed": self.arguments.seeds[0], "hold_out_validation": True, "logging_strategy": "no"}
-            own_settings |= self.arguments.selection_budget  # so that one that cannot be is an error here
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
+                    # A budget that cannot be is an error here. Memory and times are of the whole one.
+                    arguments_of(
+                        self.arguments.task, behind(settings | own_settings, self.arguments.selection_budget), own
+                    )
                     trainers[name], _ = trainer_of(self.arguments.task, settings | own_settings, own)
                 self.score = self.task.score(trainers[name])
             except ValueError as error:
@@ -152,7 +158,8 @@ class Comparison:
         own = {"learning_rate": learning_rate, "seed": seed, "hold_out_validation": holds_out}
         settings = self.models[model] | own
         if holds_out:
-            settings |= self.arguments.selection_budget | {"eval_num_iterations": [config["num_iterations"]]}
+            settings = behind(settings, self.arguments.selection_budget)
+            settings["eval_num_iterations"] = [config["num_iterations"]]
         elif self.arguments.eval_every_epoch:
             settings["eval_strategy"] = "epoch"
         return Run(task, self.score, model, phase, learning_rate, seed, settings, config, self.root / "runs")

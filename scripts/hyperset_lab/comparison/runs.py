@@ -74,13 +74,18 @@ class Run:
             ) from error
 
 
-def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[ScriptTrainer, dict[str, Any]]:
-    """The trainer of a run that writes to `folder`. Its recipe, which the training script takes too, is written there."""
+def arguments_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[Any, ...]:
+    """The arguments of a run that writes to `folder`. Its recipe, which the training script takes too, is written there."""
     recipe = folder / "recipe.yaml"
     text = yaml.safe_dump(settings | {"output_dir": str(folder)}, sort_keys=False)
     write_text(recipe, text)
     kind = task_named(task)
-    return kind.build_trainer(*parse_arguments(kind.arguments, [str(recipe)], kind.script))
+    return parse_arguments(kind.arguments, [str(recipe)], kind.script)
+
+
+def trainer_of(task: str, settings: dict[str, Any], folder: Path) -> tuple[ScriptTrainer, dict[str, Any]]:
+    """The trainer of a run that writes to `folder`."""
+    return task_named(task).build_trainer(*arguments_of(task, settings, folder))
 
 
 def train(run: Run, num_threads: int | None = None) -> dict[str, Any]:

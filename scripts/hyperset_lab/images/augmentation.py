@@ -143,13 +143,17 @@ class RandomView:
         if image.size == self.size[::-1] and self.leaves_size:
             return as_bytes(image)
         pixels = self.processed(image)
-        if pixels.shape != (3, *self.size):
-            got, wanted = (" × ".join(map(str, shape)) for shape in (pixels.shape[1:], self.size))
+        self.check_size(pixels.shape)
+        return pixels
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """A `ValueError` if what the processor made of an image has another shape than the first one had."""
+        if tuple(shape) != (3, *self.size):
+            got, wanted = (" × ".join(map(str, sides)) for sides in (shape[1:], self.size))
             raise ValueError(
                 f"The image processor makes {got} pixels of an image, but {wanted} are needed: give it a `size` with height "
                 "and width, or `do_center_crop` with a `crop_size`."
             )
-        return pixels
 
     def processed(self, image: PILImage.Image) -> np.ndarray:
         """The bytes of an image that the processor resizes and crops, but does not normalise."""

@@ -47,7 +47,10 @@ class ImageReader:
 
     def __call__(self, values: Sequence[Any], rngs: Numbers = None) -> torch.Tensor:
         if self.table is None and not self.varies:
-            return torch.stack(list(self.processed([*map(read_image, values)])))
+            pixels = [self.processed([read_image(value)])[0] for value in values]
+            for image in pixels:
+                self.view.check_size(image.shape)
+            return torch.stack(pixels)
         return self.finish(self.start(values, rngs), rngs)
 
     def start(self, values: Sequence[Any], rngs: Numbers = None) -> np.ndarray:
@@ -142,8 +145,8 @@ def keep_images(
     for name, reader in readers.items() if wanted is not False else ():
         if wanted and reader.table is None:
             raise ValueError(
-                "`--cache_images true` is not for this image processor, which does more than resize, crop and normalise "
-                "images: leave it out."
+                "`--cache_images true` is not for this image processor, which does not give all images one size, or does more "
+                "than resize, crop and normalise them: leave it out."
             )
         size = reader.view.size
         needed = len(data[name]) * 3 * math.prod(size)

@@ -33,7 +33,7 @@ LABELS = {
 }
 GIVENS = "givens.json"  # what a run on Sudokus has of the accuracy by the number of given digits
 PROVENANCE = ("command", "commit", "changed", "date", "hardware", "versions")
-SAME = ("parameters", "num_iterations", "learning_rate")  # of all seeds of a model
+SAME = ("parameters", "num_iterations", "learning_rate", "steps")  # of all seeds of a model
 
 Metrics = dict[str, dict[str, list[float]]]  # measure, depth, one value for each seed
 Result = dict[str, Any]
@@ -66,6 +66,10 @@ def read(path: Path) -> dict[str, Any]:
 def of_run(folder: Path, label: str | None) -> Result:
     """What a training in `folder` came to, as a result of one model and one seed."""
     origin = read(folder / ORIGIN)
+    if origin.get("schedule_ended") is False:
+        raise ValueError(
+            f"A clock stopped the run in {folder} before its learning rate came to its end: train it again."
+        )
     model, training = origin["model"], origin["training"]
     row = {
         "parameters": model["parameters"],
@@ -153,7 +157,7 @@ def join(results: Sequence[Result]) -> Result:
             first = joined["models"].setdefault(label, row)
             if first is row:
                 continue
-            if different := [name for name in SAME if first[name] != row[name]]:
+            if different := [name for name in SAME if first.get(name) != row.get(name)]:
                 raise ValueError(
                     f"Two runs of the model {label!r} differ in {', '.join(different)}, so they are no seeds of one "
                     "model: name one of them as LABEL=FOLDER."
