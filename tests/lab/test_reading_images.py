@@ -147,8 +147,9 @@ def test_a_processor_that_does_more_is_asked_about_each_image(data):
             keep_images({"train": data}, {"train": examples.reader}, True, False)
 
 
-def test_an_image_that_gets_another_size_is_named(data):
-    examples = examples_of(data, ViTImageProcessorPil(size={"shortest_edge": SIDE}), kept=False, random_flip=True)
+@pytest.mark.parametrize("options", [{}, {"random_flip": True}], ids=["whole", "varied"])
+def test_an_image_that_gets_another_size_is_named(data, options):
+    examples = examples_of(data, ViTImageProcessorPil(size={"shortest_edge": SIDE}), kept=False, **options)
     with pytest.raises(ValueError, match="makes 8 × 17 pixels of an image, but 8 × 8 are needed: give it a `size`"):
         examples[2]
 
