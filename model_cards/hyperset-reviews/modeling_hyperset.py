@@ -237,9 +237,11 @@ class HyperSETPreTrainedModel(PreTrainedModel):
     def compile_repeated_blocks(self, **options: Any) -> None:
         """
         Compile each layer in place, with the options of `torch.compile`. All iterations run the same compiled code, so there
-        are at most two graphs for any depth from two on: the last iteration may compute fewer tokens. (An update rule with a
-        state has one more, and a model with depth-wise LoRA has one for each iteration.) `model.compile()` compiles the whole
-        model instead, with all iterations one after the other, and again for another depth. The name is diffusers'.
+        are at most two graphs for any depth from two on: the last iteration may compute fewer tokens. Update rules with a state
+        and depth-wise LoRA have more. Training, evaluation and each size of batch have graphs of their own, and all layers in a
+        process share torch's limit (`torch._dynamo.config.recompile_limit`). Beyond it torch runs them uncompiled, with a
+        warning. `model.compile()` compiles the whole model instead, with all iterations one after the other, and again for
+        another depth. The name is diffusers'.
         """
         for module in self.modules():
             if isinstance(module, IteratedLayer):
