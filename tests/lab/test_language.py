@@ -253,15 +253,10 @@ def test_commands_know_the_tasks(text):
     """analyze.py knows them by their heads, and compare.py builds the models of its recipe."""
     for head, task in (("CausalLM", TASK), ("MaskedLM", MASKED)):
         assert task_of(SimpleNamespace(architectures=[f"HyperSETFor{head}"], model_type="hyperset"), None) is task
-    recipe = yaml.safe_load((RECIPES / "compare_shakespeare.yaml").read_text())
-    recipe["models"] = json.dumps(recipe["models"])
+    flags = {"train_file": "train.txt", "use_cpu": True, "validation_file": "train.txt"}
+    words = [str(RECIPES / "compare_shakespeare.yaml"), "--flags", json.dumps(flags)]
+    (arguments,) = parse_arguments((ComparisonArguments,), words)
     base = yaml.safe_load((RECIPES / "shakespeare_char.yaml").read_text())
-    arguments = ComparisonArguments(
-        **(
-            recipe
-            | {"flags": json.dumps({"train_file": "train.txt", "use_cpu": True, "validation_file": "train.txt"})}
-        )
-    )
     comparison = Comparison(arguments, base)
     Path("built").mkdir()
     trainers = comparison.build(Path("built"))
