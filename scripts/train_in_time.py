@@ -27,6 +27,7 @@ from hyperset_lab.arguments import option, parse_arguments
 from hyperset_lab.comparison import in_time
 from hyperset_lab.comparison.curves import Curve, curves_of, draw_curves
 from hyperset_lab.comparison.plan import DECIDED, base_recipe_path, own_flags_of
+from hyperset_lab.comparison.runs import name_of_folder
 from hyperset_lab.comparison.table import aligned_table
 from hyperset_lab.origin import began
 from hyperset_lab.recipes import behind, parse_object, read_recipe
@@ -70,7 +71,7 @@ class InTimeArguments:
             raise ValueError(f"`flags` sets what this command decides: {', '.join(sorted(taken))}.")
         if not 0 < self.budget_minutes < math.inf:
             raise ValueError(f"`budget_minutes` must be positive and finite, got {self.budget_minutes}.")
-        folders = [in_time.name_of_folder(label) for label in self.own_flags]
+        folders = [name_of_folder(label) for label in self.own_flags]
         if "" in folders or len(set(folders)) < len(folders):
             raise ValueError(
                 f"`models` must have names that differ in letters or digits, because folders are named so, got "
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     record: dict[str, Any] = start | {"budget_minutes": parsed.budget_minutes, "steps": steps}
     record |= {"steps_per_epoch": of_epoch, "steps_of_the_recipe": measured.steps_of_recipe, "models": {}}
     for index, (label, settings) in enumerate(models.items()):
-        folder = in_time.name_of_folder(label)
+        folder = name_of_folder(label)
         deadline = in_time.training_deadline(list(paces.values())[index:], steps, time.monotonic(), begin + seconds)
         found = in_time.train_in_time(
             parsed.task, settings | {"max_steps": steps}, root / folder, score, start, deadline

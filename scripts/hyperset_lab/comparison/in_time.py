@@ -8,7 +8,6 @@ import contextlib
 import gc
 import math
 import os
-import re
 import tempfile
 import time
 from collections.abc import Sequence, Sized
@@ -226,10 +225,6 @@ def train_in_time(
         del trainer
         free()
     return found | ends | {"seconds": time.monotonic() - begin}
-
-
-def name_of_folder(label: str) -> str:
-    return re.sub(r"\W+", "-", label.lower()).strip("-")
 
 
 def as_record(pace: Pace) -> dict[str, float]:

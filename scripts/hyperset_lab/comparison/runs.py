@@ -26,6 +26,11 @@ from modeling_hyperset.files import write_json, write_text
 RECORD = "run.json"
 
 
+def name_of_folder(label: str) -> str:
+    """The name of a model as a part of a folder's."""
+    return re.sub(r"\W+", "-", label.lower()).strip("-")
+
+
 @dataclass(frozen=True)
 class Run:
     """One training: of a `model`, for a `phase` (`validation` or `test`), with a learning rate and a seed."""
@@ -53,8 +58,7 @@ class Run:
     def folder(self) -> Path:
         """Where the run keeps its recipe, its model and its record."""
         key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
-        name = re.sub(r"\W+", "-", self.model.lower()).strip("-")
-        return self.root / f"{name}-{self.phase}-lr{self.learning_rate:g}-seed{self.seed}-{key}"
+        return self.root / f"{name_of_folder(self.model)}-{self.phase}-lr{self.learning_rate:g}-seed{self.seed}-{key}"
 
     @property
     def label(self) -> str:
